@@ -1,0 +1,245 @@
+/*
+ * event.h
+ *		The form in which events travel through WAL: chunks.
+ *
+ * A chunk is one transactional logical message with prefix "evpub".  Capture
+ * writes chunks (event_write.c), the publisher and evpub.peek read them
+ * (event_read.c).  A chunk carries a contiguous range of event numbers of one
+ * transaction; the values in it are complete but for what is unknown until
+ * commit (id, lsn, tx, time), which event_render.c splices in.
+ *
+ * Layout, integers in the byte order of the server (WAL is not portable either):
+ *
+ *	offset	size
+ *	0		1	kind: EVPUB_KIND_CHUNK or EVPUB_KIND_POSITION
+ *	1		1	format version
+ *	2		1	flags: EVPUB_CHUNK_LAST
+ *	3		1	zero
+ *	4		4	first event number of the range
+ *	8		4	length of the range (numbers, holes included)
+ *	12		4	events in the chunk (numbers less holes)
+ *	16		4	in the last chunk: the transaction's count of numbers, else 0
+ *	20		16	MAC over database, xid, the 20 bytes above and the body
+ *	36		..	body: encoded events
+ *
+ * The MAC is HMAC-SHA256, cut to 128 bits, keyed with the cluster's secret
+ * mock authentication nonce: pg_logical_emit_message() is open to PUBLIC, so
+ * anyone can write a message with our prefix.  Binding the xid keeps a chunk
+ * copied from elsewhere from being accepted; a chunk copied inside its own
+ * transaction repeats a range and is refused by the assembler.
+ */
+#ifndef EVPUB_EVENT_H
+#define EVPUB_EVENT_H
+
+#include "postgres.h"
+
+#include "access/xlogdefs.h"
+#include "datatype/timestamp.h"
+#include "lib/stringinfo.h"
+
+#define EVPUB_MESSAGE_PREFIX "evpub"
+
+#define EVPUB_KIND_CHUNK 'C'
+#define EVPUB_KIND_POSITION 'P'
+#define EVPUB_FORMAT_VERSION 1
+
+#define EVPUB_CHUNK_LAST 0x01
+
+#define EVPUB_MAC_LENGTH 16
+#define EVPUB_CHUNK_HEADER_LENGTH 36
+
+/* publisher id (16) - timeline (8) - end of commit record (16) - number (8) */
+#define EVPUB_ID_LENGTH 51
+
+/* A run of bytes that belongs to somebody else; not NUL-terminated. */
+typedef struct EvpubSlice
+{
+	const char *data;
+	uint32		len;
+} EvpubSlice;
+
+typedef enum EvpubEnvelope
+{
+	EVPUB_ENVELOPE_PLAIN = 'p',
+	EVPUB_ENVELOPE_NONE = 'n'	/* the value as it is */
+} EvpubEnvelope;
+
+/*
+ * Where an event goes and of which type it is.  Interned: events of one
+ * transaction that share a route point to one struct, and a chunk holds each
+ * route once.  "number" counts the transaction's routes from 0.
+ */
+typedef struct EvpubRoute
+{
+	uint32		number;
+	EvpubEnvelope envelope;
+	EvpubSlice	topic;			/* UTF-8 */
+	EvpubSlice	type;			/* plain: JSON string with its quotes; none: empty */
+} EvpubRoute;
+
+/*
+ * One event.  All text is UTF-8; JSON parts are valid JSON.
+ *
+ * Plain envelope: tenant is a JSON string with its quotes, body the value of
+ * "pk" (an object, or null), tail further members, each with a comma before it
+ * (`,"data":{...}`), or empty.  Envelope none: tenant and tail are empty, body
+ * is the value.  has_value false is a tombstone (body and tail empty).
+ *
+ * Headers: for each one a uint32 length, the name, a uint32 length, the value.
+ */
+typedef struct EvpubEvent
+{
+	uint32		number;			/* in its transaction, from 0 */
+	const EvpubRoute *route;
+	bool		has_key;
+	bool		has_value;
+	EvpubSlice	key;
+	EvpubSlice	tenant;
+	EvpubSlice	body;
+	EvpubSlice	tail;
+	EvpubSlice	headers;
+} EvpubEvent;
+
+/* ---- writing (event_write.c) ---- */
+
+typedef struct EvpubChunkWriter
+{
+	StringInfo	buf;			/* header and body of the chunk */
+	uint32		events;
+	uint32		next_number;	/* number that needs no hole before it */
+	uint32	   *route_index;	/* by route number: index in this chunk + 1 */
+	uint32		route_slots;
+	uint32		routes;
+	EvpubSlice	last_key;		/* of the event before, for "the same again" */
+	EvpubSlice	last_tenant;
+	EvpubSlice	last_headers;
+	bool		has_last_key;
+} EvpubChunkWriter;
+
+/*
+ * Start a chunk whose range begins at number "first".  buf is reset; the
+ * writer allocates in CurrentMemoryContext.
+ */
+extern void evpub_chunk_begin(EvpubChunkWriter *writer, StringInfo buf, uint32 first);
+
+/* Append an event; its slices must stay valid until the chunk is finished. */
+extern void evpub_chunk_add(EvpubChunkWriter *writer, const EvpubEvent *event);
+
+/* Bytes in the chunk so far. */
+extern Size evpub_chunk_size(const EvpubChunkWriter *writer);
+
+/*
+ * Complete header and MAC.  "end" is the number after the range; "last" says
+ * that no chunk of this transaction follows (then end is also its count of
+ * numbers).  Call with the xid that the message will be logged with.
+ */
+extern void evpub_chunk_finish(EvpubChunkWriter *writer, Oid dbid,
+							   TransactionId xid, uint32 end, bool last);
+
+/* Append one header in the encoded form. */
+extern void evpub_headers_add(StringInfo headers, const char *name, int namelen,
+							  const char *value, int valuelen);
+
+/* ---- reading (event_read.c) ---- */
+
+/* A chunk's range, known without decoding its events. */
+typedef struct EvpubChunkInfo
+{
+	uint32		first;
+	uint32		count;			/* numbers, holes included */
+	uint32		events;
+	bool		last;
+} EvpubChunkInfo;
+
+typedef struct EvpubChunkReader
+{
+	const char *cursor;
+	const char *end;
+	uint32		next_number;
+	uint32		limit;			/* first number after the range */
+	EvpubRoute *routes;			/* palloc'd, grows */
+	uint32		route_count;
+	uint32		route_slots;
+	EvpubSlice	last_key;
+	EvpubSlice	last_tenant;
+	EvpubSlice	last_headers;
+	bool		has_last_key;
+} EvpubChunkReader;
+
+typedef enum EvpubChunkVerdict
+{
+	EVPUB_CHUNK_OK,
+	EVPUB_CHUNK_FORGED,			/* no chunk, or the MAC does not fit */
+	EVPUB_CHUNK_NEWER			/* authentic, but of a format we do not know */
+} EvpubChunkVerdict;
+
+/* Check a message's MAC and header.  Never throws on bad input. */
+extern EvpubChunkVerdict evpub_chunk_check(const char *data, Size len, Oid dbid,
+										   TransactionId xid, EvpubChunkInfo *info);
+
+/* Begin to decode a chunk that passed the check.  Free with _close. */
+extern void evpub_chunk_open(EvpubChunkReader *reader, const char *data, Size len);
+
+/*
+ * Next event, or false at the end.  Slices point into the chunk, the route
+ * into the reader.  ERROR (data corrupted) if the body does not parse, which
+ * an authentic chunk cannot cause.
+ */
+extern bool evpub_chunk_next(EvpubChunkReader *reader, EvpubEvent *event);
+extern void evpub_chunk_close(EvpubChunkReader *reader);
+
+/* ---- position messages (event_position.c) ---- */
+
+/*
+ * Where a primary's publisher stands, told to standbys through WAL in a
+ * non-transactional message of database 0.
+ */
+typedef struct EvpubPositionMessage
+{
+	uint64		sequence;		/* rises with each message of a cluster */
+	uint64		publisher_id;
+	XLogRecPtr	restart_lsn;
+	XLogRecPtr	confirmed_lsn;
+	uint32		next_event;
+	TimeLineID	timeline;
+} EvpubPositionMessage;
+
+#define EVPUB_POSITION_LENGTH (4 + 40 + EVPUB_MAC_LENGTH)
+
+/* Fill dst (EVPUB_POSITION_LENGTH bytes). */
+extern void evpub_position_encode(char *dst, const EvpubPositionMessage *message);
+extern bool evpub_position_decode(const char *data, Size len, EvpubPositionMessage *message);
+
+/* ---- rendering what Kafka gets (event_render.c) ---- */
+
+/* What a commit adds to its events. */
+typedef struct EvpubCommit
+{
+	uint64		publisher_id;
+	TimeLineID	timeline;		/* at the start of the commit record */
+	XLogRecPtr	lsn;			/* end of the commit record */
+	TimestampTz time;
+	uint32		events;			/* "tx" */
+} EvpubCommit;
+
+/* Write the id of event "number": EVPUB_ID_LENGTH bytes and a NUL. */
+extern void evpub_event_id(char *dst, const EvpubCommit *commit, uint32 number);
+
+/* Append the value as it goes to Kafka.  Only for events with a value. */
+extern void evpub_event_value(StringInfo dst, const EvpubEvent *event,
+							  const EvpubCommit *commit);
+
+/*
+ * Bytes of key, value and headers in Kafka at most (lsn, tx and time in their
+ * longest form, the evpub-id header included), for evpub.max_event_bytes.
+ */
+extern Size evpub_event_max_size(const EvpubEvent *event);
+
+/* ---- MAC (event_mac.c) ---- */
+
+extern void evpub_mac(uint8 *dst, Oid dbid, TransactionId xid,
+					  const char *header, Size header_len,
+					  const char *body, Size body_len);
+extern bool evpub_mac_equal(const uint8 *a, const uint8 *b);
+
+#endif							/* EVPUB_EVENT_H */

@@ -1,0 +1,25 @@
+/*
+ * evpub.c
+ *		Loading: settings, callbacks, shared memory and the worker.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+
+#include "capture/capture.h"
+#include "evpub.h"
+#include "publisher/publisher.h"
+#include "settings.h"
+
+PG_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+void
+_PG_init(void)
+{
+	evpub_define_settings();
+	evpub_capture_init();
+	evpub_publisher_init();
+}

@@ -1,0 +1,148 @@
+/*
+ * frame.h
+ *		The protocol between the publisher (a PostgreSQL background worker)
+ *		and evpub-relay (a program of its own), over one stream socket pair.
+ *
+ * Both ends run on the same machine and come from the same build, so integers
+ * are in native byte order; the version in the first frame guards against a
+ * relay of another build.  This header is plain C: the relay must not include
+ * PostgreSQL's headers, the worker must not include librdkafka's.
+ *
+ * A frame is an EvpubFrameHeader and then "length" bytes.
+ */
+#ifndef EVPUB_FRAME_H
+#define EVPUB_FRAME_H
+
+#include <stdint.h>
+
+#define EVPUB_PROTOCOL_VERSION 1
+
+/* The descriptor at which the relay finds its end of the socket pair. */
+#define EVPUB_RELAY_FD 3
+
+/* The longest payload either side accepts, in bytes. */
+#define EVPUB_FRAME_MAX (64 * 1024 * 1024)
+
+typedef struct EvpubFrameHeader
+{
+	uint32_t	length;			/* of the payload, this header excluded */
+	uint8_t		type;			/* EvpubFrameType */
+	uint8_t		version;		/* EVPUB_PROTOCOL_VERSION */
+	uint16_t	zero;
+} EvpubFrameHeader;
+
+typedef enum EvpubFrameType
+{
+	/* ---- worker to relay ---- */
+
+	/*
+	 * First frame.  Payload: pairs of NUL-terminated strings, name and value:
+	 * bootstrap_servers, kafka_config_file (path or ""), create_topics
+	 * ("on"/"off"), topic_partitions and topic_replication_factor (-1:
+	 * broker's default), client_id.
+	 */
+	EVPUB_FRAME_CONFIG = 'C',
+
+	/*
+	 * A topic that records will name by its number.  Payload: uint32 number,
+	 * int32 pinned partition count (0: never published to, so it may be
+	 * created and its count is to be reported), then the name without a NUL.
+	 * Comes before the first record that uses the number; comes again when a
+	 * grown count is to be adopted (the worker sends it only while nothing is
+	 * in flight).
+	 */
+	EVPUB_FRAME_TOPIC = 'T',
+
+	/*
+	 * The last acknowledged offset of a partition, from before this relay.
+	 * Payload: EvpubFrameOffset.  An acknowledgement below it means that the
+	 * topic was deleted and made again.
+	 */
+	EVPUB_FRAME_OFFSET = 'O',
+
+	/*
+	 * Records.  Payload: uint64 sequence number of the first record (they
+	 * count up by one, across batches too, from 1), uint32 count, uint32
+	 * zero, then the records, each an EvpubFrameRecord, the event id
+	 * (EVPUB_FRAME_ID_LENGTH bytes), the key, the value and the encoded
+	 * headers (each: uint32 length, name, uint32 length, value), unpadded.
+	 * The relay adds the header "evpub-id" with the event id.
+	 */
+	EVPUB_FRAME_BATCH = 'B',
+
+	/* ---- relay to worker ---- */
+
+	/*
+	 * First frame.  Payload: version of librdkafka as text.  Sent as soon as
+	 * the producer exists, whether or not a broker answers.
+	 */
+	EVPUB_FRAME_HELLO = 'H',
+
+	/*
+	 * The partition count of a topic, learned from the cluster.  Payload:
+	 * uint32 number, int32 count.  For a topic without a pinned count the
+	 * relay uses this count from then on; for a pinned one it goes on with
+	 * the pinned count and only tells that the topic has grown.
+	 */
+	EVPUB_FRAME_PARTITIONS = 'P',
+
+	/*
+	 * Acknowledgement.  Payload: uint64: all records up to and including this
+	 * sequence number are in Kafka (acks=all).
+	 */
+	EVPUB_FRAME_ACK = 'A',
+
+	/*
+	 * Newest acknowledged offset of a partition.  Payload: EvpubFrameOffset.
+	 * Comes before the ACK that covers it; not more than one a partition for
+	 * each ACK.
+	 */
+	EVPUB_FRAME_ACKED_OFFSET = 'o',
+
+	/*
+	 * What hinders publishing right now, for evpub.status.  Payload: text,
+	 * empty when the hindrance is over.  The relay goes on trying.
+	 */
+	EVPUB_FRAME_TROUBLE = 'S',
+
+	/*
+	 * The relay cannot go on and exits after this frame.  Payload: one byte
+	 * EvpubFrameFailure, then text.
+	 */
+	EVPUB_FRAME_FAILED = 'F'
+} EvpubFrameType;
+
+typedef enum EvpubFrameFailure
+{
+	EVPUB_FAILURE_RETRY = 'r',	/* a new relay may help: replay after a pause */
+	EVPUB_FAILURE_CONFIG = 'c', /* settings or file refused: wait for a change,
+								 * but try again now and then */
+	EVPUB_FAILURE_TOPIC = 't'	/* topic was deleted and made again: wait for
+								 * evpub.resume() */
+} EvpubFrameFailure;
+
+#define EVPUB_FRAME_ID_LENGTH 51
+
+typedef struct EvpubFrameRecord
+{
+	uint32_t	topic;			/* number from EVPUB_FRAME_TOPIC */
+	int32_t		key_len;		/* -1: no key (partition by the id) */
+	int32_t		value_len;		/* -1: tombstone */
+	uint32_t	headers_len;
+} EvpubFrameRecord;
+
+typedef struct EvpubFrameBatch
+{
+	uint64_t	first;
+	uint32_t	count;
+	uint32_t	zero;
+} EvpubFrameBatch;
+
+typedef struct EvpubFrameOffset
+{
+	uint32_t	topic;
+	int32_t		partition;
+	int64_t		offset;
+} EvpubFrameOffset;
+
+#endif							/* EVPUB_FRAME_H */
