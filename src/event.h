@@ -67,7 +67,7 @@ typedef enum EvpubEnvelope
 /*
  * Where an event goes and of which type it is.  Interned: events of one
  * transaction that share a route point to one struct, and a chunk holds each
- * route once.  "number" counts the transaction's routes from 0.
+ * route once.  "number" is small, and no other route of the transaction has it.
  */
 typedef struct EvpubRoute
 {
@@ -157,7 +157,7 @@ typedef struct EvpubChunkReader
 	const char *end;
 	uint32		next_number;
 	uint32		limit;			/* first number after the range */
-	EvpubRoute *routes;			/* palloc'd, grows */
+	EvpubRoute **routes;			/* palloc'd, grows; the routes stay in place */
 	uint32		route_count;
 	uint32		route_slots;
 	EvpubSlice	last_key;
