@@ -14,7 +14,14 @@ RELAY = evpub-relay
 RELAY_SOURCES = $(sort $(wildcard src/relay/*.c))
 RELAY_HEADERS = $(wildcard src/relay/*.h) src/frame.h
 
-EXTRA_CLEAN = $(RELAY) test/mockbroker/evpub-mockbroker
+UNIT_TESTS = $(patsubst %.c,%.bin,$(sort $(wildcard test/unit/*.c)))
+KAFKA_ADMIN = test/kafka/evpub-kafka-admin
+
+EXTRA_CLEAN = $(RELAY) $(UNIT_TESTS) $(KAFKA_ADMIN) test/mockbroker/evpub-mockbroker .pg-version
+
+# for "installcheck", in a server that preloads evpub; "test" has its own server
+REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
+REGRESS_OPTS = --inputdir=test
 
 WARNINGS = -Wall -Wextra
 ifdef WERROR
@@ -32,8 +39,13 @@ all: $(RELAY)
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)
-$(OBJS): $(wildcard $(addsuffix /*.h,$(ROOMS)))
+$(OBJS): $(wildcard $(addsuffix /*.h,$(ROOMS))) .pg-version
 endif
+
+# changes when another PostgreSQL is built for: its objects are of no use
+.pg-version: FORCE
+	@$(PG_CONFIG) --version | cmp -s - $@ || $(PG_CONFIG) --version > $@
+FORCE:
 
 $(RELAY): $(RELAY_SOURCES) $(RELAY_HEADERS)
 	$(CC) -std=gnu11 -O2 -g $(WARNINGS) $(CFLAGS_RELAY) -Isrc -o $@ $(RELAY_SOURCES) -lrdkafka -lpthread
@@ -47,4 +59,37 @@ uninstall: uninstall-relay
 uninstall-relay:
 	rm -f '$(DESTDIR)$(bindir)/$(RELAY)'
 
-.PHONY: install-relay uninstall-relay
+# a unit test is one file that includes what it tests, and prints TAP
+test/unit/%.bin: test/unit/%.c $(RELAY_SOURCES) $(RELAY_HEADERS)
+	$(CC) -std=gnu11 -O1 -g $(WARNINGS) -Isrc -o $@ $< -lrdkafka -lpthread
+
+$(KAFKA_ADMIN): test/kafka/admin.c
+	$(CC) -std=gnu11 -O2 -g $(WARNINGS) -o $@ $< -lrdkafka
+
+test-programs: $(UNIT_TESTS) $(KAFKA_ADMIN)
+
+# Once what is missing is installed, make starts anew: the path of PGXS may not
+# have been there when this file was read.
+AGAIN = $(MAKE) --no-print-directory PG_CONFIG='$(PG_CONFIG)'
+
+deps:
+	@PG_CONFIG='$(PG_CONFIG)' test/deps
+
+# TESTS="thread order" runs only the tests whose names contain one of these
+test: deps
+	@$(AGAIN) WERROR=1 all test-programs
+	@$(AGAIN) WERROR=1 install
+	@PG_CONFIG='$(PG_CONFIG)' test/run $(TESTS)
+
+# KAFKA=1: on a real broker instead of librdkafka's mock
+demo: deps
+	@$(AGAIN) all mockbroker $(if $(KAFKA),test-programs)
+	@$(AGAIN) install
+	@PG_CONFIG='$(PG_CONFIG)' KAFKA='$(KAFKA)' examples/demo.sh
+
+bench: deps
+	@$(AGAIN) all test-programs
+	@$(AGAIN) install
+	@PG_CONFIG='$(PG_CONFIG)' bench/run
+
+.PHONY: FORCE deps test test-programs demo bench install-relay uninstall-relay

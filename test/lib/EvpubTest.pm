@@ -1,0 +1,380 @@
+
+# EvpubTest - servers prepared for evpub, and what the tests ask again and
+# again: wait for a state, read the events back from Kafka, check their order.
+#
+# Nothing here sleeps for a fixed time to let something happen: waits poll for
+# a position or a state, and give up with a message after a bound.
+package EvpubTest;
+
+use strict;
+use warnings;
+
+use Carp;
+use Exporter 'import';
+use IPC::Run ();
+use JSON::PP ();
+use Time::HiRes qw(time usleep);
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(
+  capture_node create_evpub status wait_for_state wait_for_status wait_published
+  wait_until set_brokers
+  cms_tables events decode_event check_ids
+  murmur2 partition_of
+  worker_pid relay_pid own_memory_kb watch_memory
+  start_psql start_pgbench finish
+);
+
+our $TOPIC = 'cms-hr-operation';
+our $MEMORY_LIMIT_KB = 64 * 1024;
+
+my $timeout = $PostgreSQL::Test::Utils::timeout_default || 180;
+
+# capture_node(name, kafka => EvpubKafka | undef, conf => text, start => 0,
+#              extension => 0, wal_level => 'logical', preload => 0)
+# A running server with evpub preloaded and created in database postgres.
+sub capture_node
+{
+	my ($name, %args) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	$node->init(
+		allows_streaming => ($args{wal_level} || '') eq 'logical' ? 'logical' : 1);
+	$node->append_conf('postgresql.conf',
+		"shared_preload_libraries = 'evpub'")
+	  unless exists $args{preload} && !$args{preload};
+	$node->append_conf(
+		'postgresql.conf', qq{
+evpub.bootstrap_servers = '@{[ $args{kafka} ? $args{kafka}->bootstrap : '' ]}'
+evpub.default_topic = '$TOPIC'
+max_connections = 50
+max_prepared_transactions = 10
+shared_buffers = 64MB
+max_wal_size = 1GB
+checkpoint_timeout = 30min
+autovacuum = off
+# the log is for evpub's own lines; thousands of statements would hide them
+log_statement = none
+log_min_duration_statement = -1
+@{[ $args{conf} || '' ]}
+});
+	return $node if exists $args{start} && !$args{start};
+	$node->start;
+	create_evpub($node)
+	  unless exists $args{extension} && !$args{extension};
+	return $node;
+}
+
+sub create_evpub
+{
+	my ($node, $database) = @_;
+	$node->safe_psql($database || 'postgres', 'CREATE EXTENSION evpub');
+	return;
+}
+
+# Point the server at other brokers, by a reload.
+sub set_brokers
+{
+	my ($node, $brokers) = @_;
+	$node->append_conf('postgresql.conf',
+		"evpub.bootstrap_servers = '$brokers'");
+	$node->reload;
+	return;
+}
+
+# One column of evpub.status, as text.
+sub status
+{
+	my ($node, $column) = @_;
+	return $node->safe_psql('postgres', "SELECT $column FROM evpub.status");
+}
+
+# wait_until(what, sub { true when done }, seconds)
+sub wait_until
+{
+	my ($what, $done, $seconds) = @_;
+	my $deadline = time + ($seconds || $timeout);
+	while (1)
+	{
+		my $result = $done->();
+		return $result if $result;
+		last if time > $deadline;
+		usleep(20_000);
+	}
+	croak "timed out waiting: $what";
+}
+
+# Until a condition on evpub.status holds; says what the status was otherwise.
+sub wait_for_status
+{
+	my ($node, $condition, $seconds) = @_;
+	my $ok = eval {
+		wait_until(
+			$condition,
+			sub {
+				my ($out, $err);
+				$node->psql(
+					'postgres', "SELECT 1 FROM evpub.status WHERE $condition",
+					stdout => \$out,
+					stderr => \$err);
+				return $out && $out eq '1';
+			},
+			$seconds);
+	};
+	if (!$ok)
+	{
+		my ($out, $err);
+		$node->psql(
+			'postgres', 'SELECT * FROM evpub.status',
+			stdout => \$out,
+			stderr => \$err,
+			extra_params => ['-x']);
+		diag "evpub.status never became \"$condition\":\n"
+		  . ($out // '')
+		  . ($err // '');
+	}
+	return $ok;
+}
+
+sub wait_for_state
+{
+	my ($node, $state, $seconds) = @_;
+	return wait_for_status($node, "state = '$state'", $seconds);
+}
+
+# Until all that has committed so far is acknowledged by Kafka.
+sub wait_published
+{
+	my ($node, $seconds) = @_;
+	$seconds ||= $timeout;
+	my $done =
+	  $node->safe_psql('postgres',
+		"SELECT evpub.wait_published(NULL, '$seconds s')");
+	diag 'not published within '
+	  . "$seconds s; state: "
+	  . status($node, "concat_ws(' ', state, state_reason, last_error)")
+	  if $done ne 't';
+	return $done eq 't';
+}
+
+# The tables of the story: ids repeat across tenants, members need their
+# organization.
+sub cms_tables
+{
+	my ($node, %args) = @_;
+	my $database = $args{database} || 'postgres';
+	$node->safe_psql(
+		$database, q{
+CREATE TABLE code (
+	tenant_id text NOT NULL, code text, label text, PRIMARY KEY (tenant_id, code));
+CREATE TABLE organization (
+	tenant_id text NOT NULL, id bigint, name text, PRIMARY KEY (tenant_id, id));
+CREATE TABLE member (
+	tenant_id text NOT NULL, id bigint, organization_id bigint NOT NULL, name text,
+	PRIMARY KEY (tenant_id, id),
+	FOREIGN KEY (tenant_id, organization_id) REFERENCES organization ON DELETE CASCADE);
+});
+	return if exists $args{capture} && !$args{capture};
+	$node->safe_psql(
+		$database, q{
+SELECT evpub.capture_table('code', tenant_column => 'tenant_id');
+SELECT evpub.capture_table('organization', tenant_column => 'tenant_id');
+SELECT evpub.capture_table('member', tenant_column => 'tenant_id');
+});
+	return;
+}
+
+sub decode_event
+{
+	my ($value) = @_;
+	return JSON::PP->new->utf8->decode($value);
+}
+
+# events(kafka, topic): the records of a topic, each with its decoded event, by
+# partition and offset.
+sub events
+{
+	my ($kafka, $topic) = @_;
+	return map { { %$_, event => decode_event($_->{value}) } }
+	  sort {
+		$a->{partition} <=> $b->{partition}
+		  || $a->{offset} <=> $b->{offset}
+	  } $kafka->consume($topic || $TOPIC);
+}
+
+# check_ids(name, records in partition order): ids ascend in each partition
+# once repeated ids are removed (ids ascend along the publisher's history, so
+# this is "never reordered").  Returns (records without the repeated ones).
+sub check_ids
+{
+	my ($name, @records) = @_;
+	my (%seen, %last, @first);
+	my $disorder = 0;
+	for my $record (@records)
+	{
+		my $id = $record->{event}{id};
+		next if $seen{$id}++;
+		my $p = $record->{partition};
+		if (defined $last{$p} && $id le $last{$p})
+		{
+			diag "partition $p: $id after $last{$p}" if $disorder++ < 5;
+		}
+		$last{$p} = $id;
+		push @first, $record;
+	}
+	is($disorder, 0, "$name: ids ascend in every partition");
+	return @first;
+}
+
+# Kafka's partitioner for keys, written anew from the Java client's, so that
+# the test does not share an error with librdkafka.
+sub murmur2
+{
+	my ($key) = @_;
+	my $m = 0x5bd1e995;
+	my $length = length $key;
+	my $h = 0x9747b28c ^ $length;
+	my @words = unpack 'V*', substr($key, 0, $length & ~3);
+	for my $k (@words)
+	{
+		$k = ($k * $m) & 0xffffffff;
+		$k ^= $k >> 24;
+		$k = ($k * $m) & 0xffffffff;
+		$h = ($h * $m) & 0xffffffff;
+		$h ^= $k;
+	}
+	my @rest = unpack 'C*', substr($key, $length & ~3);
+	if (@rest)
+	{
+		$h ^= $rest[$_] << (8 * $_) for reverse 0 .. $#rest;
+		$h = ($h * $m) & 0xffffffff;
+	}
+	$h ^= $h >> 13;
+	$h = ($h * $m) & 0xffffffff;
+	$h ^= $h >> 15;
+	return $h;
+}
+
+sub partition_of
+{
+	my ($key, $partitions) = @_;
+	return (murmur2($key) & 0x7fffffff) % $partitions;
+}
+
+sub _slurp
+{
+	my ($file) = @_;
+	open my $in, '<', $file or return '';
+	local $/;
+	return <$in> // '';
+}
+
+# The publisher, found below the postmaster, so that it is found in every
+# state; undef while it is not running.
+sub worker_pid
+{
+	my ($node) = @_;
+	my $postmaster = $node->{_pid} or return undef;
+	for my $pid (
+		split ' ', _slurp("/proc/$postmaster/task/$postmaster/children"))
+	{
+		return $pid if _slurp("/proc/$pid/cmdline") =~ /evpub/;
+	}
+	return undef;
+}
+
+sub relay_pid
+{
+	my ($node) = @_;
+	my $worker = worker_pid($node) or return undef;
+	my ($relay) = split ' ', _slurp("/proc/$worker/task/$worker/children");
+	return $relay;
+}
+
+# Resident memory of worker and relay that is their own (not shared memory, not
+# program text), in kB.
+sub own_memory_kb
+{
+	my ($node) = @_;
+	my $sum = 0;
+	for my $pid (grep { defined } worker_pid($node), relay_pid($node))
+	{
+		$sum += $1 if _slurp("/proc/$pid/status") =~ /^RssAnon:\s+(\d+)/m;
+	}
+	return $sum;
+}
+
+# watch_memory(node, sub { true when done }, seconds): polls, and returns the
+# largest memory seen meanwhile.
+sub watch_memory
+{
+	my ($node, $done, $seconds) = @_;
+	my $max = 0;
+	wait_until(
+		'end of the watched work',
+		sub {
+			my $now = own_memory_kb($node);
+			$max = $now if $now > $max;
+			return $done->();
+		},
+		$seconds);
+	return $max;
+}
+
+# start_psql(node, sql, database): runs SQL in a session of its own, in the
+# background; finish() waits for it.
+sub start_psql
+{
+	my ($node, $sql, $database) = @_;
+	my $run = { in => $sql, out => '', err => '', name => 'psql' };
+	$run->{handle} = IPC::Run::start(
+		[
+			'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d',
+			$node->connstr($database || 'postgres')
+		],
+		'<', \$run->{in}, '>', \$run->{out}, '2>', \$run->{err});
+	return $run;
+}
+
+# start_pgbench(node, {script text => weight}, clients =>, seconds => |
+#               transactions =>): pgbench in the background.
+sub start_pgbench
+{
+	my ($node, $scripts, %args) = @_;
+	my $dir = PostgreSQL::Test::Utils::tempdir();
+	my @files;
+	for my $script (sort keys %$scripts)
+	{
+		my $file = "$dir/" . @files;
+		open my $out, '>', $file or croak "$file: $!";
+		print $out $script;
+		close $out;
+		push @files, '-f', "$file\@$scripts->{$script}";
+	}
+	my $run = { in => '', out => '', err => '', name => 'pgbench' };
+	$run->{handle} = IPC::Run::start(
+		[
+			'pgbench', '-n', '-M', 'prepared',
+			'-h', $node->host, '-p', $node->port,
+			'-c', $args{clients} || 4, '-j', 2,
+			($args{transactions}
+				? ('-t', $args{transactions})
+				: ('-T', $args{seconds} || 5)),
+			@files, 'postgres'
+		],
+		'<', \$run->{in}, '>', \$run->{out}, '2>', \$run->{err});
+	return $run;
+}
+
+# Wait for a background program; true when it ended well.
+sub finish
+{
+	my ($run) = @_;
+	my $ok = IPC::Run::finish($run->{handle});
+	$run->{failed} = !$ok;
+	return $ok;
+}
+
+1;
