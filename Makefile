@@ -66,6 +66,11 @@ test/unit/%.bin: test/unit/%.c $(RELAY_SOURCES) $(RELAY_HEADERS)
 $(KAFKA_ADMIN): test/kafka/admin.c
 	$(CC) -std=gnu11 -O2 -g $(WARNINGS) -o $@ $< -lrdkafka
 
+# librdkafka's mock cluster as a program: for the demo and for injected faults
+mockbroker: test/mockbroker/evpub-mockbroker
+test/mockbroker/evpub-mockbroker: test/mockbroker/evpub-mockbroker.c
+	$(CC) -std=gnu11 -O2 -g $(WARNINGS) -o $@ $< -lrdkafka
+
 test-programs: $(UNIT_TESTS) $(KAFKA_ADMIN)
 
 # Once what is missing is installed, make starts anew: the path of PGXS may not
@@ -92,4 +97,4 @@ bench: deps
 	@$(AGAIN) install
 	@PG_CONFIG='$(PG_CONFIG)' bench/run
 
-.PHONY: FORCE deps test test-programs demo bench install-relay uninstall-relay
+.PHONY: FORCE deps test test-programs mockbroker demo bench install-relay uninstall-relay

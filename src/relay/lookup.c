@@ -1,0 +1,236 @@
+/*
+ * lookup.c
+ *		Questions to the cluster, one at a time, in a thread of their own.
+ *
+ * librdkafka's metadata call blocks until an answer or a timeout, and brokers
+ * may be black holes.  The event loop must see the worker go away at once and
+ * must keep taking delivery reports, so the waiting is done here.
+ *
+ * The thread must never touch the topic table or the stream: it gets one
+ * question and leaves one answer.
+ *
+ * rd_kafka_metadata() must not be called for "all topics known here": when
+ * all of them are cached, librdkafka 2.0.2 sends that request with permission
+ * to create topics, whatever the configuration says.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "lookup.h"
+#include "relay.h"
+
+#define METADATA_TIMEOUT_MS 3000
+#define CREATE_TIMEOUT_MS 15000
+
+static rd_kafka_t *client;
+static rd_kafka_conf_t *auto_create_conf;
+static int	answer_fd = -1;
+static bool idle = true;		/* of the event loop's side only */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t asked = PTHREAD_COND_INITIALIZER;
+static Lookup *question;		/* guarded by lock */
+static bool answered;			/* guarded by lock */
+
+static void
+set_error(Lookup *lookup, rd_kafka_resp_err_t error, const char *text)
+{
+	lookup->error = error;
+	snprintf(lookup->text, sizeof(lookup->text), "%s",
+			 text != NULL ? text : rd_kafka_err2str(error));
+}
+
+static void
+ask_metadata(Lookup *lookup)
+{
+	rd_kafka_resp_err_t error;
+
+	error = rd_kafka_metadata(client, 0, lookup->topic, &lookup->metadata,
+							  METADATA_TIMEOUT_MS);
+	if (error)
+		set_error(lookup, error, NULL);
+}
+
+static void
+create_topic(Lookup *lookup)
+{
+	char		why[256];
+	rd_kafka_NewTopic_t *topic;
+	rd_kafka_AdminOptions_t *options;
+	rd_kafka_queue_t *queue;
+	rd_kafka_event_t *event;
+
+	topic = rd_kafka_NewTopic_new(rd_kafka_topic_name(lookup->topic),
+								  lookup->partitions,
+								  lookup->replication_factor, why, sizeof(why));
+	if (topic == NULL)
+	{
+		set_error(lookup, RD_KAFKA_RESP_ERR__INVALID_ARG, why);
+		return;
+	}
+	options = rd_kafka_AdminOptions_new(client, RD_KAFKA_ADMIN_OP_CREATETOPICS);
+	rd_kafka_AdminOptions_set_request_timeout(options, CREATE_TIMEOUT_MS,
+											  why, sizeof(why));
+	queue = rd_kafka_queue_new(client);
+	rd_kafka_CreateTopics(client, &topic, 1, options, queue);
+	event = rd_kafka_queue_poll(queue, CREATE_TIMEOUT_MS + 5000);
+	if (event == NULL)
+		set_error(lookup, RD_KAFKA_RESP_ERR__TIMED_OUT, NULL);
+	else if (rd_kafka_event_error(event))
+		set_error(lookup, rd_kafka_event_error(event),
+				  rd_kafka_event_error_string(event));
+	else
+	{
+		size_t		count = 0;
+		const rd_kafka_topic_result_t **results =
+			rd_kafka_CreateTopics_result_topics(
+				rd_kafka_event_CreateTopics_result(event), &count);
+
+		if (count == 1 && rd_kafka_topic_result_error(results[0]))
+			set_error(lookup, rd_kafka_topic_result_error(results[0]),
+					  rd_kafka_topic_result_error_string(results[0]));
+	}
+	if (event != NULL)
+		rd_kafka_event_destroy(event);
+	rd_kafka_queue_destroy(queue);
+	rd_kafka_AdminOptions_destroy(options);
+	rd_kafka_NewTopic_destroy(topic);
+}
+
+/*
+ * Asks for the topic's metadata with permission to create it.  The producer
+ * itself never has that permission, since it asks for topics all the time,
+ * also for those that were deleted; so this takes a client of its own.
+ */
+static void
+auto_create_topic(Lookup *lookup)
+{
+	char		why[256];
+	rd_kafka_conf_t *conf = rd_kafka_conf_dup(auto_create_conf);
+	rd_kafka_t *other;
+	rd_kafka_topic_t *topic;
+	rd_kafka_resp_err_t error;
+
+	rd_kafka_conf_set(conf, "allow.auto.create.topics", "true", NULL, 0);
+	other = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof(why));
+	if (other == NULL)
+	{
+		rd_kafka_conf_destroy(conf);
+		set_error(lookup, RD_KAFKA_RESP_ERR__FAIL, why);
+		return;
+	}
+	topic = rd_kafka_topic_new(other, rd_kafka_topic_name(lookup->topic), NULL);
+	error = rd_kafka_metadata(other, 0, topic, &lookup->metadata,
+							  METADATA_TIMEOUT_MS);
+	if (error)
+		set_error(lookup, error, NULL);
+	rd_kafka_topic_destroy(topic);
+	rd_kafka_destroy(other);
+}
+
+static void
+answer(Lookup *lookup)
+{
+	switch (lookup->kind)
+	{
+		case LOOKUP_METADATA:
+			ask_metadata(lookup);
+			break;
+		case LOOKUP_CREATE:
+			create_topic(lookup);
+			break;
+		case LOOKUP_AUTO_CREATE:
+			auto_create_topic(lookup);
+			break;
+	}
+}
+
+static void *
+lookup_main(void *unused)
+{
+	static const uint64_t one = 1;
+
+	(void) unused;
+	for (;;)
+	{
+		Lookup	   *lookup;
+
+		pthread_mutex_lock(&lock);
+		while (question == NULL)
+			pthread_cond_wait(&asked, &lock);
+		lookup = question;
+		question = NULL;
+		pthread_mutex_unlock(&lock);
+
+		answer(lookup);
+
+		pthread_mutex_lock(&lock);
+		answered = true;
+		pthread_mutex_unlock(&lock);
+		if (write(answer_fd, &one, sizeof(one)) < 0)
+			return NULL;
+	}
+}
+
+void
+lookup_start(rd_kafka_t *use_client, rd_kafka_conf_t *conf)
+{
+	pthread_t	thread;
+	sigset_t	all;
+	sigset_t	old;
+
+	client = use_client;
+	auto_create_conf = conf;
+	answer_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	if (answer_fd < 0 || pthread_create(&thread, NULL, lookup_main, NULL) != 0)
+		relay_fail(EVPUB_FAILURE_RETRY, "could not start a thread");
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+int
+lookup_fd(void)
+{
+	return answer_fd;
+}
+
+bool
+lookup_idle(void)
+{
+	return idle;
+}
+
+void
+lookup_ask(Lookup *lookup)
+{
+	idle = false;
+	lookup->error = RD_KAFKA_RESP_ERR_NO_ERROR;
+	lookup->text[0] = '\0';
+	lookup->metadata = NULL;
+	pthread_mutex_lock(&lock);
+	question = lookup;
+	pthread_cond_signal(&asked);
+	pthread_mutex_unlock(&lock);
+}
+
+bool
+lookup_answered(void)
+{
+	uint64_t	count;
+	bool		result;
+
+	if (idle || read(answer_fd, &count, sizeof(count)) < 0)
+		return false;
+	pthread_mutex_lock(&lock);
+	result = answered;
+	answered = false;
+	pthread_mutex_unlock(&lock);
+	idle = idle || result;
+	return result;
+}

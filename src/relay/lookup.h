@@ -1,0 +1,50 @@
+/*
+ * lookup.h
+ *		Questions to the cluster, one at a time, in a thread of their own.
+ */
+#ifndef EVPUB_RELAY_LOOKUP_H
+#define EVPUB_RELAY_LOOKUP_H
+
+#include <stdbool.h>
+
+#include <librdkafka/rdkafka.h>
+
+typedef enum LookupKind
+{
+	LOOKUP_METADATA,			/* of one topic; without a topic: is anyone there? */
+	LOOKUP_CREATE,				/* create a topic */
+	LOOKUP_AUTO_CREATE			/* have a broker without CreateTopics create it */
+} LookupKind;
+
+typedef struct Lookup
+{
+	/* the question */
+	LookupKind	kind;
+	rd_kafka_topic_t *topic;
+	int			partitions;
+	int			replication_factor;
+
+	/* the answer */
+	rd_kafka_resp_err_t error;	/* of the request as a whole */
+	char		text[256];		/* what error says, or "" */
+	const struct rd_kafka_metadata *metadata;	/* owned by the asker, or NULL */
+} Lookup;
+
+/*
+ * Starts the thread.  conf is kept: LOOKUP_AUTO_CREATE makes a client from it.
+ */
+extern void lookup_start(rd_kafka_t *client, rd_kafka_conf_t *conf);
+
+/* Readable when an answer is there. */
+extern int	lookup_fd(void);
+
+/* May lookup_ask() be called? */
+extern bool lookup_idle(void);
+
+/* Asks; the Lookup is the thread's until lookup_answered(). */
+extern void lookup_ask(Lookup *lookup);
+
+/* True once for each question, when its answer is there. */
+extern bool lookup_answered(void);
+
+#endif							/* EVPUB_RELAY_LOOKUP_H */

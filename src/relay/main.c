@@ -1,0 +1,271 @@
+/*
+ * main.c
+ *		evpub-relay: hands records from evpub's background worker to Kafka.
+ *
+ * A program of its own, so that a crash in librdkafka, OpenSSL or SASL costs a
+ * replay and not a restart of the database.  It is started by the worker with
+ * one end of a socket pair at descriptor 3 and must never outlive it: a relay
+ * that goes on sending beside its successor would break the order of events.
+ * So it ends at once, without a farewell to the brokers, when the worker's end
+ * of the socket closes; the kernel kills it when the worker dies.
+ *
+ * One event loop; no sleeps.  Whatever may block is done by librdkafka's
+ * threads or in lookup.c.
+ */
+#define _GNU_SOURCE				/* POLLRDHUP */
+#include <errno.h>
+#include <malloc.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "lookup.h"
+#include "producer.h"
+#include "relay.h"
+#include "stream.h"
+#include "topics.h"
+#include "trouble.h"
+
+#define RELAY_VERSION "1.0"
+
+/* How long a FAILED frame may take to reach the worker. */
+#define FAREWELL_MS 5000
+
+static bool started;			/* there is a producer */
+
+void *
+relay_realloc(void *old, size_t size)
+{
+	void	   *result = realloc(old, size);
+
+	if (result == NULL)
+	{
+		fprintf(stderr, "evpub-relay: out of memory\n");
+		_exit(1);
+	}
+	return result;
+}
+
+void
+relay_fail(EvpubFrameFailure failure, const char *fmt, ...)
+{
+	char		text[RELAY_TEXT_MAX];
+	char		code = (char) failure;
+	int64_t		deadline = relay_now() + FAREWELL_MS;
+	va_list		args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	config_redact(text);
+
+	if (started)
+		producer_report();
+	stream_send(EVPUB_FRAME_FAILED, &code, 1, text, strlen(text));
+	while (stream_flush() && stream_unsent() > 0 && relay_now() < deadline)
+	{
+		struct pollfd fd = {.fd = EVPUB_RELAY_FD, .events = POLLOUT};
+
+		poll(&fd, 1, (int) (deadline - relay_now()));
+	}
+	if (stream_unsent() > 0)
+		fprintf(stderr, "evpub-relay: %s\n", text);
+	_exit(1);
+}
+
+static void
+start(const char *payload, uint32_t length)
+{
+	const RelaySettings *settings = config_parse(payload, length);
+	rd_kafka_conf_t *conf = config_build(settings);
+	rd_kafka_conf_t *copy = rd_kafka_conf_dup(conf);
+	rd_kafka_t *client = producer_start(conf);
+	const char *version = rd_kafka_version_str();
+
+	trouble_start(settings->bootstrap_servers);
+	topics_start(client, settings);
+	lookup_start(client, copy);
+	started = true;
+	stream_send(EVPUB_FRAME_HELLO, version, strlen(version), NULL, 0);
+}
+
+static void
+take_frame(const StreamFrame *frame)
+{
+	if (started == (frame->type == EVPUB_FRAME_CONFIG))
+		relay_fail(EVPUB_FAILURE_RETRY, "unexpected frame of type %d from the server",
+				   frame->type);
+	switch (frame->type)
+	{
+		case EVPUB_FRAME_CONFIG:
+			start(frame->payload, frame->length);
+			break;
+		case EVPUB_FRAME_TOPIC:
+			topics_announce(frame->payload, frame->length);
+			break;
+		case EVPUB_FRAME_OFFSET:
+			topics_set_offset(frame->payload, frame->length);
+			break;
+		case EVPUB_FRAME_BATCH:
+			producer_begin_batch(frame->payload, frame->length);
+			break;
+		default:
+			relay_fail(EVPUB_FAILURE_RETRY,
+					   "unexpected frame of type %d from the server", frame->type);
+	}
+}
+
+/*
+ * Handles frames until a batch cannot go on or no frame is left.  True: there
+ * is more to do at once.
+ */
+static bool
+take_frames(int64_t now)
+{
+	StreamFrame frame;
+
+	for (;;)
+	{
+		if (producer_has_batch())
+		{
+			bool		more = producer_produce(now);
+
+			if (producer_has_batch())
+				return more;
+			stream_done();
+			/* delivery reports are due before the next batch */
+			return true;
+		}
+		if (!stream_next(&frame))
+			return false;
+		take_frame(&frame);
+		if (!producer_has_batch())
+			stream_done();
+	}
+}
+
+static void
+wait_for_events(int64_t until)
+{
+	struct pollfd fds[3] = {
+		{.fd = EVPUB_RELAY_FD, .events = POLLRDHUP},
+		{.fd = started ? producer_fd() : -1, .events = POLLIN},
+		{.fd = started ? lookup_fd() : -1, .events = POLLIN}
+	};
+	int64_t		timeout = -1;
+
+	if (!producer_has_batch())
+		fds[0].events |= POLLIN;
+	if (stream_unsent() > 0)
+		fds[0].events |= POLLOUT;
+	if (until != RELAY_NEVER)
+	{
+		timeout = until - relay_now();
+		timeout = timeout < 0 ? 0 : timeout > 60000 ? 60000 : timeout;
+	}
+	if (poll(fds, 3, (int) timeout) < 0 && errno != EINTR)
+	{
+		fprintf(stderr, "evpub-relay: poll: %s\n", strerror(errno));
+		_exit(1);
+	}
+	if (fds[0].revents & (POLLHUP | POLLRDHUP | POLLERR | POLLNVAL))
+		_exit(0);
+	if ((fds[0].revents & POLLIN) && !stream_receive())
+		_exit(0);
+}
+
+static int64_t
+earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static void __attribute__((noreturn))
+run(void)
+{
+	for (;;)
+	{
+		int64_t		now = relay_now();
+		int64_t		until = RELAY_NEVER;
+
+		if (started)
+			until = producer_serve(now);
+		if (take_frames(now))
+			until = now;
+		if (started)
+		{
+			const Topic *head;
+
+			until = earlier(until, topics_work(now, producer_head()));
+			/* an answer may have made the head ready */
+			head = producer_head();
+			if (head != NULL && head->state == TOPIC_READY)
+				until = now;
+			producer_report();
+			until = earlier(until,
+							trouble_report(now, head != NULL ? head->trouble : "",
+										   producer_waiting_since()));
+		}
+		if (!stream_flush())
+			_exit(0);
+		wait_for_events(until);
+	}
+}
+
+static void
+check_socket(void)
+{
+	struct stat st;
+	struct pollfd fd = {.fd = EVPUB_RELAY_FD, .events = 0};
+
+	if (fstat(EVPUB_RELAY_FD, &st) != 0 || !S_ISSOCK(st.st_mode))
+	{
+		fprintf(stderr,
+				"evpub-relay: descriptor %d is not a socket: this program is started by evpub's background worker\n",
+				EVPUB_RELAY_FD);
+		exit(2);
+	}
+	/* the worker may have died before the prctl */
+	if (poll(&fd, 1, 0) == 1 && (fd.revents & POLLHUP))
+		exit(0);
+}
+
+int
+main(int argc, char **argv)
+{
+	if (argc == 2 && strcmp(argv[1], "--version") == 0)
+	{
+		printf("evpub-relay %s (librdkafka %s)\n", RELAY_VERSION,
+			   rd_kafka_version_str());
+		return 0;
+	}
+	if (argc > 1)
+	{
+		fprintf(stderr, "usage: evpub-relay [--version]\n");
+		return 2;
+	}
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	check_socket();
+
+	signal(SIGTERM, SIG_DFL);
+	/* sent to the postmaster's process group, but not for us */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGQUIT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+
+	/* librdkafka's threads free what others allocated: more arenas, more waste */
+	mallopt(M_ARENA_MAX, 2);
+
+	stream_open(EVPUB_RELAY_FD);
+	run();
+}

@@ -1,0 +1,499 @@
+/*
+ * producer.c
+ *		From batches to Kafka, and from delivery reports to acknowledgements.
+ *
+ * Records are handed to librdkafka in sequence; what is in flight is bounded
+ * by count and by memory, librdkafka's bookkeeping included, so that this
+ * process stays small however long the brokers are away.  Beyond the bound
+ * the batch waits in the input buffer, and with it the worker.
+ *
+ * Delivery reports of different partitions come in any order; a ring indexed
+ * by sequence number finds up to where they are complete, and only that is
+ * acknowledged.  Reports of one partition come in order: librdkafka keeps the
+ * messages of a partition in sequence and takes each report off the head.
+ *
+ * A failed report ends the relay.  Nothing at or behind the failed record is
+ * ever acknowledged, so the next relay gets it again.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "producer.h"
+#include "relay.h"
+#include "stream.h"
+#include "trouble.h"
+
+/* In flight at most: a power of two, and what config.c tells librdkafka. */
+#define RING_SIZE CONFIG_QUEUE_MESSAGES
+#define RING_MASK (RING_SIZE - 1)
+
+/* Memory for records in flight, in bytes as record_cost() counts. */
+#define BUDGET (16 * 1024 * 1024)
+
+/*
+ * What librdkafka 2.0.2 needs for a record beside key, value and headers:
+ * its message (about 190 bytes), header list (80 and a pointer each), the
+ * header's own fields, and malloc's share of each.
+ */
+#define RECORD_OVERHEAD 400
+#define HEADER_OVERHEAD 72
+
+/* Records handed on before the event loop looks at everything else again. */
+#define PRODUCE_TURN 1000
+
+/* Events taken before the event loop looks at everything else again. */
+#define SERVE_TURN 100
+
+/* How long a fatal error waits for the failed report that explains it. */
+#define FATAL_GRACE_MS 500
+
+/* Acknowledgements wait while so much is unsent. */
+#define UNSENT_MAX 65536
+
+#define DONE 0x80000000u
+
+typedef struct Acked
+{
+	Topic	   *topic;
+	int32_t		partition;
+} Acked;
+
+static rd_kafka_t *client;
+static rd_kafka_queue_t *events;
+static int	events_fd = -1;
+
+/* The batch in hand. */
+static const char *batch_at;
+static const char *batch_end;
+static uint32_t batch_left;
+static const Topic *head;
+
+/* In flight: acked < number < next. */
+static uint64_t next = 1;
+static uint64_t acked;
+static uint64_t acked_reported;
+static uint32_t ring[RING_SIZE];	/* cost, and DONE */
+static size_t in_flight_cost;
+static int64_t last_progress;
+
+/* Partitions with an offset that the worker has not been told. */
+static Acked *unreported;
+static size_t unreported_count;
+static size_t unreported_size;
+
+static int64_t fatal_deadline = RELAY_NEVER;
+
+static void
+refuse_broken_versions(void)
+{
+	int			version = rd_kafka_version();
+
+	/* "Unable to reconstruct MessageSet": loses its place after a retry */
+	if (version >= 0x02020000 && version < 0x02050000)
+		relay_fail(EVPUB_FAILURE_CONFIG,
+				   "librdkafka %s cannot be used: versions 2.2 to 2.4 fail after a retry; use 2.0, 2.1, or 2.5 and later",
+				   rd_kafka_version_str());
+}
+
+rd_kafka_t *
+producer_start(rd_kafka_conf_t *conf)
+{
+	static const uint64_t one = 1;
+	char		why[512];
+
+	refuse_broken_versions();
+	client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof(why));
+	if (client == NULL)
+		relay_fail(EVPUB_FAILURE_CONFIG, "librdkafka: %s", why);
+	rd_kafka_set_log_queue(client, NULL);
+	events = rd_kafka_queue_get_main(client);
+	events_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (events_fd < 0)
+		relay_fail(EVPUB_FAILURE_RETRY, "could not make an event descriptor");
+	rd_kafka_queue_io_event_enable(events, events_fd, &one, sizeof(one));
+	return client;
+}
+
+int
+producer_fd(void)
+{
+	return events_fd;
+}
+
+void
+producer_begin_batch(const char *payload, uint32_t length)
+{
+	EvpubFrameBatch batch;
+
+	if (length < sizeof(batch))
+		relay_fail(EVPUB_FAILURE_RETRY, "malformed BATCH frame from the server");
+	memcpy(&batch, payload, sizeof(batch));
+	if (batch.first != next)
+		relay_fail(EVPUB_FAILURE_RETRY,
+				   "the server sent record %" PRIu64 " where %" PRIu64 " was due",
+				   batch.first, next);
+	batch_at = payload + sizeof(batch);
+	batch_end = payload + length;
+	batch_left = batch.count;
+}
+
+bool
+producer_has_batch(void)
+{
+	return batch_left > 0;
+}
+
+const Topic *
+producer_head(void)
+{
+	return head;
+}
+
+static void __attribute__((noreturn))
+malformed_record(void)
+{
+	relay_fail(EVPUB_FAILURE_RETRY,
+			   "malformed record %" PRIu64 " from the server", next);
+}
+
+/* A record, taken apart in place. */
+typedef struct Record
+{
+	EvpubFrameRecord fixed;
+	const char *id;
+	const char *key;			/* NULL: none */
+	const char *value;			/* NULL: tombstone */
+	const char *headers;
+	size_t		key_len;
+	size_t		value_len;
+	const char *end;
+} Record;
+
+static void
+read_record(Record *record)
+{
+	size_t		left = (size_t) (batch_end - batch_at);
+	const char *at = batch_at;
+
+	if (left < sizeof(record->fixed) + EVPUB_FRAME_ID_LENGTH)
+		malformed_record();
+	memcpy(&record->fixed, at, sizeof(record->fixed));
+	if (record->fixed.key_len < -1 || record->fixed.value_len < -1)
+		malformed_record();
+	record->key_len = record->fixed.key_len < 0 ? 0 : (size_t) record->fixed.key_len;
+	record->value_len = record->fixed.value_len < 0 ? 0 : (size_t) record->fixed.value_len;
+	if (left - sizeof(record->fixed) - EVPUB_FRAME_ID_LENGTH <
+		record->key_len + record->value_len + record->fixed.headers_len)
+		malformed_record();
+	at += sizeof(record->fixed);
+	record->id = at;
+	at += EVPUB_FRAME_ID_LENGTH;
+	record->key = record->fixed.key_len < 0 ? NULL : at;
+	at += record->key_len;
+	record->value = record->fixed.value_len < 0 ? NULL : at;
+	at += record->value_len;
+	record->headers = at;
+	record->end = at + record->fixed.headers_len;
+}
+
+/* Takes a length and so many bytes off a record's headers. */
+static const char *
+read_piece(const char **at, const char *end, uint32_t *len)
+{
+	const char *piece;
+
+	if (end - *at < 4)
+		malformed_record();
+	memcpy(len, *at, 4);
+	piece = *at + 4;
+	if ((size_t) (end - piece) < *len)
+		malformed_record();
+	*at = piece + *len;
+	return piece;
+}
+
+static rd_kafka_headers_t *
+make_headers(const Record *record)
+{
+	rd_kafka_headers_t *headers =
+		rd_kafka_headers_new(record->fixed.headers_len == 0 ? 1 : 8);
+	const char *at = record->headers;
+
+	rd_kafka_header_add(headers, "evpub-id", 8, record->id, EVPUB_FRAME_ID_LENGTH);
+	while (at < record->end)
+	{
+		uint32_t	name_len;
+		uint32_t	value_len;
+		const char *name = read_piece(&at, record->end, &name_len);
+		const char *value = read_piece(&at, record->end, &value_len);
+
+		rd_kafka_header_add(headers, name, name_len, value, value_len);
+	}
+	return headers;
+}
+
+/* Bytes of memory that librdkafka needs for a record. */
+static uint32_t
+record_cost(const Record *record)
+{
+	/* a header has at least eight bytes of lengths */
+	return (uint32_t) (RECORD_OVERHEAD + record->key_len + record->value_len +
+					   record->fixed.headers_len / 8 * HEADER_OVERHEAD / 4 +
+					   record->fixed.headers_len);
+}
+
+static bool
+produce(Topic *topic, const Record *record)
+{
+	rd_kafka_headers_t *headers = make_headers(record);
+	const char *key = record->key;
+	size_t		key_len = record->key_len;
+	int32_t		partition;
+	rd_kafka_resp_err_t error;
+
+	if (key == NULL)
+	{
+		key = record->id;
+		key_len = EVPUB_FRAME_ID_LENGTH;
+	}
+	partition = rd_kafka_msg_partitioner_murmur2(topic->handle, key, key_len,
+												 topic->pinned, NULL, NULL);
+	error = rd_kafka_producev(client, RD_KAFKA_V_RKT(topic->handle),
+							  RD_KAFKA_V_PARTITION(partition),
+							  RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+							  RD_KAFKA_V_KEY(record->key, record->key_len),
+							  RD_KAFKA_V_VALUE((void *) record->value, record->value_len),
+							  RD_KAFKA_V_HEADERS(headers),
+							  RD_KAFKA_V_OPAQUE((void *) (uintptr_t) next),
+							  RD_KAFKA_V_END);
+	if (error == RD_KAFKA_RESP_ERR_NO_ERROR)
+		return true;
+	rd_kafka_headers_destroy(headers);
+	switch (error)
+	{
+		case RD_KAFKA_RESP_ERR__QUEUE_FULL:
+			break;
+		case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+		case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+			topics_ask_again(topic);
+			break;
+		case RD_KAFKA_RESP_ERR__FATAL:
+			if (fatal_deadline == RELAY_NEVER)
+				fatal_deadline = relay_now() + FATAL_GRACE_MS;
+			break;
+		default:
+			relay_fail(EVPUB_FAILURE_RETRY,
+					   "topic \"%s\": %s (%s) at event %.*s", topic->name,
+					   rd_kafka_err2name(error), rd_kafka_err2str(error),
+					   EVPUB_FRAME_ID_LENGTH, record->id);
+	}
+	return false;
+}
+
+bool
+producer_produce(int64_t now)
+{
+	head = NULL;
+	for (int i = 0; i < PRODUCE_TURN; i++)
+	{
+		Record		record;
+		Topic	   *topic;
+		uint32_t	cost;
+
+		if (batch_left == 0 || fatal_deadline != RELAY_NEVER)
+			return false;
+		read_record(&record);
+		topic = topics_get(record.fixed.topic);
+		if (topic == NULL)
+			malformed_record();
+		if (topic->state != TOPIC_READY)
+		{
+			head = topic;
+			return false;
+		}
+		cost = record_cost(&record);
+		/* a record alone may be larger than the budget */
+		if (next - acked > 1 &&
+			(next - acked > RING_SIZE || in_flight_cost + cost > BUDGET))
+			return false;
+		if (!produce(topic, &record))
+		{
+			if (topic->state != TOPIC_READY)
+				head = topic;
+			return false;
+		}
+		if (next - acked == 1)
+			last_progress = now;
+		ring[next & RING_MASK] = cost;
+		in_flight_cost += cost;
+		next++;
+		batch_at = record.end;
+		if (--batch_left == 0 && batch_at != batch_end)
+			malformed_record();
+	}
+	return true;
+}
+
+/* Ends the relay because of a failed report. */
+static void __attribute__((noreturn))
+delivery_failed(const rd_kafka_message_t *message)
+{
+	char		fatal[512] = "";
+	rd_kafka_headers_t *headers;
+	const void *id = NULL;
+	size_t		len = 0;
+
+	if (rd_kafka_message_headers(message, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR ||
+		rd_kafka_header_get(headers, 0, "evpub-id", &id, &len) != RD_KAFKA_RESP_ERR_NO_ERROR)
+		len = 0;
+	rd_kafka_fatal_error(client, fatal, sizeof(fatal));
+	relay_fail(EVPUB_FAILURE_RETRY,
+			   "topic \"%s\" partition %d: %s (%s) at event %.*s%s%s",
+			   rd_kafka_topic_name(message->rkt), message->partition,
+			   rd_kafka_err2name(message->err), rd_kafka_err2str(message->err),
+			   (int) len, id == NULL ? "" : (const char *) id,
+			   fatal[0] == '\0' ? "" : "; ", fatal);
+}
+
+static void
+take_offset(const rd_kafka_message_t *message)
+{
+	Topic	   *topic = rd_kafka_topic_opaque(message->rkt);
+	TopicPartition *partition = topics_partition(topic, message->partition);
+
+	/* an acknowledged duplicate has no offset */
+	if (message->offset < 0)
+		return;
+	if (message->offset <= partition->offset)
+		relay_fail(EVPUB_FAILURE_TOPIC,
+				   "topic \"%s\" partition %d acknowledged offset %" PRId64 " after %" PRId64 ": the topic was deleted and made again",
+				   topic->name, message->partition, message->offset,
+				   partition->offset);
+	partition->offset = message->offset;
+	if (partition->unreported)
+		return;
+	partition->unreported = true;
+	if (unreported_count == unreported_size)
+	{
+		unreported_size = unreported_size * 2 + 16;
+		unreported = relay_realloc(unreported,
+								   unreported_size * sizeof(*unreported));
+	}
+	unreported[unreported_count++] = (Acked){topic, message->partition};
+}
+
+static void
+take_reports(rd_kafka_event_t *event, int64_t now)
+{
+	const rd_kafka_message_t *message;
+
+	while ((message = rd_kafka_event_message_next(event)) != NULL)
+	{
+		uint64_t	sequence = (uint64_t) (uintptr_t) message->_private;
+		uint32_t   *slot = &ring[sequence & RING_MASK];
+
+		if (message->err)
+			delivery_failed(message);
+		take_offset(message);
+		in_flight_cost -= *slot & ~DONE;
+		*slot |= DONE;
+	}
+	while (acked + 1 < next && (ring[(acked + 1) & RING_MASK] & DONE))
+		acked++;
+	last_progress = now;
+	trouble_brokers_answer();
+}
+
+static void
+take_event(rd_kafka_event_t *event, int64_t now)
+{
+	const char *text;
+	int			level;
+	const char *facility;
+
+	switch (rd_kafka_event_type(event))
+	{
+		case RD_KAFKA_EVENT_DR:
+			take_reports(event, now);
+			break;
+		case RD_KAFKA_EVENT_ERROR:
+			if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__FATAL)
+				fatal_deadline = now + FATAL_GRACE_MS;
+			else
+				trouble_event(rd_kafka_event_error(event),
+							  rd_kafka_event_error_string(event));
+			break;
+		case RD_KAFKA_EVENT_LOG:
+			/* errors come as events too; only what has no other way out */
+			if (rd_kafka_event_log(event, &facility, &text, &level) == 0 && level <= 2)
+				fprintf(stderr, "evpub-relay: %s: %s\n", facility, text);
+			break;
+		default:
+			break;
+	}
+}
+
+int64_t
+producer_serve(int64_t now)
+{
+	uint64_t	count;
+	rd_kafka_event_t *event;
+
+	/* first this, then the queue: what comes in between wakes us again */
+	if (read(events_fd, &count, sizeof(count)) < 0)
+		count = 0;
+	for (int i = 0; i < SERVE_TURN; i++)
+	{
+		event = rd_kafka_queue_poll(events, 0);
+		if (event == NULL)
+		{
+			if (now >= fatal_deadline)
+			{
+				char		fatal[512] = "";
+				rd_kafka_resp_err_t error =
+					rd_kafka_fatal_error(client, fatal, sizeof(fatal));
+
+				relay_fail(EVPUB_FAILURE_RETRY, "librdkafka: %s: %s",
+						   rd_kafka_err2name(error), fatal);
+			}
+			return fatal_deadline;
+		}
+		take_event(event, now);
+		rd_kafka_event_destroy(event);
+	}
+	return now;					/* there may be more */
+}
+
+void
+producer_report(void)
+{
+	if (acked == acked_reported || stream_unsent() > UNSENT_MAX)
+		return;
+	for (size_t i = 0; i < unreported_count; i++)
+	{
+		Acked	   *which = &unreported[i];
+		TopicPartition *partition = topics_partition(which->topic, which->partition);
+		EvpubFrameOffset frame = {
+			.topic = which->topic->number,
+			.partition = which->partition,
+			.offset = partition->offset
+		};
+
+		partition->unreported = false;
+		stream_send(EVPUB_FRAME_ACKED_OFFSET, &frame, sizeof(frame), NULL, 0);
+	}
+	unreported_count = 0;
+	stream_send(EVPUB_FRAME_ACK, &acked, sizeof(acked), NULL, 0);
+	acked_reported = acked;
+}
+
+int64_t
+producer_waiting_since(void)
+{
+	return next - acked > 1 ? last_progress : RELAY_NEVER;
+}

@@ -1,0 +1,45 @@
+/*
+ * producer.h
+ *		From batches to Kafka, and from delivery reports to acknowledgements.
+ */
+#ifndef EVPUB_RELAY_PRODUCER_H
+#define EVPUB_RELAY_PRODUCER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <librdkafka/rdkafka.h>
+
+#include "topics.h"
+
+/* Makes the producer; conf is used up.  Ends the relay when it cannot. */
+extern rd_kafka_t *producer_start(rd_kafka_conf_t *conf);
+
+/* Readable when librdkafka has events. */
+extern int	producer_fd(void);
+
+/* A BATCH frame; payload must stay where it is while producer_has_batch(). */
+extern void producer_begin_batch(const char *payload, uint32_t length);
+
+/* Are records of the batch not handed to librdkafka yet? */
+extern bool producer_has_batch(void);
+
+/*
+ * Hands records of the batch to librdkafka, as many as are good for one turn.
+ * True: call again at once; false: something has to happen first.
+ */
+extern bool producer_produce(int64_t now);
+
+/* The topic that the next record waits for, or NULL. */
+extern const Topic *producer_head(void);
+
+/* Takes librdkafka's events.  Returns when it wants to be called again. */
+extern int64_t producer_serve(int64_t now);
+
+/* Tells the worker what was acknowledged since the last call. */
+extern void producer_report(void);
+
+/* Time of the last progress if records are unacknowledged, else RELAY_NEVER. */
+extern int64_t producer_waiting_since(void);
+
+#endif							/* EVPUB_RELAY_PRODUCER_H */

@@ -1,0 +1,189 @@
+/*
+ * stream.c
+ *		Frames over the socket pair to the worker, without ever blocking.
+ *
+ * Input is read into one buffer and handed out in place, so a batch is copied
+ * only once, by librdkafka.  The frame that was handed out stays where it is
+ * until stream_done(): a batch that does not fit into librdkafka's queue is
+ * taken up again later, and meanwhile nothing more is read, which holds the
+ * worker back.
+ *
+ * The buffer grows to the largest frame and shrinks back after it.  Output is
+ * a few short frames for each turn of the event loop; the caller looks at
+ * stream_unsent() before it adds what can wait.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "relay.h"
+#include "stream.h"
+
+/* Usual size of the input buffer: a batch of the usual size and its header. */
+#define INPUT_SIZE (256 * 1024)
+
+static int	sock = -1;
+
+static char *input;
+static size_t input_size;
+static size_t input_start;		/* first byte that is not consumed */
+static size_t input_end;		/* first free byte */
+static size_t current;			/* length of the frame handed out, or 0 */
+
+static char *output;
+static size_t output_size;
+static size_t output_start;
+static size_t output_end;
+
+void
+stream_open(int fd)
+{
+	sock = fd;
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	/* a kinit that outlives us must not hold the worker's socket open */
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
+	input_size = INPUT_SIZE;
+	input = relay_realloc(NULL, input_size);
+}
+
+/* Length of the frame at input_start with its header; 0: not known yet. */
+static size_t
+frame_size(void)
+{
+	EvpubFrameHeader header;
+
+	if (input_end - input_start < sizeof(header))
+		return 0;
+	memcpy(&header, input + input_start, sizeof(header));
+	if (header.version != EVPUB_PROTOCOL_VERSION)
+		relay_fail(EVPUB_FAILURE_CONFIG,
+				   "the server speaks version %d of the relay protocol, evpub-relay speaks %d",
+				   header.version, EVPUB_PROTOCOL_VERSION);
+	if (header.length > EVPUB_FRAME_MAX)
+		relay_fail(EVPUB_FAILURE_RETRY,
+				   "frame of %u bytes from the server is too long", header.length);
+	return sizeof(header) + header.length;
+}
+
+/* Makes room for the rest of the frame that is being received. */
+static void
+make_room(void)
+{
+	size_t		need = frame_size();
+
+	if (need < INPUT_SIZE)
+		need = INPUT_SIZE;
+	if (input_start > 0)
+	{
+		memmove(input, input + input_start, input_end - input_start);
+		input_end -= input_start;
+		input_start = 0;
+	}
+	if (need > input_size || (need < input_size && input_end <= need))
+	{
+		input = relay_realloc(input, need);
+		input_size = need;
+	}
+}
+
+bool
+stream_receive(void)
+{
+	ssize_t		got;
+
+	if (current > 0)
+		return true;			/* its bytes must not move */
+	if (input_start == input_end)
+		input_start = input_end = 0;
+	if (input_end == input_size || input_size > INPUT_SIZE)
+		make_room();
+	if (input_end == input_size)
+		return true;
+	got = recv(sock, input + input_end, input_size - input_end, 0);
+	if (got == 0)
+		return false;
+	if (got < 0)
+		return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+	input_end += (size_t) got;
+	return true;
+}
+
+bool
+stream_next(StreamFrame *frame)
+{
+	EvpubFrameHeader header;
+	size_t		size = frame_size();
+
+	if (size == 0 || input_end - input_start < size)
+	{
+		/* the rest of this frame must fit behind what is there */
+		if (size > input_size - input_start)
+			make_room();
+		return false;
+	}
+	memcpy(&header, input + input_start, sizeof(header));
+	frame->type = (EvpubFrameType) header.type;
+	frame->payload = input + input_start + sizeof(header);
+	frame->length = header.length;
+	current = size;
+	return true;
+}
+
+void
+stream_done(void)
+{
+	input_start += current;
+	current = 0;
+}
+
+void
+stream_send(EvpubFrameType type, const void *data, size_t len,
+			const void *more, size_t more_len)
+{
+	EvpubFrameHeader header = {
+		.length = (uint32_t) (len + more_len),
+		.type = (uint8_t) type,
+		.version = EVPUB_PROTOCOL_VERSION
+	};
+	size_t		need = sizeof(header) + len + more_len;
+
+	if (output_start == output_end)
+		output_start = output_end = 0;
+	if (output_end + need > output_size)
+	{
+		output_size = (output_end + need) * 2;
+		output = relay_realloc(output, output_size);
+	}
+	memcpy(output + output_end, &header, sizeof(header));
+	output_end += sizeof(header);
+	if (len > 0)
+		memcpy(output + output_end, data, len);
+	output_end += len;
+	if (more_len > 0)
+		memcpy(output + output_end, more, more_len);
+	output_end += more_len;
+}
+
+bool
+stream_flush(void)
+{
+	while (output_start < output_end)
+	{
+		ssize_t		put = send(sock, output + output_start,
+							   output_end - output_start, MSG_NOSIGNAL);
+
+		if (put < 0)
+			return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+		output_start += (size_t) put;
+	}
+	return true;
+}
+
+size_t
+stream_unsent(void)
+{
+	return output_end - output_start;
+}

@@ -1,0 +1,443 @@
+/*
+ * topics.c
+ *		The topics that records name by number.
+ *
+ * Before the first record of a topic is produced, the cluster is asked for it:
+ * a record for a topic that does not exist would fail after a while without
+ * being fatal, and later records could pass it.  A missing topic is created
+ * only when it was never published to.  One that was published to and is gone
+ * has lost events that were acknowledged; creating it again would hide that.
+ *
+ * The partition count is pinned: librdkafka follows a grown count silently,
+ * which would move most keys to other partitions while their older records
+ * are still on the way.  Growth is only reported.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lookup.h"
+#include "relay.h"
+#include "stream.h"
+#include "topics.h"
+#include "trouble.h"
+
+#define NUMBER_MAX (1 << 20)
+#define PARTITIONS_MAX 1000000
+
+#define BACKOFF_MIN_MS 100
+#define BACKOFF_MAX_MS 2000
+
+/* How often the partition count of a topic in use is looked at. */
+#define GROWTH_CHECK_MS 60000
+/* ... and the pause between two topics. */
+#define GROWTH_PAUSE_MS 1000
+/* How often a cluster that does not answer is tried while no topic waits. */
+#define PROBE_MS 1000
+
+/* Answers in a row before a smaller partition count is believed: a broker
+ * may lag behind the others. */
+#define SMALLER_MAX 3
+
+static rd_kafka_t *client;
+static const RelaySettings *settings;
+
+static Topic **topics;			/* by number; holes are NULL */
+static uint32_t topics_size;
+
+static Lookup lookup;
+static Topic *asking;			/* whom the lookup is for; NULL: a probe */
+static int64_t next_work;		/* nothing is due before */
+static int64_t next_growth;
+static int64_t next_probe;
+
+void
+topics_start(rd_kafka_t *use_client, const RelaySettings *use_settings)
+{
+	client = use_client;
+	settings = use_settings;
+}
+
+Topic *
+topics_get(uint32_t number)
+{
+	return number < topics_size ? topics[number] : NULL;
+}
+
+static Topic *
+add_topic(uint32_t number, const char *name, uint32_t len)
+{
+	Topic	   *topic;
+
+	if (number >= NUMBER_MAX || len == 0 || len > 249)
+		relay_fail(EVPUB_FAILURE_RETRY, "malformed TOPIC frame from the server");
+	if (number >= topics_size)
+	{
+		uint32_t	size = (number + 1) * 2;
+
+		topics = relay_realloc(topics, size * sizeof(*topics));
+		memset(topics + topics_size, 0, (size - topics_size) * sizeof(*topics));
+		topics_size = size;
+	}
+	topic = relay_realloc(NULL, sizeof(*topic));
+	memset(topic, 0, sizeof(*topic));
+	topic->number = number;
+	topic->name = relay_realloc(NULL, len + 1);
+	memcpy(topic->name, name, len);
+	topic->name[len] = '\0';
+	topic->state = TOPIC_ASK;
+	topics[number] = topic;
+	return topic;
+}
+
+void
+topics_announce(const char *payload, uint32_t length)
+{
+	uint32_t	number;
+	int32_t		pinned;
+	const char *name = payload + 8;
+	Topic	   *topic;
+
+	if (length < 8)
+		relay_fail(EVPUB_FAILURE_RETRY, "malformed TOPIC frame from the server");
+	memcpy(&number, payload, 4);
+	memcpy(&pinned, payload + 4, 4);
+	if (pinned < 0 || pinned > PARTITIONS_MAX)
+		relay_fail(EVPUB_FAILURE_RETRY, "malformed TOPIC frame from the server");
+
+	topic = topics_get(number);
+	if (topic == NULL)
+		topic = add_topic(number, name, length - 8);
+	else if (strlen(topic->name) != length - 8 ||
+			 memcmp(topic->name, name, length - 8) != 0 || pinned < topic->pinned)
+		relay_fail(EVPUB_FAILURE_RETRY,
+				   "the server gave topic \"%s\" another meaning", topic->name);
+	else if (topic->reported < pinned)
+		topic->state = TOPIC_ASK;
+	topic->pinned = pinned;
+	topic->published = pinned > 0;
+	topic->due = 0;
+	next_work = 0;
+}
+
+TopicPartition *
+topics_partition(Topic *topic, int32_t partition)
+{
+	if (partition >= topic->partitions_size)
+	{
+		int32_t		size = partition + 1;
+
+		if (size < topic->pinned)
+			size = topic->pinned;
+		topic->partitions = relay_realloc(topic->partitions,
+										  (size_t) size * sizeof(TopicPartition));
+		for (int32_t i = topic->partitions_size; i < size; i++)
+			topic->partitions[i] = (TopicPartition){.offset = -1};
+		topic->partitions_size = size;
+	}
+	return &topic->partitions[partition];
+}
+
+void
+topics_set_offset(const char *payload, uint32_t length)
+{
+	EvpubFrameOffset frame;
+	Topic	   *topic;
+
+	if (length != sizeof(frame))
+		relay_fail(EVPUB_FAILURE_RETRY, "malformed OFFSET frame from the server");
+	memcpy(&frame, payload, sizeof(frame));
+	topic = topics_get(frame.topic);
+	if (topic == NULL || frame.partition < 0 || frame.partition > PARTITIONS_MAX)
+		relay_fail(EVPUB_FAILURE_RETRY, "malformed OFFSET frame from the server");
+	topics_partition(topic, frame.partition)->offset = frame.offset;
+}
+
+void
+topics_ask_again(Topic *topic)
+{
+	if (topic->state == TOPIC_READY)
+	{
+		topic->state = TOPIC_ASK;
+		topic->due = relay_now() + BACKOFF_MIN_MS;
+		next_work = 0;
+	}
+}
+
+/* The topic stays as it is for a while. */
+static void
+retry_later(Topic *topic, int64_t now)
+{
+	topic->backoff = topic->backoff * 2;
+	if (topic->backoff < BACKOFF_MIN_MS)
+		topic->backoff = BACKOFF_MIN_MS;
+	if (topic->backoff > BACKOFF_MAX_MS)
+		topic->backoff = BACKOFF_MAX_MS;
+	topic->due = now + topic->backoff;
+}
+
+static void
+report_partitions(Topic *topic, int32_t count)
+{
+	if (topic->reported == count)
+		return;
+	topic->reported = count;
+	stream_send(EVPUB_FRAME_PARTITIONS, &topic->number, 4, &count, 4);
+}
+
+/* The cluster knows the topic. */
+static void
+topic_exists(Topic *topic, const struct rd_kafka_metadata_topic *found, int64_t now)
+{
+	int32_t		count = found->partition_cnt;
+
+	if (topic->pinned > count)
+	{
+		if (++topic->times_smaller >= SMALLER_MAX)
+			relay_fail(EVPUB_FAILURE_TOPIC,
+					   "topic \"%s\" has %d partitions, but %d when it was last published to: it was deleted and made again",
+					   topic->name, count, topic->pinned);
+		retry_later(topic, now);
+		return;
+	}
+	topic->times_smaller = 0;
+	if (topic->pinned == 0)
+	{
+		/* the count is final only when each partition was placed */
+		for (int i = 0; i < count; i++)
+		{
+			if (found->partitions[i].leader < 0)
+				count = 0;
+		}
+		if (count == 0)
+		{
+			snprintf(topic->trouble, sizeof(topic->trouble),
+					 "topic \"%s\" has partitions without a leader", topic->name);
+			retry_later(topic, now);
+			return;
+		}
+		topic->pinned = count;
+		report_partitions(topic, count);
+	}
+	else if (count > topic->pinned)
+		report_partitions(topic, count);
+	topic->state = TOPIC_READY;
+	topic->created = false;
+	topic->trouble[0] = '\0';
+	topic->backoff = 0;
+	topic->due = now + GROWTH_CHECK_MS;
+}
+
+/* The cluster does not know the topic. */
+static void
+topic_missing(Topic *topic, int64_t now)
+{
+	if (topic->state == TOPIC_READY)
+	{
+		/* known until just now: if it is really gone, producing fails */
+		topic->due = now + GROWTH_CHECK_MS;
+		return;
+	}
+	if (topic->published)
+		snprintf(topic->trouble, sizeof(topic->trouble),
+				 "topic \"%s\" does not exist any more; evpub does not create a topic again that it has published to",
+				 topic->name);
+	else if (!settings->create_topics)
+		snprintf(topic->trouble, sizeof(topic->trouble),
+				 "topic \"%s\" does not exist, and evpub.create_topics is off",
+				 topic->name);
+	else if (!topic->created)
+	{
+		topic->state = TOPIC_CREATE;
+		topic->due = now;
+		return;
+	}
+	else if (topic->backoff >= BACKOFF_MAX_MS)
+		topic->created = false; /* it did not come: create it once more */
+	retry_later(topic, now);
+}
+
+static void
+metadata_answer(Topic *topic, int64_t now)
+{
+	const struct rd_kafka_metadata *metadata = lookup.metadata;
+
+	if (lookup.error)
+	{
+		trouble_no_answer(lookup.error, lookup.text);
+		if (topic != NULL)
+			retry_later(topic, now);
+		return;
+	}
+	trouble_brokers_answer();
+	for (int i = 0; topic != NULL && i < metadata->topic_cnt; i++)
+	{
+		const struct rd_kafka_metadata_topic *found = &metadata->topics[i];
+
+		if (strcmp(found->topic, topic->name) != 0)
+			continue;
+		if (found->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			topic_exists(topic, found, now);
+		else if (found->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+				 found->err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC)
+			topic_missing(topic, now);
+		else
+		{
+			snprintf(topic->trouble, sizeof(topic->trouble), "topic \"%s\": %s",
+					 topic->name, rd_kafka_err2str(found->err));
+			retry_later(topic, now);
+		}
+		return;
+	}
+	if (topic != NULL)
+		retry_later(topic, now);
+}
+
+static void
+create_answer(Topic *topic, int64_t now)
+{
+	if (lookup.error == RD_KAFKA_RESP_ERR_NO_ERROR ||
+		lookup.error == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+	{
+		topic->state = TOPIC_ASK;
+		topic->created = true;
+		topic->backoff = 0;
+		topic->due = now;
+	}
+	else if ((lookup.error == RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE ||
+			  lookup.error == RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION) &&
+			 lookup.kind == LOOKUP_CREATE)
+	{
+		lookup.kind = LOOKUP_AUTO_CREATE;
+		lookup_ask(&lookup);
+	}
+	else
+	{
+		snprintf(topic->trouble, sizeof(topic->trouble),
+				 "topic \"%s\" does not exist and cannot be created: %s",
+				 topic->name, lookup.text);
+		topic->state = TOPIC_ASK;
+		retry_later(topic, now);
+	}
+}
+
+static void
+take_answer(int64_t now)
+{
+	Topic	   *topic = asking;
+
+	next_work = 0;
+	if (lookup.kind == LOOKUP_METADATA)
+		metadata_answer(topic, now);
+	else
+		create_answer(topic, now);
+	if (lookup.metadata != NULL)
+	{
+		rd_kafka_metadata_destroy(lookup.metadata);
+		lookup.metadata = NULL;
+	}
+}
+
+static void
+ask(Topic *topic, const Topic *any)
+{
+	if (topic != NULL && topic->handle == NULL)
+	{
+		rd_kafka_topic_conf_t *conf = rd_kafka_default_topic_conf_dup(client);
+
+		rd_kafka_topic_conf_set_opaque(conf, topic);
+		topic->handle = rd_kafka_topic_new(client, topic->name, conf);
+		if (topic->handle == NULL)
+			relay_fail(EVPUB_FAILURE_RETRY, "topic \"%s\": %s", topic->name,
+					   rd_kafka_err2str(rd_kafka_last_error()));
+	}
+	asking = topic;
+	lookup.kind = LOOKUP_METADATA;
+	lookup.topic = NULL;
+	if (topic != NULL)
+		lookup.topic = topic->handle;
+	else if (any != NULL)
+		lookup.topic = any->handle;
+	if (topic != NULL && topic->state == TOPIC_CREATE)
+		lookup.kind = LOOKUP_CREATE;
+	lookup.partitions = settings->topic_partitions;
+	lookup.replication_factor = settings->topic_replication_factor;
+	lookup_ask(&lookup);
+}
+
+/* Finds what to ask next; sets next_work when there is nothing now. */
+static void
+ask_next(int64_t now, const Topic *head)
+{
+	Topic	   *waiting = NULL;
+	Topic	   *ready = NULL;
+	Topic	   *any = NULL;
+
+	for (uint32_t i = 0; i < topics_size; i++)
+	{
+		Topic	   *topic = topics[i];
+		Topic	  **best;
+
+		if (topic == NULL)
+			continue;
+		if (topic->handle != NULL)
+			any = topic;
+		best = topic->state == TOPIC_READY ? &ready : &waiting;
+		if (*best == NULL || topic->due < (*best)->due)
+			*best = topic;
+		if (topic == head && topic->state != TOPIC_READY && topic->due <= now)
+		{
+			ask(topic, NULL);
+			return;
+		}
+	}
+
+	next_work = RELAY_NEVER;
+	if (waiting != NULL)
+	{
+		if (waiting->due <= now)
+		{
+			ask(waiting, NULL);
+			return;
+		}
+		next_work = waiting->due;
+	}
+	if (ready != NULL)
+	{
+		int64_t		due = ready->due > next_growth ? ready->due : next_growth;
+
+		if (due <= now)
+		{
+			ready->due = now + GROWTH_CHECK_MS;
+			next_growth = now + GROWTH_PAUSE_MS;
+			ask(ready, NULL);
+			return;
+		}
+		if (due < next_work)
+			next_work = due;
+	}
+	if (trouble_wants_probe())
+	{
+		if (next_probe <= now)
+		{
+			next_probe = now + PROBE_MS;
+			ask(NULL, any);
+			return;
+		}
+		if (next_probe < next_work)
+			next_work = next_probe;
+	}
+}
+
+int64_t
+topics_work(int64_t now, const Topic *head)
+{
+	if (lookup_answered())
+		take_answer(now);
+	if (!lookup_idle())
+		return RELAY_NEVER;
+	if (next_work <= now || (trouble_wants_probe() && next_probe <= now))
+		ask_next(now, head);
+	return lookup_idle() ? next_work : RELAY_NEVER;
+}

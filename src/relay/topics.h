@@ -1,0 +1,69 @@
+/*
+ * topics.h
+ *		The topics that records name by number.
+ */
+#ifndef EVPUB_RELAY_TOPICS_H
+#define EVPUB_RELAY_TOPICS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <librdkafka/rdkafka.h>
+
+#include "config.h"
+
+typedef enum TopicState
+{
+	TOPIC_ASK,					/* the cluster is to be asked for it, at "due" */
+	TOPIC_CREATE,				/* to be created, at "due" */
+	TOPIC_READY					/* records may be produced */
+} TopicState;
+
+typedef struct TopicPartition
+{
+	int64_t		offset;			/* newest acknowledged one, or -1 */
+	bool		unreported;		/* newer than the last ACKED_OFFSET frame */
+} TopicPartition;
+
+typedef struct Topic
+{
+	uint32_t	number;
+	char	   *name;
+	rd_kafka_topic_t *handle;
+	TopicState	state;
+	int32_t		pinned;			/* partitions to choose from; 0: not known yet */
+	bool		published;		/* pinned by the worker: never to be created */
+	bool		created;		/* by us, and not seen since */
+	int32_t		reported;		/* count in the last PARTITIONS frame */
+	int			times_smaller;	/* answers in a row with less than pinned */
+	int64_t		due;
+	int			backoff;		/* ms */
+	char		trouble[600];	/* why records have to wait, or "" */
+	TopicPartition *partitions;
+	int32_t		partitions_size;
+} Topic;
+
+extern void topics_start(rd_kafka_t *client, const RelaySettings *settings);
+
+/* A TOPIC frame. */
+extern void topics_announce(const char *payload, uint32_t length);
+
+/* An OFFSET frame. */
+extern void topics_set_offset(const char *payload, uint32_t length);
+
+/* The topic with this number; NULL: never announced. */
+extern Topic *topics_get(uint32_t number);
+
+/* Where the offsets of a partition are kept. */
+extern TopicPartition *topics_partition(Topic *topic, int32_t partition);
+
+/* librdkafka says that the topic or a partition is gone: ask again. */
+extern void topics_ask_again(Topic *topic);
+
+/*
+ * Takes answers and asks the next question.  "head": the topic that the next
+ * record waits for, or NULL.  Returns when it wants to be called again.
+ */
+extern int64_t topics_work(int64_t now, const Topic *head);
+
+#endif							/* EVPUB_RELAY_TOPICS_H */

@@ -1,0 +1,40 @@
+/*
+ * trouble.h
+ *		What hinders publishing right now, told to the worker in words.
+ */
+#ifndef EVPUB_RELAY_TROUBLE_H
+#define EVPUB_RELAY_TROUBLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <librdkafka/rdkafka.h>
+
+/* servers: for the texts; must stay valid. */
+extern void trouble_start(const char *servers);
+
+/* An error event of librdkafka that is not fatal. */
+extern void trouble_event(rd_kafka_resp_err_t error, const char *text);
+
+/* A question to the cluster was not answered. */
+extern void trouble_no_answer(rd_kafka_resp_err_t error, const char *text);
+
+/* A broker has answered. */
+extern void trouble_brokers_answer(void);
+
+/*
+ * Should the cluster be asked something, only to see whether it answers?  At
+ * the start too: that makes the connection before the first record needs it.
+ */
+extern bool trouble_wants_probe(void);
+
+/*
+ * Tells the worker when the hindrance has changed.  topic_text: why the next
+ * record's topic is not ready, or "".  waiting_since: time of the last
+ * progress if records are unacknowledged, else RELAY_NEVER.  Returns when it
+ * wants to be called again.
+ */
+extern int64_t trouble_report(int64_t now, const char *topic_text,
+							  int64_t waiting_since);
+
+#endif							/* EVPUB_RELAY_TROUBLE_H */

@@ -1,0 +1,742 @@
+#!/usr/bin/env python3
+"""evpub-relay, driven over its frame protocol against mock brokers.
+
+Prints TAP.  The worker's part is played by this script: it makes the socket
+pair, starts evpub-relay with one end at descriptor 3, and speaks frame.h.
+Nothing here waits for a fixed time: every wait is for a frame or an exit.
+
+What the mock broker cannot show (sequence numbers, real topic creation) is
+shown by the tests on a real broker.
+"""
+import os
+import re
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+RELAY = os.environ.get('EVPUB_RELAY', os.path.join(TOP, 'evpub-relay'))
+MOCK = os.environ.get('EVPUB_MOCKBROKER',
+                      os.path.join(TOP, 'test/mockbroker/evpub-mockbroker'))
+PATIENCE = float(os.environ.get('EVPUB_TEST_PATIENCE', '60'))
+
+VERSION = 1
+ID_LENGTH = 51
+
+PRODUCE = 0                     # Kafka's number of the request
+
+
+def event_id(n):
+    return b'%016x-%08x-%016X-%08x' % (1, 1, n, 0)
+
+
+def murmur2(data):
+    """The Java client's hash."""
+    m, mask = 0x5bd1e995, 0xffffffff
+    h = (0x9747b28c ^ len(data)) & mask
+    whole = len(data) & ~3
+    for i in range(0, whole, 4):
+        k = struct.unpack('<I', data[i:i + 4])[0] * m & mask
+        k = (k ^ k >> 24) * m & mask
+        h = (h * m & mask) ^ k
+    rest = data[whole:]
+    if rest:
+        h = (h ^ int.from_bytes(rest, 'little')) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return h ^ h >> 15
+
+
+def partition_of(key, count):
+    return (murmur2(key) & 0x7fffffff) % count
+
+
+class Broker:
+    def __init__(self, *args):
+        self.process = subprocess.Popen([MOCK, *args], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+        self.servers = self.process.stdout.readline().split()[1]
+
+    def command(self, text):
+        self.process.stdin.write(text + '\n')
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline().strip()
+        assert answer == 'ok', f'{text}: {answer}'
+
+    def stop(self):
+        self.process.send_signal(signal.SIGCONT)
+        self.process.stdin.close()
+        self.process.wait(PATIENCE)
+        self.process.stdout.close()
+
+
+class Gone(Exception):
+    pass
+
+
+class Relay:
+    def __init__(self, servers, **settings):
+        mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+
+        def at_three():
+            os.dup2(theirs.fileno(), 3)
+        # pass_fds would close 3 when it is not in the list
+        self.process = subprocess.Popen([RELAY], preexec_fn=at_three,
+                                        pass_fds=(3, theirs.fileno())
+                                        if theirs.fileno() != 3 else (3,),
+                                        stderr=subprocess.PIPE)
+        theirs.close()
+        self.socket = mine
+        self.buffer = b''
+        self.frames = []        # all frames received
+        self.acked = 0
+        self.offsets = {}
+        self.trouble = []
+        self.next = 1
+        config = {'bootstrap_servers': servers, 'kafka_config_file': '',
+                  'create_topics': 'on', 'topic_partitions': '-1',
+                  'topic_replication_factor': '-1', 'client_id': 'evpub-test'}
+        config.update(settings)
+        self.send('C', b''.join(k.encode() + b'\0' + v.encode() + b'\0'
+                                for k, v in config.items()))
+
+    def send(self, kind, payload):
+        self.socket.sendall(struct.pack('=IBBH', len(payload), ord(kind), VERSION, 0)
+                            + payload)
+
+    def topic(self, number, name, pinned=0):
+        self.send('T', struct.pack('=Ii', number, pinned) + name.encode())
+
+    def offset(self, topic, partition, offset):
+        self.send('O', struct.pack('=Iiq', topic, partition, offset))
+
+    def record(self, topic, key, value, headers=(), n=None):
+        encoded = b''.join(struct.pack('=I', len(x)) + x for h in headers for x in h)
+        return (struct.pack('=IiiI', topic, -1 if key is None else len(key),
+                            -1 if value is None else len(value), len(encoded))
+                + event_id(n or 0) + (key or b'') + (value or b'') + encoded)
+
+    def encode_batch(self, records):
+        first = self.next
+        self.next += len(records)
+        return struct.pack('=QII', first, len(records), 0) + b''.join(records)
+
+    def batch(self, *records):
+        self.send('B', self.encode_batch(records))
+
+    def receive(self, deadline):
+        """One frame, or None at the deadline."""
+        while True:
+            if len(self.buffer) >= 8:
+                length, kind, version, _ = struct.unpack('=IBBH', self.buffer[:8])
+                assert version == VERSION
+                if len(self.buffer) >= 8 + length:
+                    payload = self.buffer[8:8 + length]
+                    self.buffer = self.buffer[8 + length:]
+                    return self.note(chr(kind), payload)
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.socket], [], [], left)[0]:
+                return None
+            data = self.socket.recv(1 << 20)
+            if not data:
+                raise Gone('the relay closed its socket')
+            self.buffer += data
+
+    def note(self, kind, payload):
+        if kind == 'A':
+            value = struct.unpack('=Q', payload)[0]
+            assert value > self.acked, 'acknowledgements must go up'
+            self.acked = value
+        elif kind == 'o':
+            topic, partition, offset = struct.unpack('=Iiq', payload)
+            assert offset > self.offsets.get((topic, partition), -1)
+            self.offsets[topic, partition] = offset
+        elif kind == 'S':
+            self.trouble.append(payload.decode())
+        self.frames.append((kind, payload))
+        return kind, payload
+
+    def wait(self, kind, condition=lambda payload: True, patience=PATIENCE):
+        deadline = time.monotonic() + patience
+        while True:
+            frame = self.receive(deadline)
+            if frame is None:
+                raise AssertionError(f'no frame {kind} in {patience} s; had '
+                                     f'{self.frames[-10:]}')
+            if frame[0] == 'F' and kind != 'F':
+                raise AssertionError(f'relay failed: {frame[1]}')
+            if frame[0] == kind and condition(frame[1]):
+                return frame[1]
+
+    def wait_acked(self, number):
+        while self.acked < number:
+            self.wait('A')
+
+    def wait_trouble(self, pattern):
+        return self.wait('S', lambda text: re.search(pattern, text.decode())).decode()
+
+    def wait_failed(self):
+        payload = self.wait('F')
+        self.process.wait(PATIENCE)
+        return chr(payload[0]), payload[1:].decode()
+
+    def resident(self):
+        with open(f'/proc/{self.process.pid}/status') as status:
+            return int(re.search(r'VmRSS:\s+(\d+)', status.read()).group(1))
+
+    def close(self):
+        self.socket.close()
+        code = self.process.wait(PATIENCE)
+        self.process.stderr.close()
+        return code
+
+
+class TestCase:
+    """Ends what a test started, also when it fails."""
+
+    def __init__(self):
+        self.open = []
+
+    def broker(self, *args):
+        self.open.append(Broker(*args))
+        return self.open[-1]
+
+    def relay(self, servers, **settings):
+        relay = Relay(servers, **settings)
+        self.open.append(relay)
+        return relay
+
+    def end(self):
+        for thing in reversed(self.open):
+            if isinstance(thing, Relay):
+                if thing.process.poll() is None:
+                    thing.process.kill()
+                thing.close()
+            else:
+                thing.stop()
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+def consume(servers, topic, count):
+    """(partition, offset, key, value, headers) of records, by kcat.  A key or
+    value that is not there is None."""
+    out = subprocess.run(
+        ['kcat', '-C', '-b', servers, '-t', topic, '-o', 'beginning', '-c', str(count),
+         '-f', '%p\t%o\t%K\t%k\t%S\t%s\t%h\n', '-q'],
+        stdout=subprocess.PIPE, timeout=PATIENCE, check=True).stdout
+    rows = [line.split(b'\t') for line in out.splitlines()]
+    return [(int(p), int(o), k if int(kl) >= 0 else None,
+             v if int(vl) >= 0 else None, h) for p, o, kl, k, vl, v, h in rows]
+
+
+def config_file(text, mode=0o600):
+    fd, path = tempfile.mkstemp(prefix='evpub-relay-test')
+    os.write(fd, text.encode())
+    os.close(fd)
+    os.chmod(path, mode)
+    return path
+
+
+# ---------------------------------------------------------------- the tests
+
+def test_version(t):
+    "--version names the program and librdkafka"
+    out = subprocess.run([RELAY, '--version'], stdout=subprocess.PIPE, check=True).stdout
+    assert re.fullmatch(rb'evpub-relay \S+ \(librdkafka \S+\)\n', out), out
+
+
+def test_without_socket(t):
+    "started by hand, it says why it does not run"
+    got = subprocess.run([RELAY], stderr=subprocess.PIPE, close_fds=True)
+    assert got.returncode == 2 and b'background worker' in got.stderr
+
+
+def test_publishes(t):
+    "records arrive in the partition of their key, with id and headers"
+    b = t.broker('--topic', 'events:4')
+    r = t.relay(b.servers)
+    r.wait('H')
+    r.topic(7, 'events')
+    n = 200
+    r.batch(*[r.record(7, b'tenant-%d' % (i % 13), b'{"n":%d}' % i,
+                       [(b'__TypeId__', b'x')] if i % 2 else [], i) for i in range(n)])
+    assert struct.unpack('=Ii', r.wait('P')) == (7, 4)
+    r.wait_acked(n)
+    rows = consume(b.servers, 'events', n)
+    for partition in range(4):
+        mine = [row for row in rows if row[0] == partition]
+        numbers = [int(re.search(rb'\d+', row[3]).group()) for row in mine]
+        assert numbers == sorted(numbers), 'order within a partition'
+        assert r.offsets[7, partition] == len(mine) - 1
+    for partition, _, key, value, headers in rows:
+        i = int(re.search(rb'\d+', value).group())
+        assert partition == partition_of(key, 4)
+        assert headers == b'evpub-id=' + event_id(i) + (b',__TypeId__=x' if i % 2 else b'')
+
+
+def test_kinds_of_records(t):
+    "no key goes by the id; tombstones, empty keys and empty values stay apart"
+    b = t.broker('--topic', 'events:5')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 5)
+    cases = [(None, b'no key'), (b'', b'empty key'), (b'gone', None), (b'hollow', b'')]
+    r.batch(*[r.record(0, k, v, n=i) for i, (k, v) in enumerate(cases)])
+    r.wait_acked(4)
+    rows = {i: row for i in range(4) for row in consume(b.servers, 'events', 4)
+            if event_id(i) in row[4]}
+    for i, (k, v) in enumerate(cases):
+        row = rows[i]
+        assert row[0] == partition_of(event_id(i) if k is None else k, 5), (i, row)
+        assert (row[2], row[3]) == (k, v), row
+
+
+def test_unknown_size(t):
+    "large events, and a batch far larger than the input buffer"
+    b = t.broker('--topic', 'events:1')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 1)
+    for size, count in ((900000, 3), (300000, 20), (10, 5000), (900000, 1), (1, 1)):
+        r.batch(*[r.record(0, b'k', b'x' * size) for _ in range(count)])
+        r.wait_acked(r.next - 1)
+
+
+def test_split_frames(t):
+    "frames that come in single bytes"
+    b = t.broker('--topic', 'events:1')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 1)
+    payload = r.encode_batch([r.record(0, b'k', b'v') for _ in range(3)])
+    for byte in struct.pack('=IBBH', len(payload), ord('B'), VERSION, 0) + payload:
+        r.socket.send(bytes([byte]))
+    r.wait_acked(3)
+
+
+def test_missing_topic_created(t):
+    "a topic that was never published to is made"
+    b = t.broker()
+    r = t.relay(b.servers)
+    r.topic(3, 'fresh')
+    r.batch(r.record(3, b'k', b'v'))
+    number, count = struct.unpack('=Ii', r.wait('P'))
+    assert number == 3 and count > 0
+    r.wait_acked(1)
+
+
+def test_topic_error(t):
+    "records wait for a topic that cannot be used, in order, and the reason is told"
+    b = t.broker('--topic', 'good:1', '--topic', 'bad:1')
+    b.command('topic-error bad 29')
+    r = t.relay(b.servers)
+    r.topic(0, 'good')
+    r.topic(1, 'bad')
+    r.batch(r.record(0, b'k', b'1'), r.record(1, b'k', b'2'), r.record(0, b'k', b'3'))
+    text = r.wait_trouble('"bad".*authorization')
+    r.wait_acked(1)
+    assert r.acked == 1, text
+    b.command('topic-error bad 0')
+    r.wait_acked(3)
+    r.wait_trouble('^$')
+
+
+def test_fewer_partitions(t):
+    "a topic with fewer partitions than before was made again: stop"
+    b = t.broker('--topic', 'events:2')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 3)
+    r.batch(r.record(0, b'k', b'v'))
+    code, text = r.wait_failed()
+    assert code == 't' and '"events"' in text and r.acked == 0, (code, text)
+
+
+def test_more_partitions(t):
+    "a grown topic is reported, keys stay where they were until it is adopted"
+    b = t.broker('--topic', 'events:6')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 4)
+    keys = [b'key-%d' % i for i in range(40)]
+    r.batch(*[r.record(0, k, b'before') for k in keys])
+    assert struct.unpack('=Ii', r.wait('P')) == (0, 6)
+    r.wait_acked(40)
+    r.topic(0, 'events', 6)
+    r.batch(*[r.record(0, k, b'after') for k in keys])
+    r.wait_acked(80)
+    for p, _, k, v, _ in consume(b.servers, 'events', 80):
+        assert p == partition_of(k, 4 if v == b'before' else 6)
+
+
+def test_lower_offset(t):
+    "an offset below an earlier one: the topic was made again"
+    b = t.broker('--topic', 'events:2')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 2)
+    r.offset(0, partition_of(b'k', 2), 100)
+    r.batch(r.record(0, b'k', b'v'))
+    code, text = r.wait_failed()
+    assert code == 't' and '"events" partition' in text, (code, text)
+    assert r.acked == 0
+
+
+def test_failed_report(t):
+    "a refused record: nothing from it on is acknowledged, the relay ends"
+    b = t.broker('--topic', 'events:1')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 1)
+    r.batch(*[r.record(0, b'k', b'v', n=i) for i in range(1, 6)])
+    r.wait_acked(5)
+    b.command(f'push-error {PRODUCE} 10')   # MSG_SIZE_TOO_LARGE
+    r.batch(r.record(0, b'k', b'v', n=6))
+    code, text = r.wait_failed()
+    assert code == 'r' and r.acked == 5, (code, text, r.acked)
+    assert '"events" partition 0' in text and 'MSG_SIZE_TOO_LARGE' in text
+    assert event_id(6).decode() in text
+
+
+def test_too_large(t):
+    "a record that librdkafka refuses itself"
+    b = t.broker('--topic', 'events:1')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 1)
+    r.batch(r.record(0, b'k', b'v', n=1), r.record(0, b'k', b'v' * 1100000, n=2))
+    code, text = r.wait_failed()
+    assert code == 'r' and 'MSG_SIZE_TOO_LARGE' in text and event_id(2).decode() in text
+    assert r.acked <= 1
+
+
+def test_temporary_errors(t):
+    "errors that pass are retried without a loss"
+    b = t.broker('--topic', 'events:3')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 3)
+    r.batch(r.record(0, b'k', b'v'))
+    r.wait_acked(1)
+    b.command(f'push-error {PRODUCE} 19 2')     # NOT_ENOUGH_REPLICAS
+    r.batch(r.record(0, b'k', b'w'))
+    r.wait_acked(2)
+    assert [row[3] for row in consume(b.servers, 'events', 2)] == [b'v', b'w']
+
+
+def test_no_broker(t):
+    "no broker at the start: the reason is told"
+    port = free_port()
+    r = t.relay(f'127.0.0.1:{port}')
+    r.wait('H')
+    r.topic(0, 'events')
+    r.batch(r.record(0, b'k', b'v'))
+    text = r.wait_trouble('no broker of')
+    assert text == f'no broker of 127.0.0.1:{port} answers: Connection refused', text
+
+
+def test_unresolvable(t):
+    "a name that does not resolve"
+    r = t.relay('no-such-host.invalid:9092')
+    r.topic(0, 'events')
+    r.batch(r.record(0, b'k', b'v'))
+    text = r.wait_trouble('no broker of no-such-host.invalid:9092 answers: .*resolve')
+    assert 'no-such-host' in text
+
+
+def test_broker_returns(t):
+    "brokers go and come back: trouble is told and taken back"
+    b = t.broker('--topic', 'events:1')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 1)
+    r.batch(r.record(0, b'k', b'v'))
+    r.wait_acked(1)
+    b.command('down 1')
+    r.batch(r.record(0, b'k', b'w'))
+    r.wait_trouble('no broker of .* answers')
+    b.command('up 1')
+    r.wait_acked(2)
+    r.wait_trouble('^$')
+
+
+def test_broker_returns_idle(t):
+    "the same while nothing is to be sent"
+    b = t.broker('--topic', 'events:1')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 1)
+    r.batch(r.record(0, b'k', b'v'))
+    r.wait_acked(1)
+    b.command('down 1')
+    r.wait_trouble('no broker of')
+    b.command('up 1')
+    r.wait_trouble('^$')
+
+
+def test_black_hole(t):
+    "a frozen broker: stuck records are told, with the servers' names"
+    b = t.broker('--topic', 'events:1')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 1)
+    r.batch(r.record(0, b'k', b'v'))
+    r.wait_acked(1)
+    b.process.send_signal(signal.SIGSTOP)
+    r.batch(r.record(0, b'k', b'w'))
+    text = r.wait_trouble('no acknowledgement')
+    assert text == f'no acknowledgement from {b.servers} for 5 s', text
+    start = time.monotonic()
+    assert r.close() == 0
+    assert time.monotonic() - start < 0.5
+
+
+def test_black_hole_at_start(t):
+    "a listener that never answers, from the start"
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        listener.listen(8)
+        name = '127.0.0.1:%d' % listener.getsockname()[1]
+        r = t.relay(name)
+        r.topic(0, 'events')
+        r.batch(r.record(0, b'k', b'v'))
+        assert r.wait_trouble('.') == f'no broker of {name} answers: timed out'
+        start = time.monotonic()
+        assert r.close() == 0
+        assert time.monotonic() - start < 0.5
+
+
+def fill(r, size):
+    """Sends batches until the relay takes no more; the unsent rest is lost."""
+    r.socket.setblocking(False)
+    batch = b''
+    sent = 0
+    while True:
+        if not batch:
+            payload = r.encode_batch([r.record(0, b'tenant-%d' % i, b'x' * size)
+                                      for i in range(65536 // (size + 100) + 1)])
+            batch = struct.pack('=IBBH', len(payload), ord('B'), VERSION, 0) + payload
+        if not select.select([], [r.socket], [], 2)[1]:
+            r.socket.setblocking(True)
+            return sent, batch
+        done = r.socket.send(batch)
+        batch = batch[done:]
+        sent += done
+
+
+def test_back_pressure(t):
+    "a full queue holds the worker back, memory stays small, all goes on after it"
+    for size in (1, 170, 20000):
+        b = t.broker('--topic', 'events:3')
+        r = t.relay(b.servers)
+        r.topic(0, 'events', 3)
+        r.batch(r.record(0, b'k', b'v'))
+        r.wait_acked(1)
+        b.command('down 1')
+        r.wait_trouble('no broker of')
+        sent, rest = fill(r, size)
+        assert sent > 2000000, sent
+        resident = r.resident()
+        print(f'# values of {size} bytes: {sent} bytes taken, {resident} kB resident')
+        assert resident < 40960 or os.environ.get('EVPUB_TEST_NO_RSS'), resident
+        b.command('up 1')
+        r.socket.sendall(rest)
+        r.wait_acked(r.next - 1)
+        assert r.close() == 0
+        b.stop()
+        t.open = []
+
+
+def test_worker_gone(t):
+    "the relay ends at once with the worker's socket, also with a full queue"
+    r = t.relay(f'127.0.0.1:{free_port()}')
+    r.wait('H')
+    r.topic(0, 'events', 1)
+    fill(r, 1000)
+    start = time.monotonic()
+    assert r.close() == 0
+    assert time.monotonic() - start < 0.5
+
+
+def test_signals(t):
+    "signals for the postmaster's group do nothing, SIGTERM ends it"
+    r = t.relay(f'127.0.0.1:{free_port()}')
+    r.wait('H')
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGPIPE):
+        r.process.send_signal(number)
+    r.wait('S')
+    assert r.process.poll() is None
+    r.process.send_signal(signal.SIGTERM)
+    assert r.process.wait(PATIENCE) == -signal.SIGTERM
+
+
+def test_protocol_errors(t):
+    "frames that make no sense end the relay with a text"
+    servers = f'127.0.0.1:{free_port()}'
+
+    def broken(kind, payload, announce=True):
+        r = t.relay(servers)
+        if announce:
+            r.topic(0, 'events', 1)
+        r.send(kind, payload)
+        code, text = r.wait_failed()
+        assert code == 'r' and text, (kind, payload)
+
+    broken('X', b'')
+    broken('C', b'')
+    broken('T', b'abc')
+    broken('O', b'abc')
+    broken('O', struct.pack('=Iiq', 9, 0, 0))
+    broken('B', b'abc')
+    broken('B', struct.pack('=QII', 5, 1, 0))
+
+
+def test_malformed_records(t):
+    "records that claim more than there is end the relay"
+    b = t.broker('--topic', 'events:1')
+    good = None
+    for spoil in (lambda x: x[:-1],
+                  lambda x: x + b'z',
+                  lambda x: x[:4] + struct.pack('=i', 1 << 30) + x[8:],
+                  lambda x: x[:8] + struct.pack('=i', -2) + x[12:],
+                  lambda x: x[:12] + struct.pack('=I', 0xffffffff) + x[16:],
+                  lambda x: struct.pack('=I', 99) + x[4:],
+                  lambda x: x[:12] + struct.pack('=I', 3) + x[16:] + b'abc'):
+        r = t.relay(b.servers)
+        r.topic(0, 'events', 1)
+        good = r.record(0, b'key', b'value')
+        r.send('B', struct.pack('=QII', 1, 1, 0) + spoil(good))
+        code, text = r.wait_failed()
+        assert code == 'r' and r.acked == 0, text
+
+
+SECRET = 'geheim-4711'
+
+
+def refused(t, text, mode=0o600, pattern=''):
+    path = config_file(text, mode)
+    try:
+        r = t.relay('127.0.0.1:1', kafka_config_file=path)
+        code, message = r.wait_failed()
+    finally:
+        os.unlink(path)
+    assert code == 'c', (code, message)
+    assert path in message and re.search(pattern, message), message
+    assert SECRET not in message, message
+    assert SECRET.encode() not in r.process.stderr.read()
+
+
+def test_file_keys(t):
+    "keys that evpub owns, that run code, or that nobody knows are refused by name"
+    for key in ('enable.idempotence', 'enable.gapless.guarantee', 'acks',
+                'request.required.acks', 'message.timeout.ms', 'delivery.timeout.ms',
+                'bootstrap.servers', 'metadata.broker.list', 'max.in.flight',
+                'transactional.id', 'plugin.library.paths', 'sasl.kerberos.kinit.cmd',
+                'ssl.engine.location', 'ssl.providers', 'dr_msg_cb', 'opaque',
+                'interceptors', 'allow.auto.create.topics', 'retries', 'no.such.key',
+                'queue.buffering.max.kbytes', 'partitioner', 'client.id', 'debug'):
+        refused(t, f'# comment\n\n{key} = {SECRET}\n',
+                pattern=f'line 3: .*"{re.escape(key)}"')
+
+
+def test_file_values(t):
+    "values that librdkafka refuses, a shell would run, or that are too small"
+    refused(t, f'compression.codec={SECRET}\n', pattern='line 1: .*"compression.codec"')
+    refused(t, f'linger.ms={SECRET}\n', pattern='line 1: .*"linger.ms"')
+    refused(t, f'sasl.kerberos.principal=x; echo {SECRET}\n', pattern='line 1: ')
+    refused(t, f'{SECRET}\n', pattern='line 1: ')
+    refused(t, f'sasl.password {SECRET} = x\n', pattern='line 1: ')
+    path = config_file('message.max.bytes=5000\n')
+    r = t.relay('127.0.0.1:1', kafka_config_file=path)
+    code, text = r.wait_failed()
+    os.unlink(path)
+    assert code == 'c' and 'message.max.bytes' in text
+
+
+def test_file_access(t):
+    "a file that others may read, that is not there, or not a file"
+    refused(t, f'sasl.password={SECRET}\n', 0o640, 'group or others')
+    refused(t, f'sasl.password={SECRET}\n', 0o604, 'group or others')
+    for path in ('/nonexistent/file', '/dev'):
+        r = t.relay('127.0.0.1:1', kafka_config_file=path)
+        code, text = r.wait_failed()
+        assert code == 'c' and path in text, text
+
+
+def test_file_used(t):
+    "allowed keys take effect; secrets do not come out of librdkafka's errors"
+    path = config_file('security.protocol=ssl\nssl.key.password=%s\n'
+                       'ssl.key.location=/nonexistent/%s\n' % (SECRET, SECRET))
+    r = t.relay('127.0.0.1:1', kafka_config_file=path)
+    code, text = r.wait_failed()
+    os.unlink(path)
+    assert code == 'c' and SECRET not in text and 'ssl' in text, text
+    b = t.broker('--topic', 'events:1')
+    path = config_file('  compression.codec = gzip\r\nlinger.ms=1\n\n#x\n'
+                       'sasl.password=%s\n' % SECRET)
+    r = t.relay(b.servers, kafka_config_file=path)
+    r.topic(0, 'events', 1)
+    r.batch(*[r.record(0, b'k', b'v' * 1000) for _ in range(100)])
+    r.wait_acked(100)
+    os.unlink(path)
+
+
+def test_tls_refused(t):
+    "a listener that does not speak TLS: the reason is told"
+    b = t.broker('--topic', 'events:1')
+    path = config_file('security.protocol=ssl\n')
+    r = t.relay(b.servers, kafka_config_file=path)
+    r.topic(0, 'events', 1)
+    r.batch(r.record(0, b'k', b'v'))
+    text = r.wait_trouble('no connection to')
+    os.unlink(path)
+    assert b.servers in text and 'SSL' in text, text
+
+
+def test_leader_moves(t):
+    "partitions move between brokers under load: all acknowledged, in order"
+    b = t.broker('--brokers', '3', '--topic', 'events:2')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 2)
+    for i in range(30):
+        b.command(f'leader events {i % 2} {i % 3 + 1}')
+        r.batch(*[r.record(0, b'k%d' % k, b'%d' % (i * 20 + k)) for k in range(20)])
+    r.wait_acked(600)
+
+
+def test_many_topics(t):
+    "a hundred topics, announced in any order of their numbers"
+    b = t.broker()
+    r = t.relay(b.servers)
+    numbers = [(i * 37) % 101 for i in range(101)]
+    for i in numbers:
+        r.topic(i, f'topic-{i}')
+    r.batch(*[r.record(i, b'k', b'v') for i in numbers])
+    r.wait_acked(101)
+
+
+def main():
+    tests = [(name, function) for name, function in globals().items()
+             if name.startswith('test_')
+             and (len(sys.argv) < 2 or any(word in name for word in sys.argv[1:]))]
+    print(f'1..{len(tests)}')
+    bad = 0
+    for number, (name, function) in enumerate(tests, 1):
+        case = TestCase()
+        start = time.monotonic()
+        try:
+            function(case)
+            verdict = 'ok'
+        except Exception:
+            verdict = 'not ok'
+            bad += 1
+            for line in traceback.format_exc().splitlines():
+                print('# ' + line)
+        finally:
+            case.end()
+        if os.environ.get('EVPUB_TEST_TIMES'):
+            print('# %.2f s' % (time.monotonic() - start))
+        print(f'{verdict} {number} - {function.__doc__}', flush=True)
+    return 1 if bad else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
