@@ -339,7 +339,7 @@ sub start_psql
 }
 
 # start_pgbench(node, {script text => weight}, clients =>, seconds => |
-#               transactions =>): pgbench in the background.
+#               transactions =>, mode => 'simple'): pgbench in the background.
 sub start_pgbench
 {
 	my ($node, $scripts, %args) = @_;
@@ -356,7 +356,7 @@ sub start_pgbench
 	my $run = { in => '', out => '', err => '', name => 'pgbench' };
 	$run->{handle} = IPC::Run::start(
 		[
-			'pgbench', '-n', '-M', 'prepared',
+			'pgbench', '-n', '-M', $args{mode} || 'prepared',
 			'-h', $node->host, '-p', $node->port,
 			'-c', $args{clients} || 4, '-j', 2,
 			($args{transactions}

@@ -1,0 +1,142 @@
+
+# EvpubLoad - writers whose events tell whether anything was lost, invented or
+# reordered.
+#
+# Each tenant has a counter row.  A transaction locks it by an update, and
+# inserts rows (tenant, seq) with the numbers it got into "item", which is
+# captured.  So, for each tenant, the order of commits is the order of seq,
+# without holes; what is rolled back gives its numbers back.  Rows that must
+# never be seen have a negative seq.
+package EvpubLoad;
+
+use strict;
+use warnings;
+
+use EvpubTest;
+use Exporter 'import';
+use Test::More;
+
+our @EXPORT = qw(load_tables start_load item_events check_complete);
+our $TOPIC = 'items';
+
+# load_tables(node, tenants)
+sub load_tables
+{
+	my ($node, $tenants) = @_;
+	$node->safe_psql(
+		'postgres', qq{
+CREATE TABLE counter (tenant text PRIMARY KEY, n bigint NOT NULL);
+INSERT INTO counter SELECT 't' || i, 0 FROM generate_series(1, $tenants) i;
+CREATE TABLE item (tenant text, seq bigint, PRIMARY KEY (tenant, seq));
+SELECT evpub.capture_table('item', tenant_column => 'tenant', topic => '$TOPIC');
+});
+	return;
+}
+
+# Most transactions are small and commit; some roll back, wholly or to a
+# savepoint, some insert several rows.
+my $take = q{UPDATE counter SET n = n + 1 WHERE tenant = 't' || :t RETURNING n \gset
+};
+my $put = q{INSERT INTO item VALUES ('t' || :t, :n);
+};
+my $phantom = q{INSERT INTO item VALUES ('t' || :t, - :n::bigint);
+};
+my %scripts = (
+	"BEGIN;\n$take$put" . "COMMIT;\n" => 6,
+	"BEGIN;\n$take$phantom" . "ROLLBACK;\n" => 2,
+	"BEGIN;\nSAVEPOINT a;\n$take$phantom"
+	  . "ROLLBACK TO a;\n$take$put"
+	  . "SAVEPOINT b;\n$take$put"
+	  . "RELEASE b;\nSAVEPOINT c;\n$phantom"
+	  . "SAVEPOINT d;\n$phantom"
+	  =~ s/bigint/bigint - 1000000/r
+	  . "ROLLBACK TO c;\n$take$put" . "COMMIT;\n" => 2,
+	"BEGIN;\n" . ("$take$put" x 5) . "COMMIT;\n" => 1);
+
+# start_load(node, tenants, clients, seconds): pgbench in the background.
+sub start_load
+{
+	my ($node, $tenants, $clients, $seconds) = @_;
+	my %with_tenant =
+	  map { ("\\set t random(1, $tenants)\n$_" => $scripts{$_}) } keys %scripts;
+	return start_pgbench(
+		$node, \%with_tenant,
+		clients => $clients,
+		seconds => $seconds);
+}
+
+# item_events(kafka): [tenant, seq, id] of each record, in partition order,
+# and the number of records that were no such event.
+sub item_events
+{
+	my ($kafka) = @_;
+	my %partitions;
+	my $strange = 0;
+	$kafka->each_line(
+		$TOPIC,
+		sub {
+			my ($partition, $key, $value) = @_;
+			if ($value =~
+				/^\{"id":"([^"]+)","type":"item\.created","tenant":"([^"]+)","pk":\{"tenant":"([^"]+)","seq":(-?\d+)\}/
+				&& $2 eq $3
+				&& $2 eq $key)
+			{
+				push @{ $partitions{$partition} }, [ $2, $4, $1 ];
+			}
+			else
+			{
+				diag "not an event of item: $key $value" if $strange++ < 5;
+			}
+		});
+	return ($strange, map { @{ $partitions{$_} } } sort keys %partitions);
+}
+
+# check_complete(name, node, kafka, duplicates => 1): what is in Kafka is what
+# is in the table, in order; once only, unless duplicates are allowed (then a
+# repeated record must have the id of the first).  Returns the number of events.
+sub check_complete
+{
+	my ($name, $node, $kafka, %args) = @_;
+	my ($strange, @events) = item_events($kafka);
+	my (%ids, %last, %count);
+	my ($duplicates, $disorder, $phantoms) = (0, 0, 0);
+
+	for my $event (@events)
+	{
+		my ($tenant, $seq, $id) = @$event;
+		if ($ids{$id}++)
+		{
+			$duplicates++;
+			next;
+		}
+		if ($seq < 1)
+		{
+			diag "phantom: $tenant $seq $id" if $phantoms++ < 5;
+			next;
+		}
+		$last{$tenant} //= 0;
+		if ($seq != $last{$tenant} + 1)
+		{
+			diag "tenant $tenant: $seq after $last{$tenant} ($id)"
+			  if $disorder++ < 5;
+		}
+		$last{$tenant} = $seq;
+		$count{$tenant}++;
+	}
+
+	my %rows = map { split /\|/ } split /\n/,
+	  $node->safe_psql('postgres',
+		"SELECT tenant, count(*) FROM item GROUP BY 1 HAVING count(*) = max(seq)");
+	my $total = $node->safe_psql('postgres', 'SELECT count(*) FROM item');
+
+	is($strange, 0, "$name: every record is an event of the table");
+	is($phantoms, 0, "$name: nothing that was rolled back");
+	is($disorder, 0, "$name: every tenant's sequence in order, without holes");
+	is_deeply(\%count, \%rows, "$name: every tenant's sequence complete");
+	is($duplicates, 0, "$name: nothing twice") unless $args{duplicates};
+	note "$name: $total events, $duplicates of them again";
+	cmp_ok($total, '>', $args{at_least} || 100, "$name: there was something to see");
+	return $total;
+}
+
+1;

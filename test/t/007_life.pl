@@ -1,0 +1,152 @@
+
+# CREATE and DROP EXTENSION, committed or rolled back, leave exactly the slot
+# and the registration that they should; a database can be dropped while the
+# publisher runs; two databases publish side by side.
+use strict;
+use warnings;
+
+use EvpubKafka;
+use EvpubTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $kafka = EvpubKafka->new->start;
+my $node =
+  capture_node('main', kafka => $kafka, extension => 0);
+my $topic = $EvpubTest::TOPIC;
+
+sub labels
+{
+	return $node->safe_psql('postgres',
+		q{SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_shseclabel
+		  JOIN pg_database d ON d.oid = objoid
+		  WHERE provider = 'evpub' AND classoid = 'pg_database'::regclass});
+}
+
+sub slots
+{
+	return $node->safe_psql('postgres',
+		q{SELECT string_agg(slot_name, ' ') FROM pg_replication_slots});
+}
+
+# The slot follows the registration: it is dropped after the commit.
+sub slot_is_gone
+{
+	my ($name) = @_;
+	ok($node->poll_query_until('postgres',
+			'SELECT count(*) = 0 FROM pg_replication_slots'), $name);
+	return;
+}
+
+is(slots(), '', 'preloaded only: no slot');
+is(labels(), '', 'and no database is registered');
+
+$node->safe_psql('postgres', 'BEGIN; CREATE EXTENSION evpub; ROLLBACK');
+is(labels(), '', 'CREATE EXTENSION rolled back: not registered');
+slot_is_gone('and no slot stays');
+
+$node->safe_psql('postgres', 'CREATE EXTENSION evpub');
+is(labels(), 'postgres', 'CREATE EXTENSION: the database is registered');
+is(slots(), 'evpub', 'and the slot is there at once');
+is( $node->safe_psql('postgres',
+		q{SELECT slot_type, active, restart_lsn IS NOT NULL FROM pg_replication_slots}),
+	'physical|t|t',
+	'a physical slot, held by the publisher, that keeps WAL');
+
+$node->safe_psql('postgres', 'BEGIN; DROP EXTENSION evpub; ROLLBACK');
+is(labels(), 'postgres', 'DROP EXTENSION rolled back: registered');
+is(slots(), 'evpub', 'and the slot stays');
+
+cms_tables($node);
+$node->safe_psql('postgres', q{INSERT INTO code VALUES ('acme', 'one', '')});
+ok(wait_published($node), 'it publishes');
+
+# What was committed before the extension goes is still published.
+$kafka->pause;
+$node->safe_psql('postgres', q{INSERT INTO code VALUES ('acme', 'two', '')});
+$node->safe_psql('postgres', 'DROP EXTENSION evpub CASCADE');
+is(labels(), '', 'DROP EXTENSION: not registered');
+$kafka->cont;
+slot_is_gone('the slot goes');
+is_deeply(
+	[ map { $_->{event}{pk}{code} } events($kafka) ],
+	[ 'one', 'two' ],
+	'after all that was committed before is published');
+$node->safe_psql('postgres', q{INSERT INTO code VALUES ('acme', 'silent', '')});
+
+# And again: it can come back.
+create_evpub($node);
+is(labels(), 'postgres', 'CREATE EXTENSION again: registered');
+is(slots(), 'evpub', 'with a slot');
+$node->safe_psql('postgres',
+	q{SELECT evpub.capture_table('code', tenant_column => 'tenant_id')});
+$node->safe_psql('postgres', q{INSERT INTO code VALUES ('acme', 'three', '')});
+ok(wait_published($node), 'it publishes again');
+is((events($kafka))[-1]{event}{pk}{code}, 'three', 'from then on');
+is(scalar(grep { $_->{event}{pk}{code} eq 'silent' } events($kafka)),
+	0, 'and nothing from in between');
+
+# Two databases.
+$node->safe_psql('postgres', 'CREATE DATABASE second');
+create_evpub($node, 'second');
+is(labels(), 'postgres second', 'two databases are registered');
+is(slots(), 'evpub', 'one slot serves both');
+$node->safe_psql(
+	'second', q{
+CREATE TABLE code (tenant_id text, code text, PRIMARY KEY (tenant_id, code));
+SELECT evpub.capture_table('code', tenant_column => 'tenant_id', topic => 'second');
+});
+for my $i (1 .. 20)
+{
+	$node->safe_psql('postgres', "INSERT INTO code VALUES ('acme', 'p$i', '')");
+	$node->safe_psql('second', "INSERT INTO code VALUES ('acme', 's$i')");
+}
+ok(wait_published($node), 'both publish');
+is_deeply(
+	[ map { $_->{event}{pk}{code} } events($kafka, 'second') ],
+	[ map { "s$_" } 1 .. 20 ],
+	'the second database\'s events, in order');
+is_deeply(
+	[ grep { /^p/ } map { $_->{event}{pk}{code} } events($kafka) ],
+	[ map { "p$_" } 1 .. 20 ],
+	'and the first one\'s');
+
+# DROP DATABASE, with events on their way.
+$kafka->pause;
+$node->safe_psql('second', q{INSERT INTO code VALUES ('acme', 'last words')});
+$node->safe_psql('postgres', 'DROP DATABASE second');
+is(labels(), 'postgres', 'DROP DATABASE works while the publisher runs');
+$kafka->cont;
+ok(wait_published($node), 'published');
+is((events($kafka, 'second'))[-1]{event}{pk}{code},
+	'last words', 'events of a dropped database are published still');
+is(slots(), 'evpub', 'the slot stays for the other database');
+
+# A copy of a registered database is not registered.
+$node->safe_psql('postgres', 'CREATE DATABASE origin');
+create_evpub($node, 'origin');
+$node->safe_psql(
+	'origin', q{
+CREATE TABLE code (tenant_id text, code text, PRIMARY KEY (tenant_id, code));
+SELECT evpub.capture_table('code', tenant_column => 'tenant_id', topic => 'copies');
+});
+$node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE origin');
+is(labels(), 'origin postgres', 'a copy by TEMPLATE is not registered');
+my ($out, $err);
+$node->psql('copy',
+	q{INSERT INTO code VALUES ('acme', 'from the copy'); INSERT INTO code VALUES ('acme', 'again')},
+	stdout => \$out, stderr => \$err);
+is(scalar(() = $err =~ /WARNING/g), 1, 'writers in it are warned, once a session');
+$node->safe_psql('origin', q{INSERT INTO code VALUES ('acme', 'from the origin')});
+ok(wait_published($node), 'published');
+is_deeply([ map { $_->{event}{pk}{code} } events($kafka, 'copies') ],
+	['from the origin'], 'and it emits nothing');
+
+$node->safe_psql('postgres', 'DROP DATABASE copy');
+$node->safe_psql('postgres', 'DROP DATABASE origin');
+$node->safe_psql('postgres', 'DROP EXTENSION evpub CASCADE');
+slot_is_gone('nobody is registered: no slot');
+$node->restart;
+is(slots(), '', 'not after a restart either');
+$node->stop;
+done_testing();
