@@ -71,7 +71,7 @@ mockbroker: test/mockbroker/evpub-mockbroker
 test/mockbroker/evpub-mockbroker: test/mockbroker/evpub-mockbroker.c
 	$(CC) -std=gnu11 -O2 -g $(WARNINGS) -o $@ $< -lrdkafka
 
-test-programs: $(UNIT_TESTS) $(KAFKA_ADMIN)
+test-programs: $(UNIT_TESTS) $(KAFKA_ADMIN) mockbroker
 
 # Once what is missing is installed, make starts anew: the path of PGXS may not
 # have been there when this file was read.
