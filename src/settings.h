@@ -23,6 +23,7 @@ extern char *evpub_relay_program;	/* "": beside the server's own programs */
 
 /* for capture; superuser */
 extern char *evpub_default_topic;	/* template */
+extern uint32 evpub_default_topic_generation;	/* moves when it is set */
 extern int	evpub_max_event_bytes;	/* bytes */
 
 extern void evpub_define_settings(void);

@@ -1,0 +1,154 @@
+/*
+ * settings.c
+ *		The extension's configuration parameters (evpub.*).
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "utils/guc.h"
+
+#include "capture/template.h"
+#include "settings.h"
+
+/*
+ * An event travels in one WAL record and one Kafka message, and the publisher
+ * holds several at a time within evpub.decode_memory.
+ */
+#define MAX_EVENT_BYTES (16 * 1024 * 1024)
+
+char	   *evpub_bootstrap_servers = NULL;
+char	   *evpub_kafka_config_file = NULL;
+bool		evpub_create_topics = true;
+int			evpub_topic_partitions = -1;
+int			evpub_topic_replication_factor = -1;
+int			evpub_delivery = EVPUB_AT_LEAST_ONCE;
+int			evpub_decode_memory = 16 * 1024;
+char	   *evpub_relay_program = NULL;
+char	   *evpub_default_topic = NULL;
+int			evpub_max_event_bytes = 900 * 1024;
+uint32		evpub_default_topic_generation = 0;
+
+static const struct config_enum_entry delivery_options[] = {
+	{"at_least_once", EVPUB_AT_LEAST_ONCE, false},
+	{NULL, 0, false}
+};
+
+/* -1 leaves the choice to the broker; a topic has at least one of each. */
+static bool
+check_broker_count(int *newval, void **extra, GucSource source)
+{
+	(void) extra;
+	(void) source;
+
+	if (*newval == 0)
+	{
+		GUC_check_errdetail("The value must be -1 or at least 1.");
+		return false;
+	}
+	return true;
+}
+
+static bool
+check_default_topic(char **newval, void **extra, GucSource source)
+{
+	char	   *detail;
+
+	(void) extra;
+	(void) source;
+
+	if (!evpub_template_check(*newval, EVPUB_TEMPLATE_TOPIC, &detail))
+	{
+		GUC_check_errdetail("%s", detail);
+		return false;
+	}
+	return true;
+}
+
+/* Compiled capture settings that hold the topic are compiled again. */
+static void
+assign_default_topic(const char *newval, void *extra)
+{
+	(void) newval;
+	(void) extra;
+
+	evpub_default_topic_generation++;
+}
+
+static void
+define_publisher_settings(void)
+{
+	DefineCustomStringVariable("evpub.bootstrap_servers",
+							   "Sets the Kafka brokers to publish to.",
+							   "A comma-separated list of host:port; nothing is published while it is empty.",
+							   &evpub_bootstrap_servers, "",
+							   PGC_SIGHUP, GUC_LIST_INPUT,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable("evpub.kafka_config_file",
+							   "Sets the file with librdkafka properties (TLS, SASL, tuning).",
+							   "The file must not be readable by others.",
+							   &evpub_kafka_config_file, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+	DefineCustomBoolVariable("evpub.create_topics",
+							 "Creates a missing topic that was never published to.",
+							 NULL,
+							 &evpub_create_topics, true,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	DefineCustomIntVariable("evpub.topic_partitions",
+							"Sets the number of partitions of a topic that is created.",
+							"-1 uses the broker's default.",
+							&evpub_topic_partitions, -1, -1, 100000,
+							PGC_SIGHUP, 0,
+							check_broker_count, NULL, NULL);
+	DefineCustomIntVariable("evpub.topic_replication_factor",
+							"Sets the replication factor of a topic that is created.",
+							"-1 uses the broker's default.",
+							&evpub_topic_replication_factor, -1, -1, SHRT_MAX,
+							PGC_SIGHUP, 0,
+							check_broker_count, NULL, NULL);
+	DefineCustomEnumVariable("evpub.delivery",
+							 "Sets how often an event may reach Kafka.",
+							 "Only \"at_least_once\" is available in this version; \"deduplicated\" and \"exactly_once\" come with a later one.",
+							 &evpub_delivery, EVPUB_AT_LEAST_ONCE, delivery_options,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	DefineCustomIntVariable("evpub.decode_memory",
+							"Sets the memory for events of transactions that are being read.",
+							"Beyond it, events are read from WAL again when their transaction commits.",
+							&evpub_decode_memory, 16 * 1024, 64, 1024 * 1024,
+							PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+	DefineCustomStringVariable("evpub.relay_program",
+							   "Sets the program that talks to Kafka.",
+							   "Empty: evpub-relay, beside the server's own programs.",
+							   &evpub_relay_program, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY | GUC_NOT_IN_SAMPLE,
+							   NULL, NULL, NULL);
+}
+
+static void
+define_capture_settings(void)
+{
+	DefineCustomStringVariable("evpub.default_topic",
+							   "Sets the topic of events for which none is given.",
+							   "A template, such as {database}-events.",
+							   &evpub_default_topic, "{database}-events",
+							   PGC_SUSET, 0,
+							   check_default_topic, assign_default_topic, NULL);
+	DefineCustomIntVariable("evpub.max_event_bytes",
+							"Sets the size of the largest event (key, value and headers).",
+							"A statement that makes a larger event fails.",
+							&evpub_max_event_bytes, 900 * 1024, 1024, MAX_EVENT_BYTES,
+							PGC_SUSET, GUC_UNIT_BYTE,
+							NULL, NULL, NULL);
+}
+
+void
+evpub_define_settings(void)
+{
+	define_publisher_settings();
+	define_capture_settings();
+	MarkGUCPrefixReserved("evpub");
+}
