@@ -1,0 +1,345 @@
+/*
+ * tables.c
+ *		evpub.capture_table() and evpub.release_table(), and what view
+ *		evpub.tables shows of trigger arguments.
+ *
+ * Both run with the caller's rights and do what the caller could do by hand:
+ * drop and create triggers.  Options reach the commands only as quoted
+ * trigger arguments.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/catalog.h"
+#include "catalog/objectaddress.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "parser/parse_func.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "capture/options.h"
+#include "capture/route.h"
+
+PG_FUNCTION_INFO_V1(evpub_capture_table);
+PG_FUNCTION_INFO_V1(evpub_release_table);
+PG_FUNCTION_INFO_V1(evpub_capture_options);
+
+/*
+ * After the internal triggers of foreign keys (RI_...), so that a cascade's
+ * children come first, and before users' own, so that what those write comes
+ * later: triggers fire in the order of their names.
+ */
+#define TRIGGER_NAME "_evpub_capture"
+#define TRUNCATE_TRIGGER_NAME "_evpub_capture_truncate"
+
+static Oid
+capture_function(void)
+{
+	return LookupFuncName(list_make2(makeString("evpub"),
+									 makeString("capture")),
+						  0, NULL, false);
+}
+
+/*
+ * Lock a table whose capture is to change, after checking that the caller
+ * may: nobody else should be able to hold up its writers.
+ */
+static Relation
+open_table(Oid relid)
+{
+	HeapTuple	tuple;
+	Form_pg_class form;
+
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid),
+				 errhint("Name an existing table.")));
+	form = (Form_pg_class) GETSTRUCT(tuple);
+	if (form->relkind != RELKIND_RELATION &&
+		form->relkind != RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("cannot capture \"%s\"", NameStr(form->relname)),
+				 errdetail("It is not a table."),
+				 errhint("Only ordinary and partitioned tables can be captured.")));
+	if (IsSystemClass(relid, form))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot capture system catalog \"%s\"",
+						NameStr(form->relname)),
+				 errhint("Only tables of users can be captured.")));
+	if (!has_privs_of_role(GetUserId(), form->relowner))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE,
+					   NameStr(form->relname));
+	ReleaseSysCache(tuple);
+
+	return table_open(relid, ShareRowExclusiveLock);
+}
+
+static void
+run(const char *command, int expected)
+{
+	int			result = SPI_execute(command, false, 0);
+
+	if (result != expected)
+		elog(ERROR, "could not run \"%s\": %s", command,
+			 SPI_result_code_string(result));
+}
+
+static char *
+qualified_name(Relation rel)
+{
+	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+									  RelationGetRelationName(rel));
+}
+
+/*
+ * Names of the table's own capture triggers, whoever made them: a second one
+ * would tell everything twice.  ERROR if it has one as somebody's partition.
+ */
+static List *
+find_triggers(Relation rel)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+	Oid			function = capture_function();
+	List	   *names = NIL;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (trigger->tgfoid != function)
+			continue;
+		if (trigger->tgisclone)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("table \"%s\" is captured as a partition",
+							RelationGetRelationName(rel)),
+					 errdetail("Its changes are published with the settings of the partitioned table."),
+					 errhint("Capture or release the partitioned table, or detach the partition first.")));
+		names = lappend(names, pstrdup(trigger->tgname));
+	}
+	return names;
+}
+
+static void
+drop_triggers(const char *table, List *names)
+{
+	ListCell   *cell;
+
+	foreach(cell, names)
+		run(psprintf("DROP TRIGGER %s ON %s",
+					 quote_identifier((char *) lfirst(cell)), table),
+			SPI_OK_UTILITY);
+}
+
+/* A partition with a capture of its own would be told of twice. */
+static void
+check_partitions(Relation rel)
+{
+	Oid			function = capture_function();
+	List	   *partitions;
+	ListCell   *cell;
+
+	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		return;
+	partitions = find_all_inheritors(RelationGetRelid(rel),
+									 ShareRowExclusiveLock, NULL);
+	foreach(cell, partitions)
+	{
+		Relation	partition;
+		TriggerDesc *triggers;
+
+		if (lfirst_oid(cell) == RelationGetRelid(rel))
+			continue;
+		partition = table_open(lfirst_oid(cell), NoLock);
+		triggers = partition->trigdesc;
+		for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+		{
+			if (triggers->triggers[i].tgfoid == function &&
+				!triggers->triggers[i].tgisclone)
+				ereport(ERROR,
+						(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						 errmsg("partition \"%s\" of table \"%s\" is captured itself",
+								RelationGetRelationName(partition),
+								RelationGetRelationName(rel)),
+						 errdetail("Its changes would be published twice."),
+						 errhint("Use evpub.release_table() for the partition first.")));
+		}
+		table_close(partition, NoLock);
+	}
+}
+
+static void
+create_triggers(const char *table, const EvpubOptions *options)
+{
+	StringInfoData command;
+
+	initStringInfo(&command);
+	appendStringInfo(&command,
+					 "CREATE TRIGGER " TRIGGER_NAME
+					 " AFTER INSERT OR UPDATE OR DELETE ON %s"
+					 " FOR EACH ROW EXECUTE FUNCTION evpub.capture(", table);
+	evpub_options_arguments(&command, options);
+	appendStringInfoString(&command, ")");
+	run(command.data, SPI_OK_UTILITY);
+
+	run(psprintf("CREATE TRIGGER " TRUNCATE_TRIGGER_NAME
+				 " BEFORE TRUNCATE ON %s"
+				 " FOR EACH STATEMENT EXECUTE FUNCTION evpub.capture()",
+				 table), SPI_OK_UTILITY);
+}
+
+/*
+ * Order of arguments: rel, topic, tenant_column, tenant, key, type, payload,
+ * envelope; NULL stands for the default.
+ */
+Datum
+evpub_capture_table(PG_FUNCTION_ARGS)
+{
+	EvpubOptions options;
+	List	   *old;
+	Relation	rel;
+	char	   *table;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("table to capture must not be null"),
+				 errhint("Give the table as argument \"rel\".")));
+
+	evpub_options_default(&options);
+	for (int i = 0; i < EVPUB_OPTIONS; i++)
+	{
+		if (PG_ARGISNULL(i + 1))
+			continue;
+		options.value[i] = i == EVPUB_OPTION_TENANT_COLUMN ?
+			pstrdup(NameStr(*PG_GETARG_NAME(i + 1))) :
+			text_to_cstring(PG_GETARG_TEXT_PP(i + 1));
+	}
+
+	rel = open_table(PG_GETARG_OID(0));
+	old = find_triggers(rel);
+	check_partitions(rel);
+	/* for its errors: better now than at the first change */
+	(void) evpub_route_compile(&options, rel, RelationGetRelid(rel));
+	table = qualified_name(rel);
+	/* DROP TRIGGER refuses a table that somebody has open */
+	table_close(rel, NoLock);
+
+	SPI_connect();
+	drop_triggers(table, old);
+	create_triggers(table, &options);
+	SPI_finish();
+
+	PG_RETURN_VOID();
+}
+
+Datum
+evpub_release_table(PG_FUNCTION_ARGS)
+{
+	List	   *names;
+	Relation	rel;
+	char	   *table;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("table to release must not be null"),
+				 errhint("Give the table as argument \"rel\".")));
+
+	rel = open_table(PG_GETARG_OID(0));
+	names = find_triggers(rel);
+	if (names == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("table \"%s\" is not captured",
+						RelationGetRelationName(rel)),
+				 errhint("View evpub.tables shows which tables are captured.")));
+
+	table = qualified_name(rel);
+	table_close(rel, NoLock);
+
+	SPI_connect();
+	drop_triggers(table, names);
+	SPI_finish();
+
+	PG_RETURN_VOID();
+}
+
+/* Split pg_trigger.tgargs, where a NUL ends each argument. */
+static char **
+split_arguments(bytea *packed, int *count)
+{
+	const char *p = VARDATA_ANY(packed);
+	const char *end = p + VARSIZE_ANY_EXHDR(packed);
+	char	  **arguments = palloc((end - p + 1) * sizeof(char *));
+
+	*count = 0;
+	while (p < end)
+	{
+		char	   *argument = pnstrdup(p, end - p);
+
+		arguments[(*count)++] = argument;
+		p += strlen(argument) + 1;
+	}
+	return arguments;
+}
+
+/*
+ * evpub._capture_options(rel, tgargs): the options of a capture trigger as a
+ * row, and the call that gives them.  Arguments that are not known are passed
+ * over, so that one bad trigger does not hide the others.
+ */
+Datum
+evpub_capture_options(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	bytea	   *packed = PG_GETARG_BYTEA_PP(1);
+	char	   *table = get_rel_name(relid);
+	EvpubOptions options;
+	TupleDesc	desc;
+	Datum		values[EVPUB_OPTIONS + 1];
+	bool		nulls[EVPUB_OPTIONS + 1] = {false};
+	StringInfoData definition;
+	char	  **arguments;
+	int			count;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (table == NULL)
+		PG_RETURN_NULL();		/* dropped meanwhile */
+
+	arguments = split_arguments(packed, &count);
+	evpub_options_read(&options, count, arguments, false);
+
+	initStringInfo(&definition);
+	evpub_options_definition(&definition,
+							 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+														table),
+							 &options);
+	if (options.value[EVPUB_OPTION_TOPIC] == NULL)
+		options.value[EVPUB_OPTION_TOPIC] = evpub_route_default_topic();
+
+	for (int i = 0; i < EVPUB_OPTIONS; i++)
+	{
+		nulls[i] = (options.value[i] == NULL);
+		if (!nulls[i])
+			values[i] = CStringGetTextDatum(options.value[i]);
+	}
+	values[EVPUB_OPTIONS] = CStringGetTextDatum(definition.data);
+
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
+													  values, nulls)));
+}

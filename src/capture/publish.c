@@ -1,0 +1,245 @@
+/*
+ * publish.c
+ *		evpub.publish() and evpub.publish_raw(): events made by hand, in order
+ *		with those of captured tables.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/dbcommands.h"
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+
+#include "capture/buffer.h"
+#include "capture/render.h"
+#include "capture/route.h"
+#include "capture/template.h"
+#include "evpub.h"
+
+PG_FUNCTION_INFO_V1(evpub_publish);
+PG_FUNCTION_INFO_V1(evpub_publish_raw);
+
+/* ERROR where nothing can be written. */
+static void
+check_writable(const char *function)
+{
+	PreventCommandDuringRecovery(function);
+	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
+}
+
+static void
+refuse_null(const char *argument)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			 errmsg("%s of an event must not be null", argument),
+			 errhint("Give a value for argument \"%s\".", argument)));
+}
+
+static EvpubSlice
+text_slice(Datum datum)
+{
+	text	   *value = DatumGetTextPP(datum);
+
+	return evpub_utf8(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
+}
+
+static EvpubSlice
+jsonb_slice(Datum datum)
+{
+	Jsonb	   *value = DatumGetJsonbP(datum);
+	char	   *json = JsonbToCString(NULL, &value->root, VARSIZE(value));
+
+	return evpub_utf8(json, strlen(json));
+}
+
+/* Names that evpub itself sets, now or in another envelope. */
+static void
+check_header_name(const char *name, int len)
+{
+	if (len == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("name of a header must not be empty"),
+				 errhint("Give each header a name.")));
+	if ((len >= 6 && pg_strncasecmp(name, "evpub-", 6) == 0) ||
+		(len >= 3 && pg_strncasecmp(name, "ce_", 3) == 0) ||
+		(len == 12 && pg_strncasecmp(name, "content-type", 12) == 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_RESERVED_NAME),
+				 errmsg("header \"%.*s\" is reserved", len, name),
+				 errdetail("Headers evpub-*, ce_* and content-type are set by evpub."),
+				 errhint("Choose another name.")));
+}
+
+/* A jsonb object of strings as encoded headers. */
+static EvpubSlice
+headers_slice(Datum datum)
+{
+	Jsonb	   *object = DatumGetJsonbP(datum);
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	item;
+	EvpubSlice	name = {"", 0};
+	EvpubSlice	value;
+	StringInfoData headers;
+
+	if (!JB_ROOT_IS_OBJECT(object))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("headers of an event must be a JSON object"),
+				 errhint("Give them as in '{\"traceparent\": \"...\"}'.")));
+
+	initStringInfo(&headers);
+	iterator = JsonbIteratorInit(&object->root);
+	(void) JsonbIteratorNext(&iterator, &item, true);	/* WJB_BEGIN_OBJECT */
+	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_END_OBJECT)
+	{
+		if (token == WJB_KEY)
+		{
+			check_header_name(item.val.string.val, item.val.string.len);
+			name = evpub_utf8(pnstrdup(item.val.string.val, item.val.string.len),
+							  item.val.string.len);
+			continue;
+		}
+		if (item.type != jbvString)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("value of header \"%s\" must be a string",
+							pg_any_to_server(pnstrdup(name.data, name.len),
+											 name.len, PG_UTF8)),
+					 errhint("Write numbers and booleans in quotes; leave out headers without a value.")));
+		value = evpub_utf8(pnstrdup(item.val.string.val, item.val.string.len),
+						   item.val.string.len);
+		evpub_headers_add(&headers, name.data, name.len, value.data, value.len);
+	}
+	return (EvpubSlice) {headers.data, headers.len};
+}
+
+/* The topic that evpub.default_topic gives for an event made by hand. */
+static EvpubSlice
+default_topic(EvpubSlice tenant, EvpubSlice type)
+{
+	EvpubPlaceValues values;
+	EvpubTemplate template;
+	StringInfoData topic;
+	const char *source = evpub_route_default_topic();
+	char	   *database;
+	char	   *detail;
+
+	if (!evpub_template_check(source, EVPUB_TEMPLATE_TOPIC_BY_HAND, &detail))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("evpub.default_topic \"%s\" gives no topic for an event that belongs to no table",
+						source),
+				 errdetail_internal("%s", detail),
+				 errhint("Give argument \"topic\".")));
+
+	database = get_database_name(MyDatabaseId);
+	values.place[EVPUB_PLACE_DATABASE] = evpub_utf8(database, strlen(database));
+	values.place[EVPUB_PLACE_TENANT] = tenant;
+	values.place[EVPUB_PLACE_TYPE] = type;
+	evpub_template_compile(&template, source, EVPUB_TEMPLATE_TOPIC_BY_HAND,
+						   "evpub.default_topic", &values,
+						   EVPUB_PLACE_BIT(EVPUB_PLACE_DATABASE));
+	initStringInfo(&topic);
+	evpub_template_render(&topic, &template, &values);
+	return (EvpubSlice) {topic.data, topic.len};
+}
+
+static EvpubSlice
+json_string(EvpubSlice text)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	evpub_json_string(&json, text);
+	return (EvpubSlice) {json.data, json.len};
+}
+
+/* Order of arguments: type, tenant, pk, data, topic, key, headers. */
+Datum
+evpub_publish(PG_FUNCTION_ARGS)
+{
+	EvpubEvent	event = {.has_key = true,.has_value = true};
+	EvpubSlice	type;
+	EvpubSlice	tenant;
+	EvpubSlice	topic;
+
+	check_writable("evpub.publish()");
+	if (PG_ARGISNULL(0))
+		refuse_null("type");
+	if (PG_ARGISNULL(1))
+		refuse_null("tenant");
+
+	type = text_slice(PG_GETARG_DATUM(0));
+	tenant = text_slice(PG_GETARG_DATUM(1));
+	topic = PG_ARGISNULL(4) ? default_topic(tenant, type) :
+		text_slice(PG_GETARG_DATUM(4));
+	evpub_topic_check(topic);
+
+	event.tenant = json_string(tenant);
+	event.key = PG_ARGISNULL(5) ? tenant : text_slice(PG_GETARG_DATUM(5));
+	event.body = PG_ARGISNULL(2) ? (EvpubSlice) {"null", 4} :
+		jsonb_slice(PG_GETARG_DATUM(2));
+	if (!PG_ARGISNULL(3))
+	{
+		EvpubSlice	data = jsonb_slice(PG_GETARG_DATUM(3));
+		StringInfoData tail;
+
+		initStringInfo(&tail);
+		appendStringInfoString(&tail, ",\"data\":");
+		appendBinaryStringInfo(&tail, data.data, data.len);
+		event.tail = (EvpubSlice) {tail.data, tail.len};
+	}
+	if (!PG_ARGISNULL(6))
+		event.headers = headers_slice(PG_GETARG_DATUM(6));
+
+	if (evpub_database_registered())
+	{
+		event.route = evpub_buffer_route(EVPUB_ENVELOPE_PLAIN, topic,
+										 json_string(type));
+		evpub_buffer_append(&event);
+	}
+	PG_RETURN_VOID();
+}
+
+/* Order of arguments: topic, key, value, headers. */
+Datum
+evpub_publish_raw(PG_FUNCTION_ARGS)
+{
+	EvpubEvent	event = {0};
+	EvpubSlice	topic;
+
+	check_writable("evpub.publish_raw()");
+	if (PG_ARGISNULL(0))
+		refuse_null("topic");
+
+	topic = text_slice(PG_GETARG_DATUM(0));
+	evpub_topic_check(topic);
+	if (!PG_ARGISNULL(1))
+	{
+		event.has_key = true;
+		event.key = text_slice(PG_GETARG_DATUM(1));
+	}
+	if (!PG_ARGISNULL(2))
+	{
+		event.has_value = true;
+		event.body = jsonb_slice(PG_GETARG_DATUM(2));
+	}
+	if (!PG_ARGISNULL(3))
+		event.headers = headers_slice(PG_GETARG_DATUM(3));
+
+	if (evpub_database_registered())
+	{
+		event.route = evpub_buffer_route(EVPUB_ENVELOPE_NONE, topic,
+										 (EvpubSlice) {"", 0});
+		evpub_buffer_append(&event);
+	}
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,324 @@
+/*
+ * template.c
+ *		Compiling and filling templates such as '{tenant}/{table}/{pk}'.
+ *
+ * There is one parser; it reports instead of throwing, because the check hook
+ * of evpub.default_topic must not throw.
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+
+#include "capture/template.h"
+
+/* Kafka's own limit on the name of a topic */
+#define MAX_TOPIC_LENGTH 249
+
+#define BIT EVPUB_PLACE_BIT
+
+static const char *const place_names[EVPUB_PLACES] = {
+	[EVPUB_PLACE_DATABASE] = "database",
+	[EVPUB_PLACE_SCHEMA] = "schema",
+	[EVPUB_PLACE_TABLE] = "table",
+	[EVPUB_PLACE_TENANT] = "tenant",
+	[EVPUB_PLACE_PK] = "pk",
+	[EVPUB_PLACE_OP] = "op",
+	[EVPUB_PLACE_EVENT] = "event",
+	[EVPUB_PLACE_TYPE] = "type",
+};
+
+#define NAMES (BIT(EVPUB_PLACE_DATABASE) | BIT(EVPUB_PLACE_SCHEMA) | \
+			   BIT(EVPUB_PLACE_TABLE))
+#define ALL ((1u << EVPUB_PLACES) - 1)
+
+/* A tenant does not depend on the operation; nothing holds itself. */
+static const uint32 allowed_places[] = {
+	[EVPUB_TEMPLATE_TOPIC] = ALL,
+	[EVPUB_TEMPLATE_TENANT] = NAMES,
+	[EVPUB_TEMPLATE_KEY] = ALL,
+	[EVPUB_TEMPLATE_TYPE] = ALL & ~BIT(EVPUB_PLACE_TYPE),
+	[EVPUB_TEMPLATE_TOPIC_BY_HAND] = BIT(EVPUB_PLACE_DATABASE) |
+	BIT(EVPUB_PLACE_TENANT) | BIT(EVPUB_PLACE_TYPE),
+};
+
+/* A piece of the source: a run of text, or one placeholder. */
+typedef struct Piece
+{
+	EvpubPlace	place;
+	const char *text;			/* of EVPUB_PLACE_TEXT: one run, not ending at NUL */
+	int			len;
+} Piece;
+
+/* "{database}, {schema}": what a use allows, for messages. */
+static char *
+list_places(EvpubTemplateUse use)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < EVPUB_PLACES; i++)
+	{
+		if (allowed_places[use] & BIT(i))
+			appendStringInfo(&list, "%s{%s}", list.len > 0 ? ", " : "",
+							 place_names[i]);
+	}
+	return list.data;
+}
+
+/*
+ * Read the placeholder at *cursor, which stands behind its opening brace.
+ * False sets *detail.
+ */
+static bool
+parse_place(const char **cursor, EvpubTemplateUse use, Piece *piece,
+			char **detail)
+{
+	const char *name = *cursor;
+	const char *end = strpbrk(name, "{}");
+	int			len;
+
+	if (end == NULL || *end != '}')
+	{
+		*detail = psprintf("A brace is not closed: \"{%s\"; a brace that stands for itself is written twice.",
+						   name);
+		return false;
+	}
+	len = end - name;
+	*cursor = end + 1;
+
+	for (int i = 0; i < EVPUB_PLACES; i++)
+	{
+		if (strlen(place_names[i]) != (size_t) len ||
+			strncmp(place_names[i], name, len) != 0)
+			continue;
+		if (!(allowed_places[use] & BIT(i)))
+		{
+			*detail = psprintf("Placeholder {%s} is not available here; there are %s.",
+							   place_names[i], list_places(use));
+			return false;
+		}
+		piece->place = (EvpubPlace) i;
+		return true;
+	}
+	if (len == 5 && strncmp(name, "match", 5) == 0)
+		*detail = pstrdup("Placeholder {match} has a value only for tables captured by a pattern of schemas, which this version does not do.");
+	else
+		*detail = psprintf("Placeholder {%.*s} is unknown; there are %s.",
+						   len, name, list_places(use));
+	return false;
+}
+
+/*
+ * Read the next piece at *cursor.  False at the end (then *detail is NULL),
+ * or if the template is wrong.
+ */
+static bool
+next_piece(const char **cursor, EvpubTemplateUse use, Piece *piece,
+		   char **detail)
+{
+	const char *p = *cursor;
+
+	*detail = NULL;
+	if (*p == '\0')
+		return false;
+
+	piece->place = EVPUB_PLACE_TEXT;
+	piece->text = p;
+	if (*p == '{' || *p == '}')
+	{
+		if (p[1] == p[0])
+		{
+			piece->len = 1;
+			*cursor = p + 2;
+			return true;
+		}
+		if (*p == '}')
+		{
+			*detail = psprintf("A brace is not opened: \"%s\"; a brace that stands for itself is written twice.",
+							   p);
+			return false;
+		}
+		*cursor = p + 1;
+		return parse_place(cursor, use, piece, detail);
+	}
+	piece->len = strcspn(p, "{}");
+	*cursor = p + piece->len;
+	return true;
+}
+
+static bool
+is_topic_byte(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+		(c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+}
+
+/* What is wrong with a topic's name or a part of it; NULL if nothing. */
+static const char *
+topic_fault(const char *data, Size len, bool whole)
+{
+	for (Size i = 0; i < len; i++)
+	{
+		if (!is_topic_byte(data[i]))
+			return "The name of a topic consists of letters a to z and A to Z, digits, \".\", \"_\" and \"-\".";
+	}
+	if (len > MAX_TOPIC_LENGTH)
+		return "The name of a topic has at most 249 characters.";
+	if (whole && len == 0)
+		return "The name of a topic has at least one character.";
+	if (whole && (len == 1 || len == 2) && strncmp(data, "..", len) == 0)
+		return "The names \".\" and \"..\" are not allowed for a topic.";
+	return NULL;
+}
+
+static bool
+is_topic(EvpubTemplateUse use)
+{
+	return use == EVPUB_TEMPLATE_TOPIC || use == EVPUB_TEMPLATE_TOPIC_BY_HAND;
+}
+
+bool
+evpub_template_check(const char *source, EvpubTemplateUse use, char **detail)
+{
+	const char *cursor = source;
+	const char *fault = NULL;
+	bool		constant = true;
+	Size		len = 0;
+	Piece		piece;
+
+	while (next_piece(&cursor, use, &piece, detail))
+	{
+		if (piece.place != EVPUB_PLACE_TEXT)
+		{
+			constant = false;
+			continue;
+		}
+		len += piece.len;
+		if (is_topic(use) && fault == NULL)
+			fault = topic_fault(piece.text, piece.len, false);
+	}
+	if (*detail != NULL)
+		return false;
+	if (is_topic(use) && fault == NULL)
+	{
+		if (len > MAX_TOPIC_LENGTH)
+			fault = "The name of a topic has at most 249 characters.";
+		else if (constant)
+			fault = topic_fault(source, len, true);
+	}
+	if (fault != NULL)
+	{
+		*detail = pstrdup(fault);
+		return false;
+	}
+	return true;
+}
+
+/* Append text (UTF-8) to the last segment, or as a new one. */
+static void
+add_text(EvpubTemplate *dst, const char *data, int len)
+{
+	EvpubSegment *last = dst->count > 0 ? &dst->segments[dst->count - 1] : NULL;
+	uint32		before;
+	char	   *joined;
+
+	if (last == NULL || last->place != EVPUB_PLACE_TEXT)
+	{
+		last = &dst->segments[dst->count++];
+		last->place = EVPUB_PLACE_TEXT;
+		last->text.data = "";
+		last->text.len = 0;
+	}
+	before = last->text.len;
+	joined = palloc(before + len + 1);
+	memcpy(joined, last->text.data, before);
+	memcpy(joined + before, data, len);
+	last->text.data = joined;
+	last->text.len = before + len;
+}
+
+void
+evpub_template_compile(EvpubTemplate *dst, const char *source,
+					   EvpubTemplateUse use, const char *option,
+					   const EvpubPlaceValues *constants, uint32 known)
+{
+	const char *cursor = source;
+	char	   *detail;
+	Piece		piece;
+
+	dst->count = 0;
+	dst->places = 0;
+	/* a segment takes at least one byte of the source */
+	dst->segments = palloc((strlen(source) + 1) * sizeof(EvpubSegment));
+
+	while (next_piece(&cursor, use, &piece, &detail))
+	{
+		if (piece.place == EVPUB_PLACE_TEXT)
+		{
+			char	   *text = pnstrdup(piece.text, piece.len);
+			char	   *utf8 = pg_server_to_any(text, piece.len, PG_UTF8);
+
+			add_text(dst, utf8, strlen(utf8));
+		}
+		else if (known & BIT(piece.place))
+			add_text(dst, constants->place[piece.place].data,
+					 constants->place[piece.place].len);
+		else
+		{
+			dst->segments[dst->count++].place = piece.place;
+			dst->places |= BIT(piece.place);
+		}
+	}
+	if (detail != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid template for %s: \"%s\"", option, source),
+				 errdetail_internal("%s", detail)));
+
+	if (!is_topic(use))
+		return;
+	for (int i = 0; i < dst->count; i++)
+	{
+		EvpubSegment *segment = &dst->segments[i];
+		const char *fault;
+
+		if (segment->place != EVPUB_PLACE_TEXT)
+			continue;
+		fault = topic_fault(segment->text.data, segment->text.len, false);
+		if (fault != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_NAME),
+					 errmsg("invalid template for %s: \"%s\"", option, source),
+					 errdetail_internal("%s", fault),
+					 errhint("Choose another topic; here the template gives \"%.*s\".",
+							 (int) segment->text.len, segment->text.data)));
+	}
+}
+
+void
+evpub_template_render(StringInfo dst, const EvpubTemplate *src,
+					  const EvpubPlaceValues *values)
+{
+	for (int i = 0; i < src->count; i++)
+	{
+		const EvpubSegment *segment = &src->segments[i];
+		const EvpubSlice *text = segment->place == EVPUB_PLACE_TEXT ?
+			&segment->text : &values->place[segment->place];
+
+		appendBinaryStringInfo(dst, text->data, text->len);
+	}
+}
+
+void
+evpub_topic_check(EvpubSlice topic)
+{
+	const char *fault = topic_fault(topic.data, topic.len, true);
+
+	if (unlikely(fault != NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("invalid topic name \"%s\"",
+						pg_any_to_server(pnstrdup(topic.data, Min(topic.len, 1024)),
+										 Min(topic.len, 1024), PG_UTF8)),
+				 errdetail_internal("%s", fault)));
+}
