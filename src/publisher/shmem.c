@@ -1,7 +1,120 @@
+/*
+ * shmem.c
+ *		Shared memory of the publisher, and the calls by which other rooms
+ *		reach the worker.
+ */
 #include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+
 #include "evpub.h"
-#include "publisher/publisher.h"
-bool evpub_preloaded(void) { return true; }
-void evpub_wake_publisher(XLogRecPtr lsn) { (void) lsn; }
-bool evpub_database_registered(void) { return true; }
-void evpub_publisher_init(void) {}
+#include "publisher/shmem.h"
+
+EvpubShared *EvpubShmem = NULL;
+
+const char *const evpub_state_names[] = {
+	[EVPUB_UNCONFIGURED] = "unconfigured",
+	[EVPUB_STARTING] = "starting",
+	[EVPUB_STREAMING] = "streaming",
+	[EVPUB_PAUSED] = "paused",
+	[EVPUB_BLOCKED] = "blocked",
+	[EVPUB_GAP] = "gap",
+	[EVPUB_FENCED] = "fenced",
+	[EVPUB_STANDBY] = "standby",
+};
+
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+
+static void
+shmem_request(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+	RequestAddinShmemSpace(MAXALIGN(sizeof(EvpubShared)));
+	RequestNamedLWLockTranche(EVPUB_NAME, 1);
+}
+
+static void
+shmem_startup(void)
+{
+	bool		found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	EvpubShmem = ShmemInitStruct(EVPUB_NAME, sizeof(EvpubShared), &found);
+	if (!found)
+	{
+		memset(EvpubShmem, 0, sizeof(EvpubShared));
+		pg_atomic_init_u64(&EvpubShmem->wanted_lsn, 0);
+		pg_atomic_init_u64(&EvpubShmem->registry_generation, 1);
+		pg_atomic_init_u32(&EvpubShmem->pause_request, 0);
+		EvpubShmem->lock = &(GetNamedLWLockTranche(EVPUB_NAME))->lock;
+		SpinLockInit(&EvpubShmem->mutex);
+		ConditionVariableInit(&EvpubShmem->changed);
+		EvpubShmem->status.state = EVPUB_STARTING;
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+evpub_shmem_init(void)
+{
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = shmem_request;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = shmem_startup;
+}
+
+bool
+evpub_preloaded(void)
+{
+	return EvpubShmem != NULL;
+}
+
+void
+evpub_shmem_status(EvpubStatus *status)
+{
+	SpinLockAcquire(&EvpubShmem->mutex);
+	*status = EvpubShmem->status;
+	SpinLockRelease(&EvpubShmem->mutex);
+}
+
+/*
+ * The latch of a process slot lives as long as the server, so a pointer that
+ * was read just before the worker ended costs no more than a spurious wake-up
+ * of whoever got the slot.
+ */
+void
+evpub_shmem_wake(void)
+{
+	Latch	   *latch;
+
+	SpinLockAcquire(&EvpubShmem->mutex);
+	latch = EvpubShmem->worker_latch;
+	SpinLockRelease(&EvpubShmem->mutex);
+	if (latch)
+		SetLatch(latch);
+}
+
+/*
+ * Raise the wanted position, then set the latch: the worker resets its latch
+ * before it reads the position, so it cannot miss one.
+ */
+void
+evpub_wake_publisher(XLogRecPtr lsn)
+{
+	uint64		old;
+
+	if (!EvpubShmem)
+		return;
+	old = pg_atomic_read_u64(&EvpubShmem->wanted_lsn);
+	while (old < lsn &&
+		   !pg_atomic_compare_exchange_u64(&EvpubShmem->wanted_lsn, &old, lsn))
+		;
+	evpub_shmem_wake();
+}

@@ -1,0 +1,91 @@
+/*
+ * assembler.h
+ *		Joins chunks to the commit of their transaction.
+ */
+#ifndef EVPUB_ASSEMBLER_H
+#define EVPUB_ASSEMBLER_H
+
+#include "postgres.h"
+
+#include "lib/ilist.h"
+
+#include "event.h"
+#include "publisher/walreader.h"
+
+/* One chunk: where it is, and what it holds. */
+typedef struct EvpubPlace
+{
+	XLogRecPtr	lsn;			/* of its record */
+	char	   *data;			/* NULL: past the memory budget, read it again */
+	uint32		length;
+	uint32		first;			/* event number */
+	uint32		count;			/* of numbers */
+	uint32		events;
+	bool		last;
+} EvpubPlace;
+
+/* A committed transaction with events. */
+typedef struct EvpubTransaction
+{
+	dlist_node	node;			/* for the owner's queue */
+	TransactionId xid;			/* top-level */
+	Oid			database;
+	EvpubCommit commit;
+	XLogRecPtr	first_lsn;		/* of its first chunk */
+	EvpubPlace *places;			/* in order of event numbers */
+	int			nplaces;
+	Size		memory;			/* of chunks held in memory */
+	char	   *problem;		/* why it cannot be published, or NULL */
+} EvpubTransaction;
+
+typedef struct EvpubAssembler EvpubAssembler;
+
+/*
+ * What kind of record evpub_assembler_feed() met, for those who must tell
+ * WAL of others from their own.
+ */
+typedef enum EvpubRecordKind
+{
+	EVPUB_RECORD_FOREIGN,
+	EVPUB_RECORD_OURS,			/* a chunk or the end of a transaction with chunks */
+	EVPUB_RECORD_HOUSEKEEPING	/* RUNNING_XACTS, or a position message */
+} EvpubRecordKind;
+
+/*
+ * Create an assembler in a context of its own below the current one.
+ * memory: bytes of chunks that may be held; what is beyond is read again from
+ * WAL when it is needed.
+ */
+extern EvpubAssembler *evpub_assembler_create(Size memory);
+extern void evpub_assembler_free(EvpubAssembler *assembler);
+extern void evpub_assembler_set_memory(EvpubAssembler *assembler, Size memory);
+
+/*
+ * Take in the record that the reader just read.  Returns a transaction when
+ * the record commits one that has events; the caller then owns it and gives
+ * it back with evpub_assembler_release().  commit.publisher_id is not set.
+ */
+extern EvpubTransaction *evpub_assembler_feed(EvpubAssembler *assembler,
+											  EvpubWalReader *reader,
+											  EvpubRecordKind *kind);
+extern void evpub_assembler_release(EvpubAssembler *assembler,
+									EvpubTransaction *transaction);
+
+/*
+ * The bytes of a transaction's chunk number i, valid until the next call for
+ * any transaction.  limit and timeline: as for the reader.
+ */
+extern const char *evpub_assembler_chunk(EvpubAssembler *assembler,
+										 EvpubTransaction *transaction, int i,
+										 XLogRecPtr limit, TimeLineID timeline);
+
+/* LSN of the first chunk of any open transaction, or InvalidXLogRecPtr. */
+extern XLogRecPtr evpub_assembler_oldest(EvpubAssembler *assembler);
+
+/* Prepared transactions with chunks that wait for their second phase. */
+extern int	evpub_assembler_prepared(EvpubAssembler *assembler);
+
+/* Messages with our prefix that nobody of us wrote, and where the last was. */
+extern uint64 evpub_assembler_forged(EvpubAssembler *assembler);
+
+#endif							/* EVPUB_ASSEMBLER_H */

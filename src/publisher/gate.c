@@ -1,0 +1,70 @@
+/*
+ * gate.c
+ *		Is a transaction visible to every new snapshot yet?
+ *
+ * A commit record is in WAL before others can see the transaction, and long
+ * before with synchronous replication: a consumer that is told then reads back
+ * the old row.  The committer leaves the proc array when it becomes visible,
+ * so we ask for that.
+ *
+ * TransactionIdIsInProgress() is not fit for it: its short cut compares with
+ * RecentXmin, which is stale in a process that takes no snapshots, and at
+ * three billion transactions it reported an open one as ended.  So take a
+ * snapshot, which needs a transaction but no database, and look into it.
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "publisher/gate.h"
+
+void
+evpub_gate_init(EvpubGate *gate)
+{
+	memset(gate, 0, sizeof(*gate));
+	gate->context = CurrentMemoryContext;
+}
+
+void
+evpub_gate_refresh(EvpubGate *gate)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Snapshot	snapshot;
+
+	StartTransactionCommand();
+	snapshot = GetTransactionSnapshot();
+	if ((int) snapshot->xcnt > gate->slots)
+	{
+		if (gate->running)
+			pfree(gate->running);
+		gate->running = MemoryContextAlloc(gate->context,
+										   sizeof(TransactionId) * snapshot->xcnt);
+		gate->slots = snapshot->xcnt;
+	}
+	gate->nrunning = snapshot->xcnt;
+	memcpy(gate->running, snapshot->xip, sizeof(TransactionId) * snapshot->xcnt);
+	gate->xmax = snapshot->xmax;
+	gate->next = XidFromFullTransactionId(ReadNextFullTransactionId());
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * A transaction that still runs is either in the snapshot's list, or in
+ * [xmax, next).  The window is compared by distance: the usual test "xid >=
+ * xmax" goes wrong for a commit that lies more than 2^31 transactions back in
+ * a long backlog, and would hold it for ever.
+ */
+bool
+evpub_gate_passed(const EvpubGate *gate, TransactionId xid)
+{
+	if ((uint32) (xid - gate->xmax) < (uint32) (gate->next - gate->xmax))
+		return false;
+	for (int i = 0; i < gate->nrunning; i++)
+		if (gate->running[i] == xid)
+			return false;
+	return true;
+}

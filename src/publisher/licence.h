@@ -1,0 +1,39 @@
+/*
+ * licence.h
+ *		May this server publish?  Decided at every start of the worker from
+ *		what is found: label, slot, state file, timeline.
+ */
+#ifndef EVPUB_LICENCE_H
+#define EVPUB_LICENCE_H
+
+#include "postgres.h"
+
+#include "publisher/position.h"
+
+typedef enum EvpubVerdict
+{
+	EVPUB_NOTHING,				/* no database is registered here */
+	EVPUB_PUBLISH,
+	EVPUB_STAND_FENCED,
+	EVPUB_STAND_GAP
+} EvpubVerdict;
+
+/*
+ * Look at what is there, finish what a crash cut, and hold the slot if there
+ * is one.  Fills *position from the state file (in the current context).
+ * *reason says why it is not EVPUB_PUBLISH.
+ */
+extern EvpubVerdict evpub_licence_examine(EvpubPosition *position, char **reason);
+
+/*
+ * Make slot and state file for a new publisher, or, with the id of a publisher
+ * that this server never was, the fenced state that take_over() ends.  ERROR
+ * if no slot can be had; then nothing is left behind.
+ */
+extern EvpubVerdict evpub_licence_create(EvpubPosition *position, uint64 foreign_id,
+										 char **reason);
+
+/* Give up slot and state file. */
+extern void evpub_licence_retire(EvpubPosition *position);
+
+#endif							/* EVPUB_LICENCE_H */

@@ -1,0 +1,477 @@
+/*
+ * registry.c
+ *		Which databases publish.
+ *
+ * The worker is connected to no database, so it can read only the nailed
+ * shared catalogs.  pg_shseclabel is one: a label of our own provider on the
+ * database is transactional, goes with DROP DATABASE, and is not copied by
+ * CREATE DATABASE ... TEMPLATE.  Its text names the publisher id.
+ *
+ * The slot must exist before a label can commit, and only the worker makes
+ * slots.  So a transaction that sets a label first puts a request with its xid
+ * into shared memory and waits for the answer.  The slot goes only when no
+ * such transaction runs and no label is left, decided under the request lock
+ * in this order: first all requests have ended, by a snapshot; then, by a
+ * *new* snapshot, no label.  A request that committed before the first is seen
+ * by the second; one that comes later waits for us and finds no slot.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_shseclabel.h"
+#include "commands/extension.h"
+#include "commands/seclabel.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "evpub.h"
+#include "publisher/registry.h"
+#include "publisher/shmem.h"
+
+/* How long a request may stay unanswered, without and with a worker, in ms. */
+#define REQUEST_WORKER_TIMEOUT 10000
+#define REQUEST_TIMEOUT 60000
+
+PG_FUNCTION_INFO_V1(evpub_register_database);
+
+static object_access_hook_type prev_object_access_hook = NULL;
+
+/* This transaction set or removed a label, or dropped a database. */
+static bool registry_touched = false;
+
+/* ---- in every backend ---- */
+
+static ObjectAddress
+this_database(void)
+{
+	ObjectAddress address;
+
+	ObjectAddressSet(address, DatabaseRelationId, MyDatabaseId);
+	return address;
+}
+
+/* Put a request of the current transaction into a free place. */
+static int
+add_request(uint64 publisher_id)
+{
+	TransactionId xid = GetTopTransactionId();
+	int			place = -1;
+
+	LWLockAcquire(EvpubShmem->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < EVPUB_MAX_REQUESTS; i++)
+	{
+		EvpubRequest *request = &EvpubShmem->requests[i];
+
+		if (request->state != EVPUB_REQUEST_FREE && request->xid == xid)
+		{
+			place = i;
+			break;
+		}
+		if (request->state == EVPUB_REQUEST_FREE && place < 0)
+			place = i;
+	}
+	if (place >= 0)
+	{
+		EvpubShmem->requests[place].state = EVPUB_REQUEST_PENDING;
+		EvpubShmem->requests[place].xid = xid;
+		EvpubShmem->requests[place].publisher_id = publisher_id;
+	}
+	LWLockRelease(EvpubShmem->lock);
+
+	if (place < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many transactions register databases at the same time"),
+				 errhint("Try again when they have ended.")));
+	return place;
+}
+
+static void
+report_no_worker(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the evpub worker does not run"),
+			 errdetail("A database can only be registered while the worker holds the replication slot."),
+			 errhint("Check the server log; the setting max_worker_processes (%d) may leave no room for it.",
+					 max_worker_processes)));
+}
+
+/*
+ * Ask the worker for the slot and wait until it is there.  On error or cancel
+ * the request stays; the worker clears it when the transaction has ended.
+ */
+static void
+request_slot(uint64 publisher_id)
+{
+	int			place = add_request(publisher_id);
+	EvpubRequest answer;
+	TimestampTz started = GetCurrentTimestamp();
+
+	evpub_shmem_wake();
+	ConditionVariablePrepareToSleep(&EvpubShmem->changed);
+	for (;;)
+	{
+		pid_t		worker;
+
+		LWLockAcquire(EvpubShmem->lock, LW_EXCLUSIVE);
+		answer = EvpubShmem->requests[place];
+		if (answer.state == EVPUB_REQUEST_FAILED)
+			EvpubShmem->requests[place].state = EVPUB_REQUEST_FREE;
+		LWLockRelease(EvpubShmem->lock);
+		if (answer.state != EVPUB_REQUEST_PENDING)
+			break;
+
+		SpinLockAcquire(&EvpubShmem->mutex);
+		worker = EvpubShmem->worker_pid;
+		SpinLockRelease(&EvpubShmem->mutex);
+		if (TimestampDifferenceExceeds(started, GetCurrentTimestamp(),
+									   worker ? REQUEST_TIMEOUT : REQUEST_WORKER_TIMEOUT))
+			report_no_worker();
+		ConditionVariableTimedSleep(&EvpubShmem->changed, 1000,
+									evpub_wait_event("EvpubRegister"));
+	}
+	ConditionVariableCancelSleep();
+
+	if (answer.state == EVPUB_REQUEST_FAILED)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("could not register the database for publishing: %s",
+						answer.error),
+				 answer.hint[0] ? errhint("%s", answer.hint) : 0));
+}
+
+/* What must hold before any database can publish. */
+static void
+check_server(void)
+{
+	if (!evpub_preloaded())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("evpub must be loaded via shared_preload_libraries"),
+				 errhint("Add evpub to shared_preload_libraries and restart the server.")));
+	if (wal_level < WAL_LEVEL_REPLICA)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("evpub needs wal_level \"replica\" or higher"),
+				 errhint("Set wal_level = replica and restart the server.")));
+	if (max_worker_processes == 0)
+		report_no_worker();
+	PreventCommandDuringRecovery("registering a database with evpub");
+}
+
+/*
+ * Register the current database: make sure of the slot, then set the label.
+ * CREATE EXTENSION calls this; a copy made by CREATE DATABASE ... TEMPLATE
+ * has the extension, but no label, until somebody calls it there.
+ */
+Datum
+evpub_register_database(PG_FUNCTION_ARGS)
+{
+	ObjectAddress database = this_database();
+	EvpubStatus status;
+	char		label[17];
+
+	(void) fcinfo;
+	check_server();
+	registry_touched = true;
+	request_slot(0);
+
+	evpub_shmem_status(&status);
+	snprintf(label, sizeof(label), "%016llx", (unsigned long long) status.publisher_id);
+	SetSecurityLabel(&database, EVPUB_NAME, label);
+	CommandCounterIncrement();
+	PG_RETURN_VOID();
+}
+
+static bool
+parse_publisher_id(const char *text, uint64 *publisher_id)
+{
+	if (strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16)
+		return false;
+	*publisher_id = strtoull(text, NULL, 16);
+	return true;
+}
+
+/* Called for SECURITY LABEL FOR evpub, as pg_dump's script has it. */
+static void
+relabel(const ObjectAddress *object, const char *label)
+{
+	uint64		publisher_id;
+
+	if (object->classId != DatabaseRelationId)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("evpub labels only databases")));
+	registry_touched = true;
+	if (label == NULL || IsBinaryUpgrade)
+		return;
+	if (!parse_publisher_id(label, &publisher_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid evpub label \"%s\"", label),
+				 errdetail("A label is a publisher id of 16 hexadecimal digits."),
+				 errhint("CREATE EXTENSION evpub sets it; pg_dump restores it.")));
+	check_server();
+	request_slot(publisher_id);
+}
+
+static void
+object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId,
+			  void *arg)
+{
+	if (prev_object_access_hook)
+		prev_object_access_hook(access, classId, objectId, subId, arg);
+
+	if (access != OAT_DROP)
+		return;
+	if (classId == DatabaseRelationId)
+		registry_touched = true;
+	else if (classId == ExtensionRelationId && !IsBinaryUpgrade)
+	{
+		char	   *name = get_extension_name(objectId);
+
+		/*
+		 * In the transaction of DROP EXTENSION: a rollback brings both back.
+		 * An event trigger could not do it, since it goes with the extension.
+		 */
+		if (name && strcmp(name, EVPUB_NAME) == 0)
+		{
+			ObjectAddress database = this_database();
+
+			registry_touched = true;
+			SetSecurityLabel(&database, EVPUB_NAME, NULL);
+		}
+	}
+}
+
+static void
+registry_transaction(XactEvent event, void *arg)
+{
+	(void) arg;
+	if (!registry_touched)
+		return;
+	switch (event)
+	{
+		case XACT_EVENT_PRE_PREPARE:
+			/* requests die in a crash, prepared transactions do not */
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot PREPARE a transaction that registers or drops a database of evpub")));
+			break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+			registry_touched = false;
+			if (EvpubShmem)
+			{
+				pg_atomic_fetch_add_u64(&EvpubShmem->registry_generation, 1);
+				evpub_shmem_wake();
+			}
+			break;
+		default:
+			break;
+	}
+}
+
+void
+evpub_registry_init(void)
+{
+	register_label_provider(EVPUB_NAME, relabel);
+	prev_object_access_hook = object_access_hook;
+	object_access_hook = object_access;
+	RegisterXactCallback(registry_transaction, NULL);
+}
+
+bool
+evpub_database_registered(void)
+{
+	static uint64 known_generation = 0;
+	static bool known = false;
+	static bool warned = false;
+	uint64		generation = 1;
+
+	/*
+	 * pg_shseclabel has no cache invalidation; instead every transaction that
+	 * changes labels raises the generation after it has become visible.
+	 */
+	if (EvpubShmem)
+		generation = pg_atomic_read_u64(&EvpubShmem->registry_generation);
+	if (registry_touched || generation != known_generation)
+	{
+		ObjectAddress database = this_database();
+
+		known = GetSecurityLabel(&database, EVPUB_NAME) != NULL;
+		known_generation = registry_touched ? 0 : generation;
+	}
+	if (!known && !warned)
+	{
+		warned = true;
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("changes in this database are not published"),
+				 errdetail("The database is not registered with evpub, as in a copy made by CREATE DATABASE ... TEMPLATE."),
+				 errhint("Call evpub.register_database() if it should publish.")));
+	}
+	return known;
+}
+
+/* ---- in the worker ---- */
+
+/* Our label on a database: true, and the publisher id that it names, or 0. */
+static bool
+read_label(HeapTuple tuple, TupleDesc desc, uint64 *publisher_id)
+{
+	bool		isnull;
+	char	   *provider;
+	char	   *label;
+
+	if (((Form_pg_shseclabel) GETSTRUCT(tuple))->classoid != DatabaseRelationId)
+		return false;
+	provider = TextDatumGetCString(heap_getattr(tuple, Anum_pg_shseclabel_provider,
+												desc, &isnull));
+	if (strcmp(provider, EVPUB_NAME) != 0)
+		return false;
+	label = TextDatumGetCString(heap_getattr(tuple, Anum_pg_shseclabel_label,
+											 desc, &isnull));
+	if (!parse_publisher_id(label, publisher_id))
+		*publisher_id = 0;
+	return true;
+}
+
+int
+evpub_registry_count(uint64 *publisher_id)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	bool		own_transaction = !IsTransactionState();
+	Relation	relation;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+	int			count = 0;
+
+	*publisher_id = 0;
+	if (own_transaction)
+		StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	relation = table_open(SharedSecLabelRelationId, AccessShareLock);
+	scan = table_beginscan(relation, GetActiveSnapshot(), 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		uint64		id;
+
+		if (!read_label(tuple, RelationGetDescr(relation), &id))
+			continue;
+		count++;
+		if (id != 0)
+			*publisher_id = id;
+	}
+	table_endscan(scan);
+	table_close(relation, AccessShareLock);
+	PopActiveSnapshot();
+	if (own_transaction)
+		CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	return count;
+}
+
+bool
+evpub_registry_pending(uint64 *publisher_id)
+{
+	bool		pending = false;
+
+	*publisher_id = 0;
+	LWLockAcquire(EvpubShmem->lock, LW_SHARED);
+	for (int i = 0; i < EVPUB_MAX_REQUESTS; i++)
+		if (EvpubShmem->requests[i].state == EVPUB_REQUEST_PENDING)
+		{
+			pending = true;
+			if (EvpubShmem->requests[i].publisher_id != 0)
+				*publisher_id = EvpubShmem->requests[i].publisher_id;
+		}
+	LWLockRelease(EvpubShmem->lock);
+	return pending;
+}
+
+void
+evpub_registry_answer(const char *error, const char *hint)
+{
+	LWLockAcquire(EvpubShmem->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < EVPUB_MAX_REQUESTS; i++)
+	{
+		EvpubRequest *request = &EvpubShmem->requests[i];
+
+		if (request->state != EVPUB_REQUEST_PENDING)
+			continue;
+		request->state = error ? EVPUB_REQUEST_FAILED : EVPUB_REQUEST_GRANTED;
+		strlcpy(request->error, error ? error : "", sizeof(request->error));
+		strlcpy(request->hint, hint ? hint : "", sizeof(request->hint));
+	}
+	LWLockRelease(EvpubShmem->lock);
+	ConditionVariableBroadcast(&EvpubShmem->changed);
+}
+
+/* The caller holds the lock. */
+static bool
+forget_ended(const EvpubGate *gate, bool *ended)
+{
+	bool		left = false;
+
+	for (int i = 0; i < EVPUB_MAX_REQUESTS; i++)
+	{
+		EvpubRequest *request = &EvpubShmem->requests[i];
+
+		if (request->state == EVPUB_REQUEST_FREE)
+			continue;
+		if (evpub_gate_passed(gate, request->xid))
+		{
+			request->state = EVPUB_REQUEST_FREE;
+			*ended = true;
+		}
+		else
+			left = true;
+	}
+	return left;
+}
+
+bool
+evpub_registry_open_requests(EvpubGate *gate, bool *ended)
+{
+	bool		left;
+
+	*ended = false;
+	LWLockAcquire(EvpubShmem->lock, LW_EXCLUSIVE);
+	evpub_gate_refresh(gate);
+	left = forget_ended(gate, ended);
+	LWLockRelease(EvpubShmem->lock);
+	return left;
+}
+
+bool
+evpub_registry_unused(EvpubGate *gate)
+{
+	bool		ended;
+	bool		unused;
+	uint64		publisher_id;
+
+	LWLockAcquire(EvpubShmem->lock, LW_EXCLUSIVE);
+	evpub_gate_refresh(gate);
+	unused = !forget_ended(gate, &ended) &&
+		evpub_registry_count(&publisher_id) == 0;
+	LWLockRelease(EvpubShmem->lock);
+	return unused;
+}

@@ -1,0 +1,67 @@
+/*
+ * relayclient.h
+ *		The worker's side of the socket pair: starts, feeds and ends the relay.
+ */
+#ifndef EVPUB_RELAYCLIENT_H
+#define EVPUB_RELAYCLIENT_H
+
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+#include "storage/latch.h"
+
+#include "frame.h"
+
+typedef struct EvpubRelay
+{
+	pid_t		pid;			/* 0: no relay, and none that still ends */
+	pgsocket	socket;			/* PGINVALID_SOCKET: none, or it is being ended */
+	StringInfoData out;
+	int			sent;			/* bytes of out that are written */
+	StringInfoData in;
+	MemoryContext context;
+} EvpubRelay;
+
+typedef struct EvpubFrame
+{
+	EvpubFrameType type;
+	const char *data;			/* valid until the next call */
+	uint32		length;
+} EvpubFrame;
+
+typedef enum EvpubRelayInput
+{
+	EVPUB_RELAY_NOTHING,		/* no whole frame yet */
+	EVPUB_RELAY_FRAME,
+	EVPUB_RELAY_CLOSED,			/* the relay is gone */
+	EVPUB_RELAY_GARBLED			/* it speaks another protocol */
+} EvpubRelayInput;
+
+extern void evpub_relay_init(EvpubRelay *relay);
+
+/*
+ * Start the relay program.  False, with *error and *hint, if it cannot be
+ * started.  No relay may be left from before (evpub_relay_gone).
+ */
+extern bool evpub_relay_start(EvpubRelay *relay, char **error, char **hint);
+
+/* End it at once; what it had not acknowledged is sent again later. */
+extern void evpub_relay_stop(EvpubRelay *relay);
+
+/*
+ * Is the process gone?  Until then no new one may be started: two relays at a
+ * time could reorder.  *status gets the exit status where one is known.
+ */
+extern bool evpub_relay_gone(EvpubRelay *relay, int *status);
+
+/* Queue a frame. */
+extern void evpub_relay_put(EvpubRelay *relay, EvpubFrameType type,
+							const void *data, uint32 length);
+
+/* Write what the socket takes.  True if nothing is left to write. */
+extern bool evpub_relay_flush(EvpubRelay *relay);
+
+/* Read what is there. */
+extern EvpubRelayInput evpub_relay_receive(EvpubRelay *relay, EvpubFrame *frame);
+
+#endif							/* EVPUB_RELAYCLIENT_H */

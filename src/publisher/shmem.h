@@ -1,0 +1,119 @@
+/*
+ * shmem.h
+ *		What the publisher and the backends share.
+ *
+ * "lock" guards requests and everything that goes with registration;
+ * "mutex" guards status.  The order is lock before mutex.  Atomics stand
+ * alone.  Only the worker writes status (but for the requests to pause and
+ * resume); only backends add requests, only the worker ends them.
+ */
+#ifndef EVPUB_SHMEM_H
+#define EVPUB_SHMEM_H
+
+#include "postgres.h"
+
+#include "access/xlogdefs.h"
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/spin.h"
+
+/* Names of these, for users: evpub_state_name. */
+typedef enum EvpubState
+{
+	EVPUB_UNCONFIGURED,			/* no database registered, or no brokers set */
+	EVPUB_STARTING,
+	EVPUB_STREAMING,
+	EVPUB_PAUSED,
+	EVPUB_BLOCKED,				/* Kafka or the relay hinder; trying on */
+	EVPUB_GAP,					/* WAL is missing or damaged: a person decides */
+	EVPUB_FENCED,				/* may be a copy of a publisher: a person decides */
+	EVPUB_STANDBY				/* in recovery */
+} EvpubState;
+
+typedef enum EvpubRequestState
+{
+	EVPUB_REQUEST_FREE,
+	EVPUB_REQUEST_PENDING,
+	EVPUB_REQUEST_GRANTED,		/* the slot is there; kept until xid has ended */
+	EVPUB_REQUEST_FAILED		/* until the asker has read the error */
+} EvpubRequestState;
+
+#define EVPUB_MAX_REQUESTS 64
+#define EVPUB_TEXT_LENGTH 512
+
+/* A transaction that registers a database, and so needs the slot. */
+typedef struct EvpubRequest
+{
+	EvpubRequestState state;
+	TransactionId xid;			/* its top-level xid */
+	uint64		publisher_id;	/* that the label will name; 0: the current one */
+	char		error[EVPUB_TEXT_LENGTH];
+	char		hint[EVPUB_TEXT_LENGTH];
+} EvpubRequest;
+
+typedef struct EvpubStatus
+{
+	EvpubState	state;
+	char		reason[EVPUB_TEXT_LENGTH];
+	TimestampTz since;
+	uint64		publisher_id;	/* 0: none */
+	TimeLineID	timeline;
+	XLogRecPtr	restart_lsn;
+	uint32		next_event;
+	XLogRecPtr	confirmed_lsn;
+	XLogRecPtr	read_lsn;
+	XLogRecPtr	slot_lsn;		/* of the slot, what WAL is kept from */
+	TimestampTz oldest_unconfirmed; /* commit time, 0: nothing unconfirmed */
+	uint64		events_published;
+	uint64		transactions_published;
+	uint64		events_in_flight;
+	uint64		forged_dropped;
+	pid_t		relay_pid;		/* 0: none */
+	uint64		relay_restarts;
+	char		last_error[EVPUB_TEXT_LENGTH];
+	TimestampTz last_error_at;
+	char		librdkafka_version[32];
+	bool		paused;
+} EvpubStatus;
+
+typedef struct EvpubShared
+{
+	/* position in WAL that a committed transaction with events reaches */
+	pg_atomic_uint64 wanted_lsn;
+
+	/* rises whenever the set of registered databases may have changed */
+	pg_atomic_uint64 registry_generation;
+
+	/* set by pause() and resume(), cleared by the worker when it is durable */
+	pg_atomic_uint32 pause_request; /* 0 none, 1 pause, 2 resume */
+
+	LWLock	   *lock;
+	EvpubRequest requests[EVPUB_MAX_REQUESTS];
+
+	slock_t		mutex;
+	pid_t		worker_pid;		/* 0: not running */
+	Latch	   *worker_latch;
+	EvpubStatus status;
+
+	/* broadcast when requests, state or the confirmed position change */
+	ConditionVariable changed;
+} EvpubShared;
+
+/* NULL when not preloaded. */
+extern EvpubShared *EvpubShmem;
+
+extern const char *const evpub_state_names[];
+
+/* Register the hooks that reserve and set up shared memory. */
+extern void evpub_shmem_init(void);
+
+/* A consistent copy of the status. */
+extern void evpub_shmem_status(EvpubStatus *status);
+
+/* Set the worker's latch, if it runs. */
+extern void evpub_shmem_wake(void);
+
+#endif							/* EVPUB_SHMEM_H */

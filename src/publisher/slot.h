@@ -1,0 +1,49 @@
+/*
+ * slot.h
+ *		The physical replication slot "evpub", which keeps WAL for us.  Only
+ *		the worker makes, holds, moves and drops it.
+ */
+#ifndef EVPUB_SLOT_H
+#define EVPUB_SLOT_H
+
+#include "postgres.h"
+
+#include "access/xlogdefs.h"
+
+typedef enum EvpubSlotFound
+{
+	EVPUB_SLOT_ABSENT,
+	EVPUB_SLOT_FOUND,
+	EVPUB_SLOT_INVALIDATED,		/* it keeps no WAL any more */
+	EVPUB_SLOT_FOREIGN			/* of that name, but logical: not ours */
+} EvpubSlotFound;
+
+extern EvpubSlotFound evpub_slot_find(void);
+
+/* Is a place for one more slot free? */
+extern bool evpub_slot_available(void);
+
+/*
+ * Make the slot and hold it.  It keeps WAL from some place at or before the
+ * returned position, which is where a record will start.
+ */
+extern XLogRecPtr evpub_slot_make(void);
+
+/* Hold the existing slot. */
+extern void evpub_slot_hold(void);
+
+/*
+ * Let WAL before lsn go.  Durable once per segment: a slot moved only in
+ * memory was invalidated at crash recovery although its WAL was there.
+ */
+extern void evpub_slot_move(XLogRecPtr lsn);
+
+/* Make it keep WAL from lsn although it stood later, or lost its place. */
+extern void evpub_slot_reset(XLogRecPtr lsn);
+
+extern XLogRecPtr evpub_slot_position(void);
+
+/* Drop the slot, held or not. */
+extern void evpub_slot_drop(void);
+
+#endif							/* EVPUB_SLOT_H */

@@ -1,0 +1,115 @@
+/*
+ * stream.h
+ *		From WAL to the relay, and acknowledgements back to a position.
+ */
+#ifndef EVPUB_STREAM_H
+#define EVPUB_STREAM_H
+
+#include "postgres.h"
+
+#include "lib/ilist.h"
+
+#include "publisher/assembler.h"
+#include "publisher/gate.h"
+#include "publisher/position.h"
+#include "publisher/relayclient.h"
+
+/*
+ * A batch on its way: when everything up to last_seq is acknowledged, the
+ * position is (confirmed_lsn, next_event).
+ */
+typedef struct EvpubInFlight
+{
+	uint64		last_seq;
+	XLogRecPtr	confirmed_lsn;
+	uint32		next_event;
+	XLogRecPtr	first_lsn;		/* first chunk of its oldest transaction */
+	uint32		transactions;	/* that end in it */
+	TimestampTz commit_time;	/* of its oldest transaction */
+} EvpubInFlight;
+
+typedef struct EvpubStream
+{
+	MemoryContext context;
+	EvpubPosition *position;	/* the worker's; topics are added to it */
+	EvpubWalReader *reader;
+	EvpubAssembler *assembler;
+	XLogRecPtr	limit;			/* of the last read */
+	TimeLineID	timeline;
+
+	/* committed transactions, in commit order, not wholly sent */
+	dlist_head	queue;
+	int			queue_length;
+
+	/* the head of the queue, where sending stands */
+	bool		head_open;
+	bool		head_visible;
+	int			head_place;
+	bool		chunk_open;
+	EvpubChunkReader chunk;
+	uint32	   *route_topics;	/* topic number + 1 by route of the open chunk */
+	uint32		route_slots;
+
+	/* sent, not acknowledged: a ring */
+	EvpubInFlight *flights;
+	int			flight_slots;
+	int			flight_head;
+	int			flight_count;
+	uint64		sent_seq;		/* last sequence number given out */
+	uint64		acked_seq;
+	StringInfoData batch;
+
+	/* confirmed in Kafka */
+	XLogRecPtr	confirmed_lsn;
+	uint32		next_event;
+	uint64		events_published;
+	uint64		transactions_published;
+	uint64		forged_before;	/* of assemblers before this one */
+
+	/* what the head of the queue waits for, if it is not visible */
+	TransactionId waiting_xid;
+	XLogRecPtr	waiting_lsn;
+	TimestampTz waiting_since;
+
+	/* reading cannot go on; set when the reader fails */
+	char	   *broken;
+} EvpubStream;
+
+/* Set up in the current context; reading begins at position->restart_lsn. */
+extern void evpub_stream_init(EvpubStream *stream, EvpubPosition *position);
+
+/*
+ * Forget everything that is not confirmed and read it again: for a new relay,
+ * whose sequence numbers begin anew.
+ */
+extern void evpub_stream_rewind(EvpubStream *stream);
+
+/*
+ * Read WAL up to the end of what is flushed, or until enough is queued.  True
+ * if there is more to read right now.  A reader's error is kept in "broken".
+ */
+extern bool evpub_stream_read(EvpubStream *stream);
+
+/*
+ * Hand visible transactions to the relay, as far as its socket takes them.
+ * Throws for what cannot be published.
+ */
+extern void evpub_stream_send(EvpubStream *stream, EvpubRelay *relay,
+							  EvpubGate *gate);
+
+/* Everything up to seq is in Kafka.  False: there is no such number. */
+extern bool evpub_stream_acknowledge(EvpubStream *stream, uint64 seq);
+
+/* Move confirmed over WAL without events, while nothing is on its way. */
+extern void evpub_stream_idle(EvpubStream *stream);
+
+/* Nothing is queued, and nothing is in flight. */
+extern bool evpub_stream_drained(const EvpubStream *stream);
+
+/* Where reading would have to start again, and fill the worker's position. */
+extern XLogRecPtr evpub_stream_restart_lsn(EvpubStream *stream);
+
+/* Commit time of the oldest transaction that is not confirmed, or 0. */
+extern TimestampTz evpub_stream_oldest(EvpubStream *stream);
+
+#endif							/* EVPUB_STREAM_H */

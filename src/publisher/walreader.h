@@ -1,0 +1,54 @@
+/*
+ * walreader.h
+ *		Reading WAL records in order, up to a limit that the caller gives.
+ */
+#ifndef EVPUB_WALREADER_H
+#define EVPUB_WALREADER_H
+
+#include "postgres.h"
+
+#include "access/xlogreader.h"
+#include "nodes/pg_list.h"
+
+typedef struct EvpubWalReader
+{
+	XLogReaderState *xlog;
+	XLogRecPtr	position;		/* end of the last record that was returned */
+	XLogRecPtr	limit;			/* read no byte at or beyond this */
+	bool		at_limit;		/* the last read stopped there */
+	TimeLineID	timeline;		/* the one that the limit is on */
+	List	   *history;		/* of timeline; NIL: it is the first */
+	MemoryContext context;
+} EvpubWalReader;
+
+/*
+ * Everything that is flushed (in recovery: replayed), and its timeline.  No
+ * event may be taken from beyond it: a crash could undo it.
+ */
+extern XLogRecPtr evpub_walreader_end(TimeLineID *timeline);
+
+/* Allocates in CurrentMemoryContext. */
+extern EvpubWalReader *evpub_walreader_create(void);
+extern void evpub_walreader_free(EvpubWalReader *reader);
+
+/* Go to a position where a record starts or ends. */
+extern void evpub_walreader_seek(EvpubWalReader *reader, XLogRecPtr lsn);
+
+/* Set how far may be read. */
+extern void evpub_walreader_set_limit(EvpubWalReader *reader, XLogRecPtr limit,
+									  TimeLineID timeline);
+
+/*
+ * Read the next record; reader->xlog then describes it.  False when the limit
+ * is reached.  A record that is missing or does not verify is an ERROR.
+ */
+extern bool evpub_walreader_next(EvpubWalReader *reader);
+
+/*
+ * The timeline that a record starting at lsn belongs to.  Events are named by
+ * the start of their commit record: the switch point of a history equals the
+ * end of the last commit before it exactly, so its end would name the new one.
+ */
+extern TimeLineID evpub_walreader_timeline_of(EvpubWalReader *reader, XLogRecPtr lsn);
+
+#endif							/* EVPUB_WALREADER_H */
