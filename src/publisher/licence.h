@@ -36,4 +36,8 @@ extern EvpubVerdict evpub_licence_create(EvpubPosition *position, uint64 foreign
 /* Give up slot and state file. */
 extern void evpub_licence_retire(EvpubPosition *position);
 
+/* Why nothing is published when no database is registered. */
+#define EVPUB_NOBODY_REGISTERED \
+	"no database is registered; CREATE EXTENSION evpub registers one"
+
 #endif							/* EVPUB_LICENCE_H */

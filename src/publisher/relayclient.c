@@ -1,0 +1,271 @@
+/*
+ * relayclient.c
+ *		Starts, feeds and ends evpub-relay.
+ *
+ * librdkafka, OpenSSL and SASL live in a program of their own: a crash in a
+ * background worker restarts every session of the cluster, a crash in the
+ * relay costs one replay.  It must die with the worker, or two of them could
+ * write: the kernel kills it when its parent ends (PR_SET_PDEATHSIG), and it
+ * ends itself at the end of file of its socket.
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "miscadmin.h"
+#include "port.h"
+#include "utils/memutils.h"
+
+#include "publisher/relayclient.h"
+#include "settings.h"
+
+#define RELAY_PROGRAM_NAME "evpub-relay"
+#define SOCKET_BUFFER (512 * 1024)
+#define READ_CHUNK (64 * 1024)
+
+void
+evpub_relay_init(EvpubRelay *relay)
+{
+	memset(relay, 0, sizeof(*relay));
+	relay->socket = PGINVALID_SOCKET;
+	relay->context = AllocSetContextCreate(CurrentMemoryContext, "evpub relay",
+										   ALLOCSET_DEFAULT_SIZES);
+}
+
+static void
+program_path(char *path)
+{
+	if (evpub_relay_program[0])
+		strlcpy(path, evpub_relay_program, MAXPGPATH);
+	else
+	{
+		/* beside the server's own programs */
+		strlcpy(path, my_exec_path, MAXPGPATH);
+		get_parent_directory(path);
+		join_path_components(path, path, RELAY_PROGRAM_NAME);
+	}
+}
+
+static void
+close_from(int first)
+{
+#ifdef SYS_close_range
+	if (syscall(SYS_close_range, first, ~0U, 0) == 0)
+		return;
+#endif
+	for (int fd = first; fd < 65536; fd++)
+		close(fd);
+}
+
+/*
+ * In the child.  Only calls that are safe after fork(): nothing that
+ * allocates, logs or runs exit handlers, which are the worker's.
+ */
+static void
+run_child(const char *path, int socket, pid_t worker)
+{
+	sigset_t	none;
+	char	   *arguments[] = {RELAY_PROGRAM_NAME, NULL};
+	int			null;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != worker)
+		_exit(0);				/* the worker ended before the call above */
+	null = open("/dev/null", O_RDWR);
+	if (null >= 0)
+	{
+		dup2(null, 0);
+		dup2(null, 1);
+	}
+	if (socket != EVPUB_RELAY_FD)
+		dup2(socket, EVPUB_RELAY_FD);
+	else
+		fcntl(socket, F_SETFD, 0);
+	close_from(EVPUB_RELAY_FD + 1);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	execv(path, arguments);
+	_exit(127);
+}
+
+/* Can the program be executed?  If not, errno says why. */
+static bool
+executable(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) != 0)
+		return false;
+	if (!S_ISREG(st.st_mode))
+	{
+		errno = EACCES;
+		return false;
+	}
+	return access(path, X_OK) == 0;
+}
+
+bool
+evpub_relay_start(EvpubRelay *relay, char **error, char **hint)
+{
+	char		path[MAXPGPATH];
+	int			pair[2];
+	int			size = SOCKET_BUFFER;
+	MemoryContext old;
+	pid_t		pid;
+	pid_t		worker = getpid();
+
+	Assert(relay->pid == 0);
+	program_path(path);
+	*hint = "Install evpub's program evpub-relay beside the server's programs.";
+	if (!executable(path))
+	{
+		*error = psprintf("could not execute \"%s\": %m", path);
+		return false;
+	}
+	*hint = "";
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0)
+	{
+		*error = psprintf("could not create a socket pair: %m");
+		return false;
+	}
+	(void) fcntl(pair[0], F_SETFD, FD_CLOEXEC);
+	(void) setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	if (!pg_set_noblock(pair[0]) || (pid = fork()) < 0)
+	{
+		*error = psprintf("could not start the relay: %m");
+		close(pair[0]);
+		close(pair[1]);
+		return false;
+	}
+	if (pid == 0)
+		run_child(path, pair[1], worker);
+	close(pair[1]);
+
+	MemoryContextReset(relay->context);
+	old = MemoryContextSwitchTo(relay->context);
+	initStringInfo(&relay->out);
+	initStringInfo(&relay->in);
+	MemoryContextSwitchTo(old);
+	relay->sent = 0;
+	relay->pid = pid;
+	relay->socket = pair[0];
+	return true;
+}
+
+void
+evpub_relay_stop(EvpubRelay *relay)
+{
+	if (relay->socket != PGINVALID_SOCKET)
+		close(relay->socket);
+	relay->socket = PGINVALID_SOCKET;
+	if (relay->pid > 0)
+		kill(relay->pid, SIGKILL);
+}
+
+bool
+evpub_relay_gone(EvpubRelay *relay, int *status)
+{
+	pid_t		reaped;
+
+	if (relay->pid == 0)
+		return true;
+	reaped = waitpid(relay->pid, status, WNOHANG);
+	if (reaped == relay->pid || (reaped < 0 && errno == ECHILD))
+	{
+		relay->pid = 0;
+		return true;
+	}
+	return false;
+}
+
+void
+evpub_relay_put(EvpubRelay *relay, EvpubFrameType type, const void *data,
+				uint32 length)
+{
+	EvpubFrameHeader header;
+
+	memset(&header, 0, sizeof(header));
+	header.length = length;
+	header.type = type;
+	header.version = EVPUB_PROTOCOL_VERSION;
+	appendBinaryStringInfo(&relay->out, (char *) &header, sizeof(header));
+	appendBinaryStringInfo(&relay->out, data, length);
+}
+
+bool
+evpub_relay_flush(EvpubRelay *relay)
+{
+	while (relay->sent < relay->out.len)
+	{
+		ssize_t		n = send(relay->socket, relay->out.data + relay->sent,
+							 relay->out.len - relay->sent, MSG_NOSIGNAL);
+
+		if (n < 0)
+		{
+			/* a broken pipe is noticed, and handled, when reading */
+			if (errno == EINTR)
+				continue;
+			return false;
+		}
+		relay->sent += n;
+	}
+	resetStringInfo(&relay->out);
+	relay->sent = 0;
+	return true;
+}
+
+EvpubRelayInput
+evpub_relay_receive(EvpubRelay *relay, EvpubFrame *frame)
+{
+	StringInfo	in = &relay->in;
+
+	for (;;)
+	{
+		EvpubFrameHeader header;
+		ssize_t		n;
+
+		if (in->len - in->cursor >= (int) sizeof(header))
+		{
+			memcpy(&header, in->data + in->cursor, sizeof(header));
+			if (header.version != EVPUB_PROTOCOL_VERSION ||
+				header.length > EVPUB_FRAME_MAX)
+				return EVPUB_RELAY_GARBLED;
+			if ((uint32) (in->len - in->cursor) >= sizeof(header) + header.length)
+			{
+				frame->type = header.type;
+				frame->data = in->data + in->cursor + sizeof(header);
+				frame->length = header.length;
+				in->cursor += sizeof(header) + header.length;
+				return EVPUB_RELAY_FRAME;
+			}
+		}
+
+		/* keep the incomplete frame only */
+		if (in->cursor > 0)
+		{
+			memmove(in->data, in->data + in->cursor, in->len - in->cursor);
+			in->len -= in->cursor;
+			in->cursor = 0;
+		}
+		enlargeStringInfo(in, READ_CHUNK);
+		n = recv(relay->socket, in->data + in->len, READ_CHUNK, 0);
+		if (n == 0)
+			return EVPUB_RELAY_CLOSED;
+		if (n < 0)
+		{
+			if (errno == EINTR)
+				continue;
+			if (errno == EAGAIN || errno == EWOULDBLOCK)
+				return EVPUB_RELAY_NOTHING;
+			return EVPUB_RELAY_CLOSED;
+		}
+		in->len += n;
+	}
+}
