@@ -1,0 +1,180 @@
+/*
+ * persist.c
+ *		The worker's position: state file, then slot, then position message;
+ *		and its status for everybody.
+ *
+ * The order is the safety: Kafka has acknowledged, the file is durable, the
+ * slot lets WAL go, standbys are told.  A crash between any two repeats work
+ * and loses nothing.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
+#include "access/xloginsert.h"
+#include "miscadmin.h"
+#include "replication/message.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "event.h"
+#include "publisher/slot.h"
+#include "publisher/workerstate.h"
+
+/* At most so often, in ms: each is an fsync beside the writers' own. */
+#define PERSIST_INTERVAL 1000
+
+/*
+ * Not through LogLogicalMessage(): the record must be marked unimportant, or
+ * archive_timeout would switch segments for it on an idle server.
+ */
+static void
+log_position(EvpubWorker *worker)
+{
+	EvpubPositionMessage message;
+	xl_logical_message header;
+	char		prefix[] = EVPUB_MESSAGE_PREFIX;
+	char		data[EVPUB_POSITION_LENGTH];
+
+	message.sequence = worker->position.sequence;
+	message.publisher_id = evpub_position_publisher(&worker->position);
+	message.restart_lsn = worker->position.restart_lsn;
+	message.confirmed_lsn = worker->position.confirmed_lsn;
+	message.next_event = worker->position.next_event;
+	message.timeline = worker->position.timeline;
+	evpub_position_encode(data, &message);
+
+	header.dbId = InvalidOid;
+	header.transactional = false;
+	header.prefix_size = sizeof(prefix);
+	header.message_size = sizeof(data);
+	XLogBeginInsert();
+	XLogRegisterData((char *) &header, SizeOfLogicalMessage);
+	XLogRegisterData(prefix, sizeof(prefix));
+	XLogRegisterData(data, sizeof(data));
+	XLogSetRecordFlags(XLOG_MARK_UNIMPORTANT);
+	(void) XLogInsert(RM_LOGICALMSG_ID, XLOG_LOGICAL_MESSAGE);
+}
+
+/*
+ * Write when events were confirmed, at most once a second; or when a segment
+ * of other WAL could be let go.  Our own message is WAL, too, but neither
+ * events nor a segment, so an idle server stays idle.
+ */
+void
+evpub_worker_persist(EvpubWorker *worker, bool force)
+{
+	EvpubStream *stream = &worker->stream;
+	TimestampTz now = GetCurrentTimestamp();
+	XLogRecPtr	restart;
+	bool		told;
+
+	if (!worker->streaming)
+		return;
+	if (!force && !TimestampDifferenceExceeds(worker->persisted_at, now, PERSIST_INTERVAL))
+		return;
+	restart = evpub_stream_restart_lsn(stream);
+	told = stream->events_published != worker->persisted_events ||
+		restart >= worker->persisted_restart + wal_segment_size;
+	if (!force && !told)
+		return;
+
+	worker->position.restart_lsn = restart;
+	worker->position.confirmed_lsn = stream->confirmed_lsn;
+	worker->position.next_event = stream->next_event;
+	worker->position.sequence++;
+	evpub_position_write(&worker->position);
+	evpub_slot_move(restart);
+	if (told)
+		log_position(worker);
+
+	worker->persisted_at = now;
+	worker->persisted_events = stream->events_published;
+	worker->persisted_restart = restart;
+}
+
+void
+evpub_worker_error(EvpubWorker *worker, const char *text)
+{
+	/* an outage repeats the same error every few seconds: log it once */
+	if (strcmp(worker->last_error, text) != 0)
+		ereport(LOG, (errmsg("evpub: %s", text)));
+	strlcpy(worker->last_error, text, sizeof(worker->last_error));
+	worker->last_error_at = GetCurrentTimestamp();
+}
+
+static void
+fill_stream_status(EvpubWorker *worker, EvpubStatus *status)
+{
+	EvpubStream *stream = &worker->stream;
+
+	status->confirmed_lsn = stream->confirmed_lsn;
+	status->next_event = stream->next_event;
+	status->read_lsn = stream->reader->position;
+	status->oldest_unconfirmed = evpub_stream_oldest(stream);
+	status->events_published = worker->before.events_published +
+		stream->events_published;
+	status->transactions_published = worker->before.transactions_published +
+		stream->transactions_published;
+	status->events_in_flight = stream->sent_seq - stream->acked_seq;
+	status->forged_dropped = worker->before.forged_dropped + stream->forged_before +
+		evpub_assembler_forged(stream->assembler);
+}
+
+static void
+fill_status(EvpubWorker *worker, EvpubStatus *status)
+{
+	status->publisher_id = evpub_position_publisher(&worker->position);
+	status->timeline = worker->position.timeline;
+	status->slot_lsn = evpub_slot_position();
+	status->relay_pid = worker->relay.pid;
+	status->relay_restarts = worker->before.relay_restarts +
+		(worker->relay_starts > 0 ? worker->relay_starts - 1 : 0);
+	strlcpy(status->last_error, worker->last_error, sizeof(status->last_error));
+	status->last_error_at = worker->last_error_at;
+	strlcpy(status->librdkafka_version, worker->librdkafka_version,
+			sizeof(status->librdkafka_version));
+	status->paused = worker->position.paused;
+
+	/* where a reader may start: what is durable */
+	status->restart_lsn = worker->position.restart_lsn;
+	if (worker->streaming)
+	{
+		fill_stream_status(worker, status);
+		return;
+	}
+	status->confirmed_lsn = worker->position.confirmed_lsn;
+	status->next_event = worker->position.next_event;
+	status->read_lsn = InvalidXLogRecPtr;
+	status->oldest_unconfirmed = 0;
+	status->events_in_flight = 0;
+}
+
+void
+evpub_worker_show(EvpubWorker *worker, EvpubState state, const char *reason)
+{
+	EvpubStatus status;
+	EvpubStatus old;
+
+	if (!reason)
+		reason = "";
+	evpub_shmem_status(&old);
+	status = old;
+	status.state = state;
+	strlcpy(status.reason, reason, sizeof(status.reason));
+	fill_status(worker, &status);
+	if (old.state != state || old.since == 0)
+	{
+		status.since = GetCurrentTimestamp();
+		ereport(LOG,
+				(errmsg("evpub is %s%s%s", evpub_state_names[state],
+						reason[0] ? ": " : "", reason)));
+	}
+
+	SpinLockAcquire(&EvpubShmem->mutex);
+	EvpubShmem->status = status;
+	SpinLockRelease(&EvpubShmem->mutex);
+	if (old.state != state || old.confirmed_lsn != status.confirmed_lsn ||
+		old.paused != status.paused)
+		ConditionVariableBroadcast(&EvpubShmem->changed);
+}

@@ -1,0 +1,515 @@
+/*
+ * stream.c
+ *		From WAL to the relay, and acknowledgements back to a position.
+ *
+ * Transactions are queued in the order of their commit records and sent in
+ * that order, each only when it is visible; a head that is not holds all
+ * behind it.  What was sent is remembered batch by batch, with the position
+ * that its acknowledgement means.  The position moves only from the oldest
+ * batch, so it never passes an event that Kafka does not have.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "publisher/stream.h"
+#include "publisher/track.h"
+#include "settings.h"
+
+/* Records go to the relay in batches of about this size. */
+#define BATCH_BYTES (64 * 1024)
+
+/* Stop reading ahead of the relay at so many transactions. */
+#define QUEUE_LENGTH 4096
+
+/* Look at latch and relay after so much WAL. */
+#define READ_BYTES (4 * 1024 * 1024)
+
+static void
+start_reading(EvpubStream *stream)
+{
+	MemoryContext old = MemoryContextSwitchTo(stream->context);
+
+	stream->reader = evpub_walreader_create();
+	stream->assembler = evpub_assembler_create((Size) evpub_decode_memory * 1024);
+	evpub_walreader_seek(stream->reader, stream->position->restart_lsn);
+	MemoryContextSwitchTo(old);
+}
+
+void
+evpub_stream_init(EvpubStream *stream, EvpubPosition *position)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "evpub stream",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	memset(stream, 0, sizeof(*stream));
+	stream->context = context;
+	stream->position = position;
+	dlist_init(&stream->queue);
+	initStringInfo(&stream->batch);
+	stream->flight_slots = 64;
+	stream->flights = palloc(sizeof(EvpubInFlight) * stream->flight_slots);
+	stream->confirmed_lsn = position->confirmed_lsn;
+	stream->next_event = position->next_event;
+	MemoryContextSwitchTo(old);
+	start_reading(stream);
+}
+
+static void
+close_chunk(EvpubStream *stream)
+{
+	if (stream->chunk_open)
+		evpub_chunk_close(&stream->chunk);
+	stream->chunk_open = false;
+}
+
+static EvpubTransaction *
+queue_head(EvpubStream *stream)
+{
+	return dlist_head_element(EvpubTransaction, node, &stream->queue);
+}
+
+static void
+pop_head(EvpubStream *stream)
+{
+	EvpubTransaction *transaction = queue_head(stream);
+
+	close_chunk(stream);
+	dlist_delete(&transaction->node);
+	stream->queue_length--;
+	evpub_assembler_release(stream->assembler, transaction);
+	stream->head_open = false;
+	stream->head_visible = false;
+}
+
+void
+evpub_stream_rewind(EvpubStream *stream)
+{
+	stream->position->restart_lsn = evpub_stream_restart_lsn(stream);
+	while (!dlist_is_empty(&stream->queue))
+		pop_head(stream);
+	stream->forged_before += evpub_assembler_forged(stream->assembler);
+	evpub_assembler_free(stream->assembler);
+	evpub_walreader_free(stream->reader);
+	stream->flight_count = 0;
+	stream->flight_head = 0;
+	stream->sent_seq = 0;
+	stream->acked_seq = 0;
+	stream->waiting_xid = InvalidTransactionId;
+	if (stream->broken)
+		pfree(stream->broken);
+	stream->broken = NULL;
+	start_reading(stream);
+}
+
+static void
+read_records(EvpubStream *stream)
+{
+	XLogRecPtr	stop = stream->reader->position + READ_BYTES;
+
+	while (stream->queue_length < QUEUE_LENGTH &&
+		   stream->reader->position < stop &&
+		   evpub_walreader_next(stream->reader))
+	{
+		EvpubRecordKind kind;
+		EvpubTransaction *transaction;
+
+		transaction = evpub_assembler_feed(stream->assembler, stream->reader, &kind);
+		if (!transaction)
+			continue;
+
+		/*
+		 * Confirmed before.  Its first chunks may lie before the place where
+		 * reading started, so it need not be complete.
+		 */
+		if (transaction->commit.lsn <= stream->confirmed_lsn)
+		{
+			evpub_assembler_release(stream->assembler, transaction);
+			continue;
+		}
+		transaction->commit.publisher_id =
+			evpub_position_publisher_at(stream->position,
+										stream->reader->xlog->ReadRecPtr);
+		dlist_push_tail(&stream->queue, &transaction->node);
+		stream->queue_length++;
+	}
+}
+
+bool
+evpub_stream_read(EvpubStream *stream)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	XLogRecPtr	before = stream->reader->position;
+
+	if (stream->broken)
+		return false;
+	stream->limit = evpub_walreader_end(&stream->timeline);
+	if (before >= stream->limit || stream->queue_length >= QUEUE_LENGTH)
+		return false;
+
+	PG_TRY();
+	{
+		evpub_walreader_set_limit(stream->reader, stream->limit, stream->timeline);
+		read_records(stream);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		/*
+		 * A missing segment or a damaged record.  What was queued before is
+		 * still published; then the worker stands still and says so.
+		 */
+		MemoryContextSwitchTo(stream->context);
+		error = CopyErrorData();
+		FlushErrorState();
+		stream->broken = psprintf("%s (after %X/%X)", error->message,
+								  LSN_FORMAT_ARGS(stream->reader->position));
+		FreeErrorData(error);
+		MemoryContextSwitchTo(caller);
+		return false;
+	}
+	PG_END_TRY();
+
+	return stream->reader->position > before &&
+		stream->reader->position < stream->limit &&
+		stream->queue_length < QUEUE_LENGTH;
+}
+
+/* ---- sending ---- */
+
+static EvpubInFlight *
+flight(EvpubStream *stream, int i)
+{
+	return &stream->flights[(stream->flight_head + i) % stream->flight_slots];
+}
+
+static EvpubInFlight *
+add_flight(EvpubStream *stream)
+{
+	if (stream->flight_count == stream->flight_slots)
+	{
+		EvpubInFlight *grown = MemoryContextAlloc(stream->context,
+												  sizeof(EvpubInFlight) * stream->flight_slots * 2);
+
+		for (int i = 0; i < stream->flight_count; i++)
+			grown[i] = *flight(stream, i);
+		pfree(stream->flights);
+		stream->flights = grown;
+		stream->flight_slots *= 2;
+		stream->flight_head = 0;
+	}
+	return flight(stream, stream->flight_count++);
+}
+
+/*
+ * May the head of the queue be told to the world?  One snapshot serves all
+ * transactions that were read before it was taken.
+ */
+static bool
+head_may_go(EvpubStream *stream, EvpubGate *gate, bool *fresh)
+{
+	EvpubTransaction *head = queue_head(stream);
+
+	if (stream->head_visible)
+		return true;
+	if (!*fresh)
+	{
+		evpub_gate_refresh(gate);
+		*fresh = true;
+	}
+	if (evpub_gate_passed(gate, head->xid))
+	{
+		stream->head_visible = true;
+		stream->waiting_xid = InvalidTransactionId;
+		return true;
+	}
+	if (stream->waiting_xid != head->xid)
+	{
+		stream->waiting_xid = head->xid;
+		stream->waiting_lsn = head->commit.lsn;
+		stream->waiting_since = GetCurrentTimestamp();
+	}
+	return false;
+}
+
+/* The topic's number in the frames; looked up once per route of a chunk. */
+static uint32
+route_topic(EvpubStream *stream, EvpubRelay *relay, const EvpubRoute *route)
+{
+	if (route->number >= stream->route_slots)
+	{
+		uint32		slots = Max(16, route->number * 2);
+		uint32	   *grown = MemoryContextAllocZero(stream->context,
+												   slots * sizeof(uint32));
+
+		if (stream->route_topics)
+		{
+			memcpy(grown, stream->route_topics, stream->route_slots * sizeof(uint32));
+			pfree(stream->route_topics);
+		}
+		stream->route_topics = grown;
+		stream->route_slots = slots;
+	}
+	if (stream->route_topics[route->number] == 0)
+		stream->route_topics[route->number] =
+			evpub_track_topic(stream->position, relay, route->topic.data,
+							  route->topic.len) + 1;
+	return stream->route_topics[route->number] - 1;
+}
+
+static void
+put_record(EvpubStream *stream, EvpubRelay *relay, const EvpubEvent *event,
+		   const EvpubCommit *commit)
+{
+	StringInfo	batch = &stream->batch;
+	EvpubFrameRecord record;
+	char		id[EVPUB_ID_LENGTH + 1];
+	int			start = batch->len;
+
+	record.topic = route_topic(stream, relay, event->route);
+	record.key_len = event->has_key ? (int32) event->key.len : -1;
+	record.value_len = -1;
+	record.headers_len = event->headers.len;
+	evpub_event_id(id, commit, event->number);
+
+	appendBinaryStringInfo(batch, (char *) &record, sizeof(record));
+	appendBinaryStringInfo(batch, id, EVPUB_ID_LENGTH);
+	if (event->has_key)
+		appendBinaryStringInfo(batch, event->key.data, event->key.len);
+	if (event->has_value)
+	{
+		int			value_start = batch->len;
+
+		evpub_event_value(batch, event, commit);
+		record.value_len = batch->len - value_start;
+		memcpy(batch->data + start, &record, sizeof(record));
+	}
+	if (event->headers.len > 0)
+		appendBinaryStringInfo(batch, event->headers.data, event->headers.len);
+}
+
+/* Open the head's next chunk that holds numbers from "next" on, if any. */
+static bool
+open_next_chunk(EvpubStream *stream, uint32 next)
+{
+	EvpubTransaction *head = queue_head(stream);
+
+	while (stream->head_place < head->nplaces)
+	{
+		int			i = stream->head_place++;
+		EvpubPlace *place = &head->places[i];
+
+		/* resumed inside a transaction: do not even read what is done */
+		if ((uint64) place->first + place->count <= next)
+			continue;
+		evpub_chunk_open(&stream->chunk,
+						 evpub_assembler_chunk(stream->assembler, head, i,
+											   stream->limit, stream->timeline),
+						 place->length);
+		stream->chunk_open = true;
+		if (stream->route_slots)
+			memset(stream->route_topics, 0, stream->route_slots * sizeof(uint32));
+		return true;
+	}
+	return false;
+}
+
+/*
+ * Put events of the head into the batch, from number *next on: 0, or where
+ * the batch before ended, or where the last worker's acknowledgements did.
+ * True when it has no more; *next is then the number after the last one.
+ */
+static bool
+put_transaction(EvpubStream *stream, EvpubRelay *relay, uint32 *count,
+				uint32 *next)
+{
+	EvpubTransaction *head = queue_head(stream);
+
+	for (;;)
+	{
+		EvpubEvent	event;
+
+		if (!stream->chunk_open && !open_next_chunk(stream, *next))
+			return true;
+		while (stream->batch.len < BATCH_BYTES)
+		{
+			if (!evpub_chunk_next(&stream->chunk, &event))
+			{
+				close_chunk(stream);
+				break;
+			}
+			if (event.number < *next)
+				continue;
+			put_record(stream, relay, &event, &head->commit);
+			(*count)++;
+			*next = event.number + 1;
+		}
+		if (stream->chunk_open)
+			return false;		/* the batch is full */
+	}
+}
+
+/* What a batch means when it is acknowledged; starts with what is so far. */
+static void
+begin_flight(EvpubStream *stream, EvpubInFlight *entry)
+{
+	memset(entry, 0, sizeof(*entry));
+	if (stream->flight_count > 0)
+	{
+		EvpubInFlight *last = flight(stream, stream->flight_count - 1);
+
+		entry->confirmed_lsn = last->confirmed_lsn;
+		entry->next_event = last->next_event;
+	}
+	else
+	{
+		entry->confirmed_lsn = stream->confirmed_lsn;
+		entry->next_event = stream->next_event;
+	}
+}
+
+static void
+check_publishable(EvpubTransaction *head)
+{
+	if (head->problem)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("%s", head->problem)));
+}
+
+/* Fill one batch from the queue and send it.  False if nothing may go. */
+static bool
+send_batch(EvpubStream *stream, EvpubRelay *relay, EvpubGate *gate, bool *fresh)
+{
+	EvpubInFlight entry;
+	EvpubFrameBatch header;
+
+	begin_flight(stream, &entry);
+	header.first = stream->sent_seq + 1;
+	header.count = 0;
+	header.zero = 0;
+	resetStringInfo(&stream->batch);
+	appendBinaryStringInfo(&stream->batch, (char *) &header, sizeof(header));
+
+	while (!dlist_is_empty(&stream->queue) && stream->batch.len < BATCH_BYTES)
+	{
+		EvpubTransaction *head = queue_head(stream);
+
+		if (!head_may_go(stream, gate, fresh))
+			break;
+		check_publishable(head);
+		if (!stream->head_open)
+		{
+			stream->head_open = true;
+			stream->head_place = 0;
+		}
+		if (entry.first_lsn == InvalidXLogRecPtr || head->first_lsn < entry.first_lsn)
+			entry.first_lsn = head->first_lsn;
+		if (entry.commit_time == 0)
+			entry.commit_time = head->commit.time;
+		if (!put_transaction(stream, relay, &header.count, &entry.next_event))
+			break;
+		entry.confirmed_lsn = head->commit.lsn;
+		entry.next_event = 0;
+		entry.transactions++;
+		pop_head(stream);
+	}
+	if (header.count == 0 && entry.transactions == 0)
+		return false;
+
+	memcpy(stream->batch.data, &header, sizeof(header));
+	stream->sent_seq += header.count;
+	entry.last_seq = stream->sent_seq;
+	*add_flight(stream) = entry;
+	if (header.count > 0)
+		evpub_relay_put(relay, EVPUB_FRAME_BATCH, stream->batch.data, stream->batch.len);
+	else
+	{
+		/* its last event went with the batch before, which may be acknowledged */
+		evpub_stream_acknowledge(stream, stream->acked_seq);
+	}
+	return true;
+}
+
+void
+evpub_stream_send(EvpubStream *stream, EvpubRelay *relay, EvpubGate *gate)
+{
+	bool		fresh = false;
+
+	/* render no more than the relay takes: its back-pressure reaches us here */
+	while (evpub_relay_flush(relay) && send_batch(stream, relay, gate, &fresh))
+		;
+}
+
+/* ---- acknowledgements ---- */
+
+bool
+evpub_stream_acknowledge(EvpubStream *stream, uint64 seq)
+{
+	if (seq < stream->acked_seq || seq > stream->sent_seq)
+		return false;
+	stream->events_published += seq - stream->acked_seq;
+	stream->acked_seq = seq;
+	while (stream->flight_count > 0 && flight(stream, 0)->last_seq <= seq)
+	{
+		EvpubInFlight *done = flight(stream, 0);
+
+		stream->confirmed_lsn = done->confirmed_lsn;
+		stream->next_event = done->next_event;
+		stream->transactions_published += done->transactions;
+		stream->flight_head = (stream->flight_head + 1) % stream->flight_slots;
+		stream->flight_count--;
+	}
+	return true;
+}
+
+bool
+evpub_stream_drained(const EvpubStream *stream)
+{
+	return stream->queue_length == 0 && stream->flight_count == 0;
+}
+
+void
+evpub_stream_idle(EvpubStream *stream)
+{
+	/*
+	 * All commits up to here were looked at.  next_event stays: it belongs to
+	 * the next transaction with events, wherever that is.
+	 */
+	if (evpub_stream_drained(stream) &&
+		stream->reader->position > stream->confirmed_lsn)
+		stream->confirmed_lsn = stream->reader->position;
+}
+
+XLogRecPtr
+evpub_stream_restart_lsn(EvpubStream *stream)
+{
+	XLogRecPtr	restart = stream->reader->position;
+	XLogRecPtr	oldest = evpub_assembler_oldest(stream->assembler);
+	dlist_iter	iter;
+
+	if (oldest != InvalidXLogRecPtr)
+		restart = Min(restart, oldest);
+	for (int i = 0; i < stream->flight_count; i++)
+		restart = Min(restart, flight(stream, i)->first_lsn);
+	dlist_foreach(iter, &stream->queue)
+		restart = Min(restart, dlist_container(EvpubTransaction, node, iter.cur)->first_lsn);
+	return restart;
+}
+
+TimestampTz
+evpub_stream_oldest(EvpubStream *stream)
+{
+	if (stream->flight_count > 0 && flight(stream, 0)->commit_time != 0)
+		return flight(stream, 0)->commit_time;
+	if (!dlist_is_empty(&stream->queue))
+		return queue_head(stream)->commit.time;
+	return 0;
+}

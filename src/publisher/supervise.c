@@ -1,0 +1,260 @@
+/*
+ * supervise.c
+ *		The worker's care of its relay: start, feed, listen, end, start again.
+ *
+ * Any failure has one answer: end the relay, rewind to the confirmed position,
+ * start a new one after a pause.  That repeats events, and never skips one.
+ */
+#include "postgres.h"
+
+#include <sys/stat.h>
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "publisher/track.h"
+#include "publisher/workerstate.h"
+#include "settings.h"
+
+/* Pauses before a new relay, in ms: doubled with each failure in a row. */
+#define RETRY_FIRST 100
+#define RETRY_LONGEST 10000
+
+static void
+hinder(EvpubWorker *worker, EvpubHindrance hindrance, const char *text)
+{
+	int			pause = RETRY_FIRST << Min(worker->failures, 10);
+
+	worker->failures++;
+	worker->hindrance = hindrance;
+	worker->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												   Min(pause, RETRY_LONGEST));
+	strlcpy(worker->hindrance_text, text, sizeof(worker->hindrance_text));
+	evpub_worker_error(worker, text);
+}
+
+void
+evpub_worker_end_relay(EvpubWorker *worker)
+{
+	if (worker->relay.socket == PGINVALID_SOCKET)
+		return;
+	evpub_relay_stop(&worker->relay);
+	worker->hello = false;
+	worker->trouble[0] = '\0';
+	if (worker->streaming)
+	{
+		evpub_stream_rewind(&worker->stream);
+		evpub_track_forget_relay(&worker->position);
+	}
+}
+
+void
+evpub_worker_retry_now(EvpubWorker *worker)
+{
+	worker->failures = 0;
+	worker->hindrance = EVPUB_HINDRANCE_NONE;
+	worker->hindrance_text[0] = '\0';
+	worker->retry_at = 0;
+}
+
+/*
+ * All that a relay is started with, as one text; of the configuration file
+ * what tells that it was changed.
+ */
+static char *
+relay_settings(void)
+{
+	struct stat st;
+
+	memset(&st, 0, sizeof(st));
+	if (evpub_kafka_config_file[0])
+		(void) stat(evpub_kafka_config_file, &st);
+	return psprintf("%s\n%s\n%s\n%d %d %d\n%llu %llu %lld.%ld",
+					evpub_bootstrap_servers, evpub_kafka_config_file,
+					evpub_relay_program, evpub_create_topics,
+					evpub_topic_partitions, evpub_topic_replication_factor,
+					(unsigned long long) st.st_ino, (unsigned long long) st.st_size,
+					(long long) st.st_mtim.tv_sec, (long) st.st_mtim.tv_nsec);
+}
+
+void
+evpub_worker_settings_changed(EvpubWorker *worker)
+{
+	char	   *now = relay_settings();
+
+	/* a reload for other settings must not repeat events */
+	if (worker->relay_settings && strcmp(worker->relay_settings, now) == 0 &&
+		worker->hindrance == EVPUB_HINDRANCE_NONE)
+		return;
+	evpub_worker_end_relay(worker);
+	if (worker->hindrance != EVPUB_HINDRANCE_RESUME)
+		evpub_worker_retry_now(worker);
+}
+
+static void
+put_setting(StringInfo data, const char *name, const char *value)
+{
+	appendBinaryStringInfo(data, name, strlen(name) + 1);
+	appendBinaryStringInfo(data, value, strlen(value) + 1);
+}
+
+static void
+put_config(EvpubWorker *worker)
+{
+	StringInfoData data;
+
+	initStringInfo(&data);
+	put_setting(&data, "bootstrap_servers", evpub_bootstrap_servers);
+	put_setting(&data, "kafka_config_file", evpub_kafka_config_file);
+	put_setting(&data, "create_topics", evpub_create_topics ? "on" : "off");
+	put_setting(&data, "topic_partitions", psprintf("%d", evpub_topic_partitions));
+	put_setting(&data, "topic_replication_factor",
+				psprintf("%d", evpub_topic_replication_factor));
+	put_setting(&data, "client_id", "evpub");
+	evpub_relay_put(&worker->relay, EVPUB_FRAME_CONFIG, data.data, data.len);
+	pfree(data.data);
+}
+
+static void
+start_relay(EvpubWorker *worker)
+{
+	char	   *error;
+	char	   *hint;
+
+	if (!evpub_relay_start(&worker->relay, &error, &hint))
+	{
+		hinder(worker, EVPUB_HINDRANCE_RETRY,
+			   hint[0] ? psprintf("%s. %s", error, hint) : error);
+		return;
+	}
+	worker->relay_starts++;
+	if (worker->relay_settings)
+		pfree(worker->relay_settings);
+	worker->relay_settings = MemoryContextStrdup(TopMemoryContext, relay_settings());
+	worker->hindrance = EVPUB_HINDRANCE_NONE;
+	worker->hello = false;
+	put_config(worker);
+}
+
+static void
+relay_failed(EvpubWorker *worker, const EvpubFrame *frame)
+{
+	EvpubHindrance hindrance = EVPUB_HINDRANCE_RETRY;
+	char		failure = frame->data[0];
+	char	   *text = pnstrdup(frame->data + 1, frame->length - 1);
+
+	if (failure == EVPUB_FAILURE_TOPIC)
+		hindrance = EVPUB_HINDRANCE_RESUME;
+	evpub_worker_end_relay(worker);
+	hinder(worker, hindrance, text);
+	if (failure == EVPUB_FAILURE_CONFIG)
+		worker->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   RETRY_LONGEST);
+}
+
+static bool
+take_ack(EvpubWorker *worker, const EvpubFrame *frame)
+{
+	uint64		seq;
+
+	if (frame->length != sizeof(seq))
+		return false;
+	memcpy(&seq, frame->data, sizeof(seq));
+
+	/* progress: the next failure is a new one */
+	worker->failures = 0;
+	worker->hindrance_text[0] = '\0';
+	return evpub_stream_acknowledge(&worker->stream, seq);
+}
+
+/* False: the frame makes no sense. */
+static bool
+take_frame(EvpubWorker *worker, const EvpubFrame *frame)
+{
+	switch (frame->type)
+	{
+		case EVPUB_FRAME_HELLO:
+			worker->hello = true;
+			if (evpub_stream_drained(&worker->stream))
+				worker->hindrance_text[0] = '\0';
+			strlcpy(worker->librdkafka_version,
+					pnstrdup(frame->data, frame->length),
+					sizeof(worker->librdkafka_version));
+			return true;
+		case EVPUB_FRAME_PARTITIONS:
+			return evpub_track_partitions(&worker->position, frame);
+		case EVPUB_FRAME_ACK:
+			return take_ack(worker, frame);
+		case EVPUB_FRAME_ACKED_OFFSET:
+			return evpub_track_offset(&worker->position, frame);
+		case EVPUB_FRAME_TROUBLE:
+			strlcpy(worker->trouble, pnstrdup(frame->data, frame->length),
+					sizeof(worker->trouble));
+			if (worker->trouble[0])
+				evpub_worker_error(worker, worker->trouble);
+			return true;
+		case EVPUB_FRAME_FAILED:
+			if (frame->length < 1)
+				return false;
+			relay_failed(worker, frame);
+			return true;
+		default:
+			return false;
+	}
+}
+
+static void
+listen_to_relay(EvpubWorker *worker)
+{
+	EvpubFrame	frame;
+
+	/* taking a frame may end the relay */
+	while (worker->relay.socket != PGINVALID_SOCKET)
+	{
+		EvpubRelayInput input = evpub_relay_receive(&worker->relay, &frame);
+
+		if (input == EVPUB_RELAY_NOTHING)
+			return;
+		if (input == EVPUB_RELAY_FRAME && take_frame(worker, &frame))
+			continue;
+		evpub_worker_end_relay(worker);
+		hinder(worker, EVPUB_HINDRANCE_RETRY,
+			   input == EVPUB_RELAY_CLOSED ?
+			   "the relay ended unexpectedly; see the server log" :
+			   "the relay sent what this worker does not understand; is it of the same version?");
+	}
+}
+
+void
+evpub_worker_supervise(EvpubWorker *worker)
+{
+	int			status;
+
+	if (!evpub_bootstrap_servers[0])
+	{
+		evpub_worker_end_relay(worker);
+		(void) evpub_relay_gone(&worker->relay, &status);
+		return;
+	}
+
+	/* one that was ended must be gone before the next may start */
+	if (worker->relay.socket == PGINVALID_SOCKET)
+	{
+		if (!evpub_relay_gone(&worker->relay, &status))
+			return;
+		if (worker->hindrance == EVPUB_HINDRANCE_RESUME ||
+			GetCurrentTimestamp() < worker->retry_at)
+			return;
+		start_relay(worker);
+	}
+	listen_to_relay(worker);
+	if (worker->relay.socket == PGINVALID_SOCKET)
+		return;
+	if (evpub_stream_drained(&worker->stream))
+		(void) evpub_track_adopt_growth(&worker->position);
+	if (worker->hello && !worker->position.paused)
+		evpub_stream_send(&worker->stream, &worker->relay, &worker->gate);
+	else
+		(void) evpub_relay_flush(&worker->relay);
+}
