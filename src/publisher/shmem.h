@@ -41,6 +41,13 @@ typedef enum EvpubRequestState
 	EVPUB_REQUEST_FAILED		/* until the asker has read the error */
 } EvpubRequestState;
 
+typedef enum EvpubPauseRequest
+{
+	EVPUB_REQUEST_NONE,
+	EVPUB_REQUEST_PAUSE,
+	EVPUB_REQUEST_RESUME
+} EvpubPauseRequest;
+
 #define EVPUB_MAX_REQUESTS 64
 #define EVPUB_TEXT_LENGTH 512
 
@@ -88,7 +95,7 @@ typedef struct EvpubShared
 	pg_atomic_uint64 registry_generation;
 
 	/* set by pause() and resume(), cleared by the worker when it is durable */
-	pg_atomic_uint32 pause_request; /* 0 none, 1 pause, 2 resume */
+	pg_atomic_uint32 pause_request; /* EvpubPauseRequest */
 
 	LWLock	   *lock;
 	EvpubRequest requests[EVPUB_MAX_REQUESTS];

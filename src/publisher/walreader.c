@@ -27,6 +27,22 @@ evpub_walreader_end(TimeLineID *timeline)
 	return GetFlushRecPtr(timeline);
 }
 
+XLogRecPtr
+evpub_walreader_before_header(XLogRecPtr lsn)
+{
+	if (XLogSegmentOffset(lsn, wal_segment_size) == SizeOfXLogLongPHD)
+		return lsn - SizeOfXLogLongPHD;
+	if (lsn % XLOG_BLCKSZ == SizeOfXLogShortPHD)
+		return lsn - SizeOfXLogShortPHD;
+	return lsn;
+}
+
+XLogRecPtr
+evpub_walreader_insert_end(void)
+{
+	return evpub_walreader_before_header(GetXLogInsertRecPtr());
+}
+
 /*
  * The timeline whose segment file holds lsn.  Chosen by the last byte of the
  * segment: at a switch the new timeline's first segment starts with a copy of
@@ -143,13 +159,19 @@ bool
 evpub_walreader_next(EvpubWalReader *reader)
 {
 	char	   *message = NULL;
+	MemoryContext old;
+	XLogRecord *record;
 
 	/* nothing new: do not even look at the page */
 	if (reader->position >= reader->limit)
 		return false;
 
+	/* the reader grows its buffers in the current context, and keeps them */
 	reader->at_limit = false;
-	if (XLogReadRecord(reader->xlog, &message))
+	old = MemoryContextSwitchTo(reader->context);
+	record = XLogReadRecord(reader->xlog, &message);
+	MemoryContextSwitchTo(old);
+	if (record)
 	{
 		reader->position = reader->xlog->EndRecPtr;
 		return true;

@@ -27,6 +27,14 @@ typedef struct EvpubWalReader
  */
 extern XLogRecPtr evpub_walreader_end(TimeLineID *timeline);
 
+/*
+ * The end of the last record in WAL, flushed or not; not in recovery.  What
+ * pg_current_wal_insert_lsn() gives may lie behind a page header that no
+ * record has followed yet, and so beyond the end of any record.
+ */
+extern XLogRecPtr evpub_walreader_insert_end(void);
+extern XLogRecPtr evpub_walreader_before_header(XLogRecPtr lsn);
+
 /* Allocates in CurrentMemoryContext. */
 extern EvpubWalReader *evpub_walreader_create(void);
 extern void evpub_walreader_free(EvpubWalReader *reader);

@@ -58,6 +58,16 @@ typedef struct EvpubWorker
 
 	char		last_error[EVPUB_TEXT_LENGTH];
 	TimestampTz last_error_at;
+	EvpubStatus before;			/* of the worker before us: counters go on */
+
+	/* waiting */
+	WaitEventSet *wait_set;
+	pgsocket	wait_socket;	/* that is in the set */
+	uint32		wait_events;	/* on it */
+	int			wait_position;	/* its place in the set */
+
+	/* what the running relay was started with */
+	char	   *relay_settings;
 } EvpubWorker;
 
 /* ---- persist.c ---- */
@@ -78,6 +88,9 @@ extern void evpub_worker_supervise(EvpubWorker *worker);
 
 /* End the relay; what is unconfirmed will be read again. */
 extern void evpub_worker_end_relay(EvpubWorker *worker);
+
+/* After a reload: give changed settings to a new relay. */
+extern void evpub_worker_settings_changed(EvpubWorker *worker);
 
 /* A person, or changed settings, say that what hindered may be over. */
 extern void evpub_worker_retry_now(EvpubWorker *worker);

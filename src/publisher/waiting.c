@@ -1,0 +1,129 @@
+/*
+ * waiting.c
+ *		How the worker waits: one wait event set for the life of a relay's
+ *		socket.  At thousands of commits a second a new one for each wait would
+ *		cost more than the work.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "miscadmin.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "publisher/waiting.h"
+
+/* In ms. */
+#define WAIT_IDLE 1000			/* what no latch tells: COMMIT PREPARED, flushes */
+#define WAIT_PREPARED 100		/* prepared transactions hold events */
+#define WAIT_REQUESTS 100		/* a registering transaction may end */
+#define WAIT_HEAD 10			/* the next transaction is not visible yet */
+#define WAIT_RELAY 10			/* the old relay is not gone yet */
+
+/* Tries of WAIT_RELAY each. */
+#define OLD_RELAY_TRIES 500
+#define REAP_TRIES 20
+
+long
+evpub_waiting_time(const EvpubWorker *worker)
+{
+	long		time = WAIT_IDLE;
+
+	if (worker->requests_open)
+		time = WAIT_REQUESTS;
+	if (worker->relay.pid != 0 && worker->relay.socket == PGINVALID_SOCKET)
+		time = WAIT_RELAY;
+	if (worker->verdict != EVPUB_PUBLISH)
+		return time;
+
+	if (evpub_assembler_prepared(worker->stream.assembler) > 0)
+		time = Min(time, WAIT_PREPARED);
+	if (worker->hindrance == EVPUB_HINDRANCE_RETRY)
+	{
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+														   worker->retry_at);
+
+		time = Min(time, Max(left, 1));
+	}
+	if (worker->stream.waiting_xid != InvalidTransactionId &&
+		!worker->position.paused)
+		time = Min(time, WAIT_HEAD);
+	return time;
+}
+
+static void
+prepare_set(EvpubWorker *worker, uint32 socket_events)
+{
+	if (worker->wait_set && worker->wait_socket != worker->relay.socket)
+	{
+		FreeWaitEventSet(worker->wait_set);
+		worker->wait_set = NULL;
+	}
+	if (!worker->wait_set)
+	{
+		worker->wait_set = EvpubCreateWaitEventSet(3);
+		AddWaitEventToSet(worker->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+		AddWaitEventToSet(worker->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+		worker->wait_socket = worker->relay.socket;
+		worker->wait_events = socket_events;
+		if (worker->relay.socket != PGINVALID_SOCKET)
+			worker->wait_position = AddWaitEventToSet(worker->wait_set, socket_events,
+													  worker->relay.socket, NULL, NULL);
+	}
+	else if (worker->relay.socket != PGINVALID_SOCKET &&
+			 worker->wait_events != socket_events)
+	{
+		ModifyWaitEvent(worker->wait_set, worker->wait_position, socket_events, NULL);
+		worker->wait_events = socket_events;
+	}
+}
+
+void
+evpub_waiting_wait(EvpubWorker *worker, long timeout)
+{
+	static uint32 wait_event = 0;
+	uint32		socket_events = WL_SOCKET_READABLE;
+	WaitEvent	occurred[3];
+
+	if (wait_event == 0)
+		wait_event = evpub_wait_event("EvpubMain");
+	if (worker->relay.socket != PGINVALID_SOCKET &&
+		worker->relay.sent < worker->relay.out.len)
+		socket_events |= WL_SOCKET_WRITEABLE;
+	prepare_set(worker, socket_events);
+	(void) WaitEventSetWait(worker->wait_set, timeout, occurred,
+							lengthof(occurred), wait_event);
+
+	/* before anything is looked at: what comes later sets it again */
+	ResetLatch(MyLatch);
+}
+
+void
+evpub_waiting_old_relay(pid_t pid)
+{
+	for (int tries = OLD_RELAY_TRIES;
+		 pid > 0 && kill(pid, 0) == 0 && tries > 0; tries--)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 WAIT_RELAY, evpub_wait_event("EvpubOldRelay"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ShutdownRequestPending)
+			proc_exit(1);
+	}
+}
+
+void
+evpub_waiting_reap(EvpubWorker *worker)
+{
+	int			status;
+
+	for (int tries = REAP_TRIES;
+		 tries > 0 && !evpub_relay_gone(&worker->relay, &status); tries--)
+		(void) WaitLatch(NULL, WL_TIMEOUT | WL_POSTMASTER_DEATH, WAIT_RELAY,
+						 evpub_wait_event("EvpubOldRelay"));
+}

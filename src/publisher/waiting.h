@@ -1,0 +1,25 @@
+/*
+ * waiting.h
+ *		How the worker waits.
+ */
+#ifndef EVPUB_WAITING_H
+#define EVPUB_WAITING_H
+
+#include "publisher/workerstate.h"
+
+/* How long the worker may wait if nothing wakes it, in ms. */
+extern long evpub_waiting_time(const EvpubWorker *worker);
+
+/* Wait for the latch, the relay's socket, or timeout (ms); reset the latch. */
+extern void evpub_waiting_wait(EvpubWorker *worker, long timeout);
+
+/*
+ * Wait until the relay of the worker before us is gone: it dies with its
+ * worker, but the kernel may take a moment.
+ */
+extern void evpub_waiting_old_relay(pid_t pid);
+
+/* At exit: leave no zombie, since the next worker waits for its pid to go. */
+extern void evpub_waiting_reap(EvpubWorker *worker);
+
+#endif							/* EVPUB_WAITING_H */
