@@ -34,9 +34,9 @@ PG_FUNCTION_INFO_V1(evpub_release_table);
 PG_FUNCTION_INFO_V1(evpub_capture_options);
 
 /*
- * After the internal triggers of foreign keys (RI_...), so that a cascade's
- * children come first, and before users' own, so that what those write comes
- * later: triggers fire in the order of their names.
+ * Triggers fire in the order of their names, and an underscore sorts before
+ * lower-case letters: what users' own triggers write comes after the event of
+ * the row that fired them.
  */
 #define TRIGGER_NAME "_evpub_capture"
 #define TRUNCATE_TRIGGER_NAME "_evpub_capture_truncate"

@@ -9,11 +9,14 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
 #include "commands/trigger.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
+#include "parser/parse_func.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/rel.h"
@@ -24,6 +27,8 @@
 #include "evpub.h"
 
 PG_FUNCTION_INFO_V1(evpub_capture);
+
+static object_access_hook_type next_object_access_hook = NULL;
 
 /* What an event needs to know of a row. */
 typedef struct RowImage
@@ -317,6 +322,49 @@ refuse_truncate(const char *table)
 			 errhint("Use DELETE, or evpub.release_table() first.")));
 }
 
+/*
+ * A statement trigger stands only on the table that was captured, so TRUNCATE
+ * of a single partition would take rows away without an event.  The object
+ * access hook is called for each table that is truncated.
+ */
+static void
+check_truncate(Oid relid)
+{
+	Oid			function;
+	Relation	rel;
+
+	/* in a database without the extension there is no such function */
+	if (!OidIsValid(get_namespace_oid("evpub", true)))
+		return;
+	function = LookupFuncName(list_make2(makeString("evpub"),
+										 makeString("capture")),
+							  0, NULL, true);
+	if (!OidIsValid(function))
+		return;
+
+	rel = table_open(relid, NoLock);
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		Trigger    *trigger = &rel->trigdesc->triggers[i];
+
+		if (trigger->tgfoid == function && trigger->tgisclone &&
+			trigger->tgenabled != TRIGGER_DISABLED &&
+			evpub_database_registered())
+			refuse_truncate(RelationGetRelationName(rel));
+	}
+	table_close(rel, NoLock);
+}
+
+static void
+access_object(ObjectAccessType access, Oid classid, Oid objid, int subid,
+			  void *arg)
+{
+	if (next_object_access_hook != NULL)
+		next_object_access_hook(access, classid, objid, subid, arg);
+	if (access == OAT_TRUNCATE && classid == RelationRelationId)
+		check_truncate(objid);
+}
+
 static void
 check_protocol(FunctionCallInfo fcinfo)
 {
@@ -380,4 +428,6 @@ evpub_capture_init(void)
 {
 	evpub_buffer_init();
 	evpub_route_init();
+	next_object_access_hook = object_access_hook;
+	object_access_hook = access_object;
 }

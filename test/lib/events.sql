@@ -1,0 +1,23 @@
+-- Included by tests: evpub, and events as text that is the same in every run.
+--
+-- pg_temp.events(since) shows what was committed after "since", in the order of
+-- publishing; transactions are counted from 1, and id, lsn and time are
+-- replaced where they have the form that they should.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS evpub;
+CREATE FUNCTION pg_temp.events(since pg_lsn)
+RETURNS TABLE (tx bigint, n bigint, topic text, key text, value text, headers jsonb)
+LANGUAGE sql AS $$
+SELECT dense_rank() OVER (ORDER BY commit_lsn),
+       ('x' || right(id, 8))::bit(32)::bigint,
+       topic,
+       key,
+       regexp_replace(regexp_replace(regexp_replace(value,
+         '"id":"[0-9a-f]{16}-[0-9A-F]{8}-[0-9A-F]{16}-[0-9A-F]{8}"', '"id":"I"'),
+         '"lsn":"[0-9A-F]{1,8}/[0-9A-F]{1,8}"', '"lsn":"L"'),
+         '"time":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"', '"time":"T"'),
+       headers
+  FROM evpub.peek(1000000, since)
+ ORDER BY 1, 2
+$$;
+RESET client_min_messages;
