@@ -20,6 +20,7 @@
 #include "miscadmin.h"
 #include "port/pg_crc32c.h"
 #include "storage/fd.h"
+#include "utils/memutils.h"
 
 #include "compat.h"
 #include "publisher/position.h"
@@ -146,7 +147,7 @@ evpub_position_read(EvpubPosition *position, char **problem)
 		*problem = psprintf("could not open file \"%s\": %m", EVPUB_STATE_FILE);
 		return EVPUB_POSITION_DAMAGED;
 	}
-	if (fstat(fd, &st) != 0 || st.st_size > MaxAllocSize)
+	if (fstat(fd, &st) != 0 || st.st_size > (off_t) MaxAllocSize)
 	{
 		CloseTransientFile(fd);
 		*problem = psprintf("file \"%s\" has an impossible size", EVPUB_STATE_FILE);
