@@ -153,6 +153,7 @@ typedef struct EvpubChunkInfo
 
 typedef struct EvpubChunkReader
 {
+	MemoryContext context;		/* of its own allocations */
 	const char *cursor;
 	const char *end;
 	uint32		next_number;
@@ -177,7 +178,10 @@ typedef enum EvpubChunkVerdict
 extern EvpubChunkVerdict evpub_chunk_check(const char *data, Size len, Oid dbid,
 										   TransactionId xid, EvpubChunkInfo *info);
 
-/* Begin to decode a chunk that passed the check.  Free with _close. */
+/*
+ * Begin to decode a chunk that passed the check.  What the reader allocates
+ * until _close is in the context that is current now.
+ */
 extern void evpub_chunk_open(EvpubChunkReader *reader, const char *data, Size len);
 
 /*

@@ -64,6 +64,7 @@ evpub_chunk_open(EvpubChunkReader *reader, const char *data, Size len)
 	Assert(len >= EVPUB_CHUNK_HEADER_LENGTH);
 
 	memset(reader, 0, sizeof(*reader));
+	reader->context = CurrentMemoryContext;
 	reader->cursor = data + EVPUB_CHUNK_HEADER_LENGTH;
 	reader->end = data + len;
 	reader->next_number = header_field(data, EVPUB_CHUNK_FIRST_AT);
@@ -129,13 +130,14 @@ read_route(EvpubChunkReader *reader)
 		uint32		slots = Max(8, reader->route_slots * 2);
 
 		if (reader->routes == NULL)
-			reader->routes = palloc(slots * sizeof(EvpubRoute *));
+			reader->routes = MemoryContextAlloc(reader->context,
+												slots * sizeof(EvpubRoute *));
 		else
 			reader->routes = repalloc_huge(reader->routes,
 										   slots * sizeof(EvpubRoute *));
 		reader->route_slots = slots;
 	}
-	route = palloc(sizeof(EvpubRoute));
+	route = MemoryContextAlloc(reader->context, sizeof(EvpubRoute));
 	reader->routes[reader->route_count] = route;
 	route->number = reader->route_count++;
 	route->envelope = (EvpubEnvelope) get_byte(reader);

@@ -305,14 +305,19 @@ open_next_chunk(EvpubStream *stream, uint32 next)
 	{
 		int			i = stream->head_place++;
 		EvpubPlace *place = &head->places[i];
+		MemoryContext old;
 
 		/* resumed inside a transaction: do not even read what is done */
 		if ((uint64) place->first + place->count <= next)
 			continue;
+
+		/* it stays open from one cycle of the worker to the next */
+		old = MemoryContextSwitchTo(stream->context);
 		evpub_chunk_open(&stream->chunk,
 						 evpub_assembler_chunk(stream->assembler, head, i,
 											   stream->limit, stream->timeline),
 						 place->length);
+		MemoryContextSwitchTo(old);
 		stream->chunk_open = true;
 		if (stream->route_slots)
 			memset(stream->route_topics, 0, stream->route_slots * sizeof(uint32));
