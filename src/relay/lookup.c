@@ -56,6 +56,27 @@ ask_metadata(Lookup *lookup)
 		set_error(lookup, error, NULL);
 }
 
+/*
+ * Is there a broker that creates topics?  Asking one that is not there would
+ * only end with a timeout: librdkafka's mock cluster names a controller that
+ * is none of its brokers.
+ */
+static bool
+has_controller(rd_kafka_topic_t *topic)
+{
+	const struct rd_kafka_metadata *metadata;
+	int32_t		controller = rd_kafka_controllerid(client, METADATA_TIMEOUT_MS);
+	bool		found = false;
+
+	/* without an answer, the request itself will tell */
+	if (rd_kafka_metadata(client, 0, topic, &metadata, METADATA_TIMEOUT_MS))
+		return true;
+	for (int i = 0; i < metadata->broker_cnt; i++)
+		found = found || metadata->brokers[i].id == controller;
+	rd_kafka_metadata_destroy(metadata);
+	return found;
+}
+
 static void
 create_topic(Lookup *lookup)
 {
@@ -65,6 +86,12 @@ create_topic(Lookup *lookup)
 	rd_kafka_queue_t *queue;
 	rd_kafka_event_t *event;
 
+	if (!has_controller(lookup->topic))
+	{
+		set_error(lookup, RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE,
+				  "the cluster has no controller");
+		return;
+	}
 	topic = rd_kafka_NewTopic_new(rd_kafka_topic_name(lookup->topic),
 								  lookup->partitions,
 								  lookup->replication_factor, why, sizeof(why));

@@ -305,10 +305,11 @@ create_answer(Topic *topic, int64_t now)
 		topic->backoff = 0;
 		topic->due = now;
 	}
-	else if ((lookup.error == RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE ||
-			  lookup.error == RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION) &&
-			 lookup.kind == LOOKUP_CREATE)
+	else if (lookup.error == RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE &&
+			 lookup.kind == LOOKUP_CREATE && settings->topic_partitions < 0 &&
+			 settings->topic_replication_factor < 0)
 	{
+		/* with all left to the broker, its own way of creating is as good */
 		lookup.kind = LOOKUP_AUTO_CREATE;
 		lookup_ask(&lookup);
 	}

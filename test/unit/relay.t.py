@@ -335,12 +335,12 @@ def test_missing_topic_created(t):
 def test_topic_error(t):
     "records wait for a topic that cannot be used, in order, and the reason is told"
     b = t.broker('--topic', 'good:1', '--topic', 'bad:1')
-    b.command('topic-error bad 29')
+    b.command('topic-error bad 3')      # UNKNOWN_TOPIC_OR_PARTITION
     r = t.relay(b.servers)
     r.topic(0, 'good')
-    r.topic(1, 'bad')
+    r.topic(1, 'bad', 1)
     r.batch(r.record(0, b'k', b'1'), r.record(1, b'k', b'2'), r.record(0, b'k', b'3'))
-    text = r.wait_trouble('"bad".*authorization')
+    text = r.wait_trouble('"bad" does not exist any more')
     r.wait_acked(1)
     assert r.acked == 1, text
     b.command('topic-error bad 0')
