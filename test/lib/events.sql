@@ -1,8 +1,9 @@
 -- Included by tests: evpub, and events as text that is the same in every run.
 --
 -- pg_temp.events(since) shows what was committed after "since", in the order of
--- publishing; transactions are counted from 1, and id, lsn and time are
--- replaced where they have the form that they should.
+-- publishing; transactions are counted from 1; id, lsn and time are replaced
+-- where they have the form that they should, and header evpub-id is left out
+-- where it is the id.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS evpub;
 CREATE FUNCTION pg_temp.events(since pg_lsn)
@@ -16,7 +17,8 @@ SELECT dense_rank() OVER (ORDER BY commit_lsn),
          '"id":"[0-9a-f]{16}-[0-9A-F]{8}-[0-9A-F]{16}-[0-9A-F]{8}"', '"id":"I"'),
          '"lsn":"[0-9A-F]{1,8}/[0-9A-F]{1,8}"', '"lsn":"L"'),
          '"time":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"', '"time":"T"'),
-       headers
+       nullif(CASE WHEN headers ->> 'evpub-id' = id THEN headers - 'evpub-id'
+              ELSE headers END, '{}')
   FROM evpub.peek(1000000, since)
  ORDER BY 1, 2
 $$;
