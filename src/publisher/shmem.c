@@ -51,6 +51,8 @@ shmem_startup(void)
 	{
 		memset(EvpubShmem, 0, sizeof(EvpubShared));
 		pg_atomic_init_u64(&EvpubShmem->wanted_lsn, 0);
+		pg_atomic_init_u64(&EvpubShmem->wakes, 0);
+		pg_atomic_init_u32(&EvpubShmem->wake_wanted, 0);
 		pg_atomic_init_u64(&EvpubShmem->registry_generation, 1);
 		pg_atomic_init_u32(&EvpubShmem->pause_request, 0);
 		EvpubShmem->lock = &(GetNamedLWLockTranche(EVPUB_NAME))->lock;
@@ -102,8 +104,11 @@ evpub_shmem_wake(void)
 }
 
 /*
- * Raise the wanted position, then set the latch: the worker resets its latch
- * before it reads the position, so it cannot miss one.
+ * Raise the wanted position and count, then look whether the worker sleeps.
+ * The worker does it the other way round: it says that it wants to be woken,
+ * then looks at the count; both have a full barrier in between, so at least
+ * one sees the other.  A worker that is at work, or collects commits for a few
+ * milliseconds, costs the committer no system call.
  */
 void
 evpub_wake_publisher(XLogRecPtr lsn)
@@ -116,5 +121,7 @@ evpub_wake_publisher(XLogRecPtr lsn)
 	while (old < lsn &&
 		   !pg_atomic_compare_exchange_u64(&EvpubShmem->wanted_lsn, &old, lsn))
 		;
-	evpub_shmem_wake();
+	(void) pg_atomic_fetch_add_u64(&EvpubShmem->wakes, 1);
+	if (pg_atomic_read_u32(&EvpubShmem->wake_wanted) != 0)
+		evpub_shmem_wake();
 }

@@ -91,6 +91,13 @@ typedef struct EvpubShared
 	/* position in WAL that a committed transaction with events reaches */
 	pg_atomic_uint64 wanted_lsn;
 
+	/*
+	 * Counts calls of evpub_wake_publisher().  The worker looks at it again
+	 * after it has said that it wants to be woken, so it cannot miss one.
+	 */
+	pg_atomic_uint64 wakes;
+	pg_atomic_uint32 wake_wanted;
+
 	/* rises whenever the set of registered databases may have changed */
 	pg_atomic_uint64 registry_generation;
 

@@ -138,6 +138,7 @@ read_records(EvpubStream *stream)
 										stream->reader->xlog->ReadRecPtr);
 		dlist_push_tail(&stream->queue, &transaction->node);
 		stream->queue_length++;
+		stream->transactions_read++;
 	}
 }
 

@@ -40,6 +40,7 @@ typedef struct EvpubStream
 	/* committed transactions, in commit order, not wholly sent */
 	dlist_head	queue;
 	int			queue_length;
+	uint64		transactions_read;	/* that ever came into it */
 
 	/* the head of the queue, where sending stands */
 	bool		head_open;

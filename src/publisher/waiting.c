@@ -24,9 +24,43 @@
 #define WAIT_HEAD 10			/* the next transaction is not visible yet */
 #define WAIT_RELAY 10			/* the old relay is not gone yet */
 
+/*
+ * Each cycle of worker, relay and broker costs about as much for one small
+ * transaction as for fifty.  Above so many in a window, collect them.
+ */
+#define PACE_WINDOW 50			/* ms */
+#define PACE_TRANSACTIONS 50	/* in a window: 1,000 a second */
+#define PACE_INTERVAL 5			/* ms between reads */
+
 /* Tries of WAIT_RELAY each. */
 #define OLD_RELAY_TRIES 500
 #define REAP_TRIES 20
+
+void
+evpub_waiting_begin(EvpubWorker *worker)
+{
+	worker->wakes_seen = pg_atomic_read_u64(&EvpubShmem->wakes);
+}
+
+bool
+evpub_waiting_may_read(EvpubWorker *worker)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	uint64		transactions = worker->stream.transactions_read;
+
+	if (now >= worker->window_end)
+	{
+		worker->paced = transactions - worker->window_transactions >= PACE_TRANSACTIONS;
+		worker->window_transactions = transactions;
+		worker->window_end = TimestampTzPlusMilliseconds(now, PACE_WINDOW);
+	}
+	if (!worker->paced)
+		return true;
+	if (now < worker->read_after)
+		return false;
+	worker->read_after = TimestampTzPlusMilliseconds(now, PACE_INTERVAL);
+	return true;
+}
 
 long
 evpub_waiting_time(const EvpubWorker *worker)
@@ -88,6 +122,7 @@ evpub_waiting_wait(EvpubWorker *worker, long timeout)
 	static uint32 wait_event = 0;
 	uint32		socket_events = WL_SOCKET_READABLE;
 	WaitEvent	occurred[3];
+	bool		wake = !worker->paced;
 
 	if (wait_event == 0)
 		wait_event = evpub_wait_event("EvpubMain");
@@ -95,8 +130,19 @@ evpub_waiting_wait(EvpubWorker *worker, long timeout)
 		worker->relay.sent < worker->relay.out.len)
 		socket_events |= WL_SOCKET_WRITEABLE;
 	prepare_set(worker, socket_events);
+	if (worker->paced && timeout > PACE_INTERVAL)
+		timeout = PACE_INTERVAL;
+	if (wake && timeout != 0)
+	{
+		pg_atomic_write_u32(&EvpubShmem->wake_wanted, 1);
+		pg_memory_barrier();
+		if (pg_atomic_read_u64(&EvpubShmem->wakes) != worker->wakes_seen)
+			timeout = 0;
+	}
 	(void) WaitEventSetWait(worker->wait_set, timeout, occurred,
 							lengthof(occurred), wait_event);
+
+	pg_atomic_write_u32(&EvpubShmem->wake_wanted, 0);
 
 	/* before anything is looked at: what comes later sets it again */
 	ResetLatch(MyLatch);

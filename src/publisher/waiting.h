@@ -10,6 +10,15 @@
 /* How long the worker may wait if nothing wakes it, in ms. */
 extern long evpub_waiting_time(const EvpubWorker *worker);
 
+/* A cycle of the worker begins: what woke it before this is seen to. */
+extern void evpub_waiting_begin(EvpubWorker *worker);
+
+/*
+ * May WAL be read in this cycle?  When many transactions come, reading waits a
+ * few milliseconds for more of them, so that one batch serves them all.
+ */
+extern bool evpub_waiting_may_read(EvpubWorker *worker);
+
 /* Wait for the latch, the relay's socket, or timeout (ms); reset the latch. */
 extern void evpub_waiting_wait(EvpubWorker *worker, long timeout);
 

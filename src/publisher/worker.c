@@ -307,11 +307,12 @@ static bool
 publish(void)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	bool		more = false;
+	volatile bool more = false;
 
 	PG_TRY();
 	{
-		more = evpub_stream_read(&worker.stream);
+		if (evpub_waiting_may_read(&worker))
+			more = evpub_stream_read(&worker.stream);
 		evpub_worker_supervise(&worker);
 		evpub_stream_idle(&worker.stream);
 	}
@@ -486,6 +487,7 @@ evpub_worker_main(Datum argument)
 
 		MemoryContextReset(cycle);
 		MemoryContextSwitchTo(cycle);
+		evpub_waiting_begin(&worker);
 		take_interrupts();
 		if (ShutdownRequestPending)
 			shut_down();

@@ -66,6 +66,14 @@ typedef struct EvpubWorker
 	uint32		wait_events;	/* on it */
 	int			wait_position;	/* its place in the set */
 
+	uint64		wakes_seen;		/* of the shared count, when this cycle began */
+
+	/* pace: how many transactions come in a window of time */
+	TimestampTz window_end;
+	uint64		window_transactions;	/* read when it began */
+	bool		paced;			/* many came in the last one */
+	TimestampTz read_after;		/* when paced: do not read WAL before */
+
 	/* what the running relay was started with */
 	char	   *relay_settings;
 } EvpubWorker;
