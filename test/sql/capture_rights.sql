@@ -50,6 +50,7 @@ SELECT p.oid::regprocedure FROM pg_proc p
 SELECT pg_describe_object(classid, objid, 0) FROM pg_depend
  WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
    AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'evpub')
+   AND classid <> 'pg_type'::regclass
    AND obj_description(objid, classid::regclass::name) IS NULL;
 SET client_min_messages = warning;
 DROP SCHEMA own CASCADE;
