@@ -1,0 +1,209 @@
+/*
+ * latency.c
+ *		From INSERT to a consumer.
+ *
+ *	latency CONNINFO BROKERS TOPIC TABLE RATE SECONDS
+ *
+ * Inserts rows into TABLE (id bigint primary key, tenant_id text, name text),
+ * which is captured into TOPIC, one row a transaction, RATE a second; a
+ * consumer in another thread reads the topic from its end.  A row's latency
+ * runs from before its INSERT is sent until the consumer has its event.  Prints
+ * "p50 p99 max count" in milliseconds.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <libpq-fe.h>
+#include <librdkafka/rdkafka.h>
+
+#define FIRST_ID 1000000000L
+
+static double *sent;			/* by number of the row; 0: not sent yet */
+static double *latency;			/* 0: not received yet */
+static long rows;
+static atomic_long received;
+static atomic_int consumer_ready;
+static atomic_int done;
+
+static double
+seconds(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double) ts.tv_sec + (double) ts.tv_nsec / 1e9;
+}
+
+static void
+die(const char *what, const char *why)
+{
+	fprintf(stderr, "latency: %s: %s\n", what, why);
+	exit(1);
+}
+
+static void
+set(rd_kafka_conf_t *conf, const char *name, const char *value)
+{
+	char		why[256];
+
+	if (rd_kafka_conf_set(conf, name, value, why, sizeof(why)) != RD_KAFKA_CONF_OK)
+		die(name, why);
+}
+
+static void
+take(const rd_kafka_message_t *message)
+{
+	double		now = seconds();
+	const char *pk;
+	long		n;
+
+	/* the payload is not NUL-terminated, but ends with a brace */
+	pk = memmem(message->payload, message->len, "\"pk\":{\"id\":", 11);
+	if (!pk)
+		return;
+	n = strtol(pk + 11, NULL, 10) - FIRST_ID;
+	if (n < 0 || n >= rows || latency[n] != 0)
+		return;
+	latency[n] = now - sent[n];
+	atomic_fetch_add(&received, 1);
+}
+
+/* All partitions of the topic, from their ends. */
+static rd_kafka_topic_partition_list_t *
+partitions_of(rd_kafka_t *rk, const char *topic)
+{
+	const struct rd_kafka_metadata *metadata;
+	rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, topic, NULL);
+	rd_kafka_topic_partition_list_t *list;
+	rd_kafka_resp_err_t err = rd_kafka_metadata(rk, 0, rkt, &metadata, 10000);
+
+	if (err || metadata->topics[0].partition_cnt == 0)
+		die(topic, err ? rd_kafka_err2str(err) : "no such topic");
+	list = rd_kafka_topic_partition_list_new(metadata->topics[0].partition_cnt);
+	for (int i = 0; i < metadata->topics[0].partition_cnt; i++)
+	{
+		int64_t		low;
+		int64_t		high;
+
+		err = rd_kafka_query_watermark_offsets(rk, topic, i, &low, &high, 10000);
+		if (err)
+			die("offsets", rd_kafka_err2str(err));
+		rd_kafka_topic_partition_list_add(list, topic, i)->offset = high;
+	}
+	rd_kafka_metadata_destroy(metadata);
+	rd_kafka_topic_destroy(rkt);
+	return list;
+}
+
+static void *
+consume(void *argument)
+{
+	const char **names = argument;
+	char		why[256];
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	rd_kafka_t *rk;
+
+	set(conf, "bootstrap.servers", names[0]);
+	set(conf, "group.id", "evpub-bench");
+	set(conf, "enable.auto.commit", "false");
+	set(conf, "fetch.wait.max.ms", "100");
+	set(conf, "socket.nagle.disable", "true");
+	rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof(why));
+	if (!rk)
+		die("consumer", why);
+	rd_kafka_poll_set_consumer(rk);
+	rd_kafka_assign(rk, partitions_of(rk, names[1]));
+	atomic_store(&consumer_ready, 1);
+	while (!atomic_load(&done))
+	{
+		rd_kafka_message_t *message = rd_kafka_consumer_poll(rk, 50);
+
+		if (!message)
+			continue;
+		if (!message->err && message->payload)
+			take(message);
+		rd_kafka_message_destroy(message);
+	}
+	rd_kafka_consumer_close(rk);
+	rd_kafka_destroy(rk);
+	return NULL;
+}
+
+static void
+insert_rows(const char *conninfo, const char *table, double rate)
+{
+	PGconn	   *conn = PQconnectdb(conninfo);
+	char		sql[256];
+	double		start;
+
+	if (PQstatus(conn) != CONNECTION_OK)
+		die("connection", PQerrorMessage(conn));
+	snprintf(sql, sizeof(sql), "PREPARE i AS INSERT INTO %s VALUES ($1, $2, 'name')", table);
+	PQclear(PQexec(conn, sql));
+	start = seconds();
+	for (long n = 0; n < rows; n++)
+	{
+		char		id[32];
+		char		tenant[32];
+		const char *values[2] = {id, tenant};
+		double		wait = start + (double) n / rate - seconds();
+		PGresult   *result;
+
+		if (wait > 0)
+		{
+			struct timespec ts = {(time_t) wait, (long) ((wait - (double) (time_t) wait) * 1e9)};
+
+			nanosleep(&ts, NULL);
+		}
+		snprintf(id, sizeof(id), "%ld", FIRST_ID + n);
+		snprintf(tenant, sizeof(tenant), "tenant-%ld", n % 20);
+		sent[n] = seconds();
+		result = PQexecPrepared(conn, "i", 2, values, NULL, NULL, 0);
+		if (PQresultStatus(result) != PGRES_COMMAND_OK)
+			die("insert", PQerrorMessage(conn));
+		PQclear(result);
+	}
+	PQfinish(conn);
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	double		x = *(const double *) a;
+	double		y = *(const double *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+int
+main(int argc, char **argv)
+{
+	pthread_t	consumer;
+	struct timespec tick = {0, 1000000};
+	double		end;
+
+	if (argc != 7)
+		die("usage", "latency CONNINFO BROKERS TOPIC TABLE RATE SECONDS");
+	rows = atol(argv[5]) * atol(argv[6]);
+	sent = calloc((size_t) rows, sizeof(double));
+	latency = calloc((size_t) rows, sizeof(double));
+	pthread_create(&consumer, NULL, consume, (const char *[]) {argv[2], argv[3]});
+	while (!atomic_load(&consumer_ready))
+		nanosleep(&tick, NULL);
+	insert_rows(argv[1], argv[4], atof(argv[5]));
+	end = seconds() + 30;
+	while (atomic_load(&received) < rows && seconds() < end)
+		nanosleep(&tick, NULL);
+	atomic_store(&done, 1);
+	pthread_join(consumer, NULL);
+	if (atomic_load(&received) < rows)
+		die("consumer", "not all events arrived");
+	qsort(latency, (size_t) rows, sizeof(double), compare);
+	printf("%.2f %.2f %.2f %ld\n", latency[rows / 2] * 1000,
+		   latency[rows * 99 / 100] * 1000, latency[rows - 1] * 1000, rows);
+	return 0;
+}
