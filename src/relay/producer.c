@@ -241,9 +241,9 @@ make_headers(const Record *record)
 static uint32_t
 record_cost(const Record *record)
 {
-	/* a header has at least eight bytes of lengths */
+	/* a header has eight bytes of lengths and hardly less in its name and value */
 	return (uint32_t) (RECORD_OVERHEAD + record->key_len + record->value_len +
-					   record->fixed.headers_len / 8 * HEADER_OVERHEAD / 4 +
+					   record->fixed.headers_len / 16 * HEADER_OVERHEAD +
 					   record->fixed.headers_len);
 }
 
@@ -371,7 +371,7 @@ take_offset(const rd_kafka_message_t *message)
 		return;
 	if (message->offset <= partition->offset)
 		relay_fail(EVPUB_FAILURE_TOPIC,
-				   "topic \"%s\" partition %d acknowledged offset %" PRId64 " after %" PRId64 ": the topic was deleted and made again",
+				   "topic \"%s\" partition %d acknowledged offset %" PRId64 " after %" PRId64 ": the topic was deleted and made again, or has lost records",
 				   topic->name, message->partition, message->offset,
 				   partition->offset);
 	partition->offset = message->offset;

@@ -21,7 +21,19 @@ import time
 import traceback
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-RELAY = os.environ.get('EVPUB_RELAY', os.path.join(TOP, 'evpub-relay'))
+
+
+def find_relay():
+    """The one of the tree, or the installed one when only test/ is there."""
+    built = os.path.join(TOP, 'evpub-relay')
+    if os.path.exists(built):
+        return built
+    out = subprocess.run([os.environ.get('PG_CONFIG', 'pg_config'), '--bindir'],
+                         stdout=subprocess.PIPE, text=True, check=True).stdout
+    return os.path.join(out.strip(), 'evpub-relay')
+
+
+RELAY = os.environ.get('EVPUB_RELAY') or find_relay()
 MOCK = os.environ.get('EVPUB_MOCKBROKER',
                       os.path.join(TOP, 'test/mockbroker/evpub-mockbroker'))
 PATIENCE = float(os.environ.get('EVPUB_TEST_PATIENCE', '60'))
@@ -592,7 +604,6 @@ def test_protocol_errors(t):
 def test_malformed_records(t):
     "records that claim more than there is end the relay"
     b = t.broker('--topic', 'events:1')
-    good = None
     for spoil in (lambda x: x[:-1],
                   lambda x: x + b'z',
                   lambda x: x[:4] + struct.pack('=i', 1 << 30) + x[8:],
