@@ -111,10 +111,12 @@ qualified_name(Relation rel)
 static List *
 find_triggers(Relation rel)
 {
-	TriggerDesc *triggers = rel->trigdesc;
 	Oid			function = capture_function();
+	TriggerDesc *triggers;
 	List	   *names = NIL;
 
+	/* not before the lookup above: an invalidation builds it anew */
+	triggers = rel->trigdesc;
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 	{
 		Trigger    *trigger = &triggers->triggers[i];

@@ -8,17 +8,22 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "parser/parse_func.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "capture/buffer.h"
@@ -323,6 +328,35 @@ refuse_truncate(const char *table)
 }
 
 /*
+ * Is the relation a partition that is captured by the function "capture"?
+ * Looks into the catalog, because the relation may not be locked yet.
+ */
+static bool
+is_captured_partition(Oid relid, Oid capture)
+{
+	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
+	bool		found = false;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, NULL, 1,
+							  &key);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+
+		found = trigger->tgfoid == capture && OidIsValid(trigger->tgparentid) &&
+			trigger->tgenabled != TRIGGER_DISABLED;
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return found;
+}
+
+/*
  * A statement trigger stands only on the table that was captured, so TRUNCATE
  * of a single partition would take rows away without an event.  The object
  * access hook is called for each table that is truncated.
@@ -330,29 +364,17 @@ refuse_truncate(const char *table)
 static void
 check_truncate(Oid relid)
 {
-	Oid			function;
-	Relation	rel;
+	Oid			capture;
 
 	/* in a database without the extension there is no such function */
 	if (!OidIsValid(get_namespace_oid("evpub", true)))
 		return;
-	function = LookupFuncName(list_make2(makeString("evpub"),
-										 makeString("capture")),
-							  0, NULL, true);
-	if (!OidIsValid(function))
-		return;
-
-	rel = table_open(relid, NoLock);
-	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
-	{
-		Trigger    *trigger = &rel->trigdesc->triggers[i];
-
-		if (trigger->tgfoid == function && trigger->tgisclone &&
-			trigger->tgenabled != TRIGGER_DISABLED &&
-			evpub_database_registered())
-			refuse_truncate(RelationGetRelationName(rel));
-	}
-	table_close(rel, NoLock);
+	capture = LookupFuncName(list_make2(makeString("evpub"),
+										makeString("capture")),
+							 0, NULL, true);
+	if (OidIsValid(capture) && is_captured_partition(relid, capture) &&
+		evpub_database_registered())
+		refuse_truncate(get_rel_name(relid));
 }
 
 static void
