@@ -88,9 +88,9 @@ test: deps
 
 # KAFKA=1: on a real broker instead of librdkafka's mock
 demo: deps
-	@$(AGAIN) all mockbroker $(if $(KAFKA),test-programs)
+	@$(AGAIN) all mockbroker $(if $(KAFKA),$(KAFKA_ADMIN))
 	@$(AGAIN) install
-	@PG_CONFIG='$(PG_CONFIG)' KAFKA='$(KAFKA)' examples/demo.sh
+	@PG_CONFIG='$(PG_CONFIG)' KAFKA='$(KAFKA)' examples/demo/run
 
 bench: deps
 	@$(AGAIN) all test-programs
