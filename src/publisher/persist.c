@@ -57,6 +57,47 @@ log_position(EvpubWorker *worker)
 }
 
 /*
+ * File, then slot, then message.  A full disk must not end the worker: the old
+ * file stays, the position in memory goes on, and we try again in a second.
+ */
+static bool
+write_position(EvpubWorker *worker, XLogRecPtr restart, bool tell)
+{
+	EvpubStream *stream = &worker->stream;
+	MemoryContext caller = CurrentMemoryContext;
+	EvpubPosition before = worker->position;
+
+	worker->position.restart_lsn = restart;
+	worker->position.confirmed_lsn = stream->confirmed_lsn;
+	worker->position.next_event = stream->next_event;
+	worker->position.sequence++;
+	PG_TRY();
+	{
+		evpub_position_write(&worker->position);
+		evpub_slot_move(restart);
+		if (tell)
+			log_position(worker);
+		worker->persist_problem[0] = '\0';
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		LWLockReleaseAll();
+		worker->position.restart_lsn = before.restart_lsn;
+		strlcpy(worker->persist_problem, error->message,
+				sizeof(worker->persist_problem));
+		evpub_worker_error(worker, error->message);
+		return false;
+	}
+	PG_END_TRY();
+	return true;
+}
+
+/*
  * Write when events were confirmed, at most once a second; or when a segment
  * of other WAL could be let go.  Our own message is WAL, too, but neither
  * events nor a segment, so an idle server stays idle.
@@ -79,16 +120,9 @@ evpub_worker_persist(EvpubWorker *worker, bool force)
 	if (!force && !told)
 		return;
 
-	worker->position.restart_lsn = restart;
-	worker->position.confirmed_lsn = stream->confirmed_lsn;
-	worker->position.next_event = stream->next_event;
-	worker->position.sequence++;
-	evpub_position_write(&worker->position);
-	evpub_slot_move(restart);
-	if (told)
-		log_position(worker);
-
 	worker->persisted_at = now;
+	if (!write_position(worker, restart, told))
+		return;
 	worker->persisted_events = stream->events_published;
 	worker->persisted_restart = restart;
 }

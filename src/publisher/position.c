@@ -183,10 +183,16 @@ evpub_position_read(EvpubPosition *position, char **problem)
 	return EVPUB_POSITION_FOUND;
 }
 
+/*
+ * The worker runs outside of transactions, where nothing closes a descriptor
+ * that an error leaves open.
+ */
 static void
 write_file(const char *path, const char *data, int length)
 {
+	const char *failed = NULL;
 	int			fd = OpenTransientFile(path, O_RDWR | O_CREAT | O_TRUNC | PG_BINARY);
+	int			saved_errno;
 
 	if (fd < 0)
 		ereport(ERROR,
@@ -198,18 +204,24 @@ write_file(const char *path, const char *data, int length)
 		/* if write didn't set errno, assume problem is no disk space */
 		if (errno == 0)
 			errno = ENOSPC;
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not write to file \"%s\": %m", path)));
+		failed = "write to";
 	}
-	if (pg_fsync(fd) != 0)
+	else if (pg_fsync(fd) != 0)
+		failed = "fsync";
+	saved_errno = errno;
+	if (CloseTransientFile(fd) != 0 && !failed)
+	{
+		failed = "close";
+		saved_errno = errno;
+	}
+	if (failed)
+	{
+		(void) unlink(path);
+		errno = saved_errno;
 		ereport(ERROR,
 				(errcode_for_file_access(),
-				 errmsg("could not fsync file \"%s\": %m", path)));
-	if (CloseTransientFile(fd) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not close file \"%s\": %m", path)));
+				 errmsg("could not %s file \"%s\": %m", failed, path)));
+	}
 }
 
 void

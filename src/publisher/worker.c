@@ -378,6 +378,11 @@ current_state(const char **reason)
 		*reason = worker.trouble[0] ? worker.trouble : worker.hindrance_text;
 		return EVPUB_BLOCKED;
 	}
+	if (worker.persist_problem[0])
+	{
+		*reason = worker.persist_problem;
+		return EVPUB_BLOCKED;
+	}
 	if (worker.stream.waiting_xid != InvalidTransactionId &&
 		TimestampDifferenceExceeds(worker.stream.waiting_since,
 								   GetCurrentTimestamp(), HEAD_PATIENCE))

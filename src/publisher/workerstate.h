@@ -55,6 +55,7 @@ typedef struct EvpubWorker
 	uint64		persisted_events;
 	XLogRecPtr	persisted_restart;
 	TimestampTz flushed_at;
+	char		persist_problem[EVPUB_TEXT_LENGTH]; /* "" if the last write went well */
 
 	char		last_error[EVPUB_TEXT_LENGTH];
 	TimestampTz last_error_at;
