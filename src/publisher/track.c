@@ -211,9 +211,11 @@ evpub_track_adopt_growth(EvpubPosition *position)
 }
 
 void
-evpub_track_reset_offsets(EvpubPosition *position)
+evpub_track_accept_topics(EvpubPosition *position)
 {
 	for (int i = 0; i < position->ntopics; i++)
-		for (int32 p = 0; p < position->topics[i].partitions; p++)
-			position->topics[i].offsets[p] = -1;
+	{
+		position->topics[i].partitions = 0;
+		position->topics[i].grown = 0;
+	}
 }

@@ -32,9 +32,9 @@ extern bool evpub_track_offset(EvpubPosition *position, const EvpubFrame *frame)
 extern bool evpub_track_adopt_growth(EvpubPosition *position);
 
 /*
- * Topics were deleted and made again, and a person said to go on: offsets
- * begin anew.
+ * Topics were deleted and made again, and a person said to go on: take them as
+ * they are now.  Nothing is in flight then, since the relay has ended.
  */
-extern void evpub_track_reset_offsets(EvpubPosition *position);
+extern void evpub_track_accept_topics(EvpubPosition *position);
 
 #endif							/* EVPUB_TRACK_H */

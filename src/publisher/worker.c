@@ -281,7 +281,7 @@ steer(void)
 		if (request == EVPUB_REQUEST_RESUME &&
 			worker.hindrance == EVPUB_HINDRANCE_RESUME)
 		{
-			evpub_track_reset_offsets(&worker.position);
+			evpub_track_accept_topics(&worker.position);
 			evpub_worker_retry_now(&worker);
 		}
 	}
