@@ -328,11 +328,18 @@ sub watch_memory
 sub start_psql
 {
 	my ($node, $sql, $database) = @_;
-	my $run = { in => $sql, out => '', err => '', name => 'psql' };
+	my $run = { in => '', out => '', err => '', name => 'psql' };
+
+	# a file, since IPC::Run would write to psql only while it is pumped
+	my $file = PostgreSQL::Test::Utils::tempdir() . '/sql';
+	open my $script, '>', $file or croak "$file: $!";
+	print $script $sql;
+	close $script or croak "$file: $!";
 	$run->{handle} = IPC::Run::start(
 		[
 			'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d',
-			$node->connstr($database || 'postgres')
+			$node->connstr($database || 'postgres'),
+			'-f', $file
 		],
 		'<', \$run->{in}, '>', \$run->{out}, '2>', \$run->{err});
 	return $run;

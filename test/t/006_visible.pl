@@ -57,9 +57,8 @@ SELECT pg_current_wal_insert_lsn()});
 			'postgres', q{SELECT evpub.wait_published(NULL, '200 ms')}),
 		'f',
 		"$name: nor published");
-	like(status($node, 'state_reason'), qr/\b$xid\b/,
-		"$name: status names the transaction that waits")
-	  if $xid;
+	ok(wait_for_status($node, "state_reason LIKE '%transaction $xid%'"),
+		"$name: status names the transaction that waits");
 
 	$node->safe_psql('postgres',
 		'ALTER SYSTEM RESET synchronous_standby_names');

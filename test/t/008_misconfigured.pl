@@ -167,7 +167,7 @@ state_is('blocked', qr/\Q$file\E/, 'no settings file');
 append_to_file($file, "linger.ms=1\n");
 chmod 0644, $file;
 $node->reload;
-ok(wait_for_status($node, "state = 'blocked' AND state_reason ~ 'read|permission'"),
+ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%accessible%'"),
 	'settings file that others may read: refused');
 chmod 0600, $file;
 recovers('settings file', '');
