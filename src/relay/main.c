@@ -189,6 +189,30 @@ earlier(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
+/*
+ * Asks the cluster what there is to ask, and tells the worker where things
+ * stand.  Returns when there is more to do.
+ */
+static int64_t
+look_after_topics(int64_t now)
+{
+	int64_t		waiting_since = producer_waiting_since();
+	bool		stuck = waiting_since != RELAY_NEVER &&
+		now - waiting_since >= TROUBLE_STUCK_MS;
+	int64_t		until = topics_work(now, producer_head(), stuck);
+	const Topic *cause = producer_head();
+
+	/* an answer may just have made it ready */
+	if (cause != NULL && cause->state == TOPIC_READY)
+		until = now;
+	if (cause == NULL && waiting_since != RELAY_NEVER)
+		cause = topics_vanished();
+	producer_report();
+	return earlier(until,
+				   trouble_report(now, cause != NULL ? cause->trouble : "",
+								  waiting_since));
+}
+
 static void __attribute__((noreturn))
 run(void)
 {
@@ -202,19 +226,7 @@ run(void)
 		if (take_frames(now))
 			until = now;
 		if (started)
-		{
-			const Topic *head;
-
-			until = earlier(until, topics_work(now, producer_head()));
-			/* an answer may have made the head ready */
-			head = producer_head();
-			if (head != NULL && head->state == TOPIC_READY)
-				until = now;
-			producer_report();
-			until = earlier(until,
-							trouble_report(now, head != NULL ? head->trouble : "",
-										   producer_waiting_since()));
-		}
+			until = earlier(until, look_after_topics(now));
 		if (!stream_flush())
 			_exit(0);
 		wait_for_events(until);

@@ -48,6 +48,7 @@ static uint32_t topics_size;
 
 static Lookup lookup;
 static Topic *asking;			/* whom the lookup is for; NULL: a probe */
+static const Topic *vanished;
 static int64_t next_work;		/* nothing is due before */
 static int64_t next_growth;
 static int64_t next_probe;
@@ -222,6 +223,8 @@ topic_exists(Topic *topic, const struct rd_kafka_metadata_topic *found, int64_t 
 	}
 	else if (count > topic->pinned)
 		report_partitions(topic, count);
+	if (vanished == topic)
+		vanished = NULL;
 	topic->state = TOPIC_READY;
 	topic->created = false;
 	topic->trouble[0] = '\0';
@@ -233,16 +236,19 @@ topic_exists(Topic *topic, const struct rd_kafka_metadata_topic *found, int64_t 
 static void
 topic_missing(Topic *topic, int64_t now)
 {
+	if (topic->published || topic->state == TOPIC_READY)
+		snprintf(topic->trouble, sizeof(topic->trouble),
+				 "topic \"%s\" does not exist any more; evpub does not create a topic again that it has published to",
+				 topic->name);
 	if (topic->state == TOPIC_READY)
 	{
-		/* known until just now: if it is really gone, producing fails */
+		/* librdkafka fails what is in flight, or waits for it to come back */
+		vanished = topic;
 		topic->due = now + GROWTH_CHECK_MS;
 		return;
 	}
 	if (topic->published)
-		snprintf(topic->trouble, sizeof(topic->trouble),
-				 "topic \"%s\" does not exist any more; evpub does not create a topic again that it has published to",
-				 topic->name);
+		;
 	else if (!settings->create_topics)
 		snprintf(topic->trouble, sizeof(topic->trouble),
 				 "topic \"%s\" does not exist, and evpub.create_topics is off",
@@ -369,7 +375,7 @@ ask(Topic *topic, const Topic *any)
 
 /* Finds what to ask next; sets next_work when there is nothing now. */
 static void
-ask_next(int64_t now, const Topic *head)
+ask_next(int64_t now, const Topic *head, bool stuck)
 {
 	Topic	   *waiting = NULL;
 	Topic	   *ready = NULL;
@@ -406,8 +412,12 @@ ask_next(int64_t now, const Topic *head)
 	}
 	if (ready != NULL)
 	{
-		int64_t		due = ready->due > next_growth ? ready->due : next_growth;
+		int64_t		due = ready->due;
 
+		if (stuck)
+			due -= GROWTH_CHECK_MS;
+		if (due < next_growth)
+			due = next_growth;
 		if (due <= now)
 		{
 			ready->due = now + GROWTH_CHECK_MS;
@@ -431,14 +441,21 @@ ask_next(int64_t now, const Topic *head)
 	}
 }
 
+const Topic *
+topics_vanished(void)
+{
+	return vanished;
+}
+
 int64_t
-topics_work(int64_t now, const Topic *head)
+topics_work(int64_t now, const Topic *head, bool stuck)
 {
 	if (lookup_answered())
 		take_answer(now);
 	if (!lookup_idle())
 		return RELAY_NEVER;
-	if (next_work <= now || (trouble_wants_probe() && next_probe <= now))
-		ask_next(now, head);
+	if (next_work <= now || (trouble_wants_probe() && next_probe <= now) ||
+		(stuck && next_growth <= now))
+		ask_next(now, head, stuck);
 	return lookup_idle() ? next_work : RELAY_NEVER;
 }

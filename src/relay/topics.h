@@ -38,7 +38,8 @@ typedef struct Topic
 	int			times_smaller;	/* answers in a row with less than pinned */
 	int64_t		due;
 	int			backoff;		/* ms */
-	char		trouble[600];	/* why records have to wait, or "" */
+	char		trouble[600];	/* why records have to wait, or ""; with
+								 * TOPIC_READY: why they may never arrive */
 	TopicPartition *partitions;
 	int32_t		partitions_size;
 } Topic;
@@ -62,8 +63,15 @@ extern void topics_ask_again(Topic *topic);
 
 /*
  * Takes answers and asks the next question.  "head": the topic that the next
- * record waits for, or NULL.  Returns when it wants to be called again.
+ * record waits for, or NULL.  "stuck": records are not acknowledged, so look
+ * at their topics.  Returns when it wants to be called again.
  */
-extern int64_t topics_work(int64_t now, const Topic *head);
+extern int64_t topics_work(int64_t now, const Topic *head, bool stuck);
+
+/*
+ * A topic that was there when records of it were produced, and is not there
+ * now; NULL if there is none.
+ */
+extern const Topic *topics_vanished(void);
 
 #endif							/* EVPUB_RELAY_TOPICS_H */

@@ -16,9 +16,6 @@
 
 #define REPORT_PAUSE_MS 500
 
-/* Without progress for so long, records count as stuck. */
-#define STUCK_MS 5000
-
 static const char *servers;
 static bool unreachable;
 static bool answered;			/* a broker did, since the start */
@@ -133,14 +130,18 @@ compose(char *text, int64_t now, const char *topic_text, int64_t waiting_since)
 		snprintf(text, RELAY_TEXT_MAX, "%s", topic_text);
 	else if (waiting_since != RELAY_NEVER)
 	{
-		int64_t		steps = (now - waiting_since) / STUCK_MS;
+		int64_t		waited = TROUBLE_STUCK_MS;
 
-		if (steps > 0)
-			snprintf(text, RELAY_TEXT_MAX,
-					 "no acknowledgement from %s for %lld s%s%s", servers,
-					 (long long) (steps * STUCK_MS / 1000),
-					 cause[0] == '\0' ? "" : ": ", cause);
-		return waiting_since + (steps + 1) * STUCK_MS;
+		if (now - waiting_since < waited)
+			return waiting_since + waited;
+		/* twice as long each time: every text may become a line in a log */
+		while (now - waiting_since >= waited * 2)
+			waited *= 2;
+		snprintf(text, RELAY_TEXT_MAX,
+				 "no acknowledgement from %s for %lld s%s%s", servers,
+				 (long long) (waited / 1000),
+				 cause[0] == '\0' ? "" : ": ", cause);
+		return waiting_since + waited * 2;
 	}
 	return RELAY_NEVER;
 }

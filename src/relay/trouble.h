@@ -28,6 +28,9 @@ extern void trouble_brokers_answer(void);
  */
 extern bool trouble_wants_probe(void);
 
+/* Without progress for so long, records count as stuck. */
+#define TROUBLE_STUCK_MS 5000
+
 /*
  * Tells the worker when the hindrance has changed.  topic_text: why the next
  * record's topic is not ready, or "".  waiting_since: time of the last
