@@ -25,7 +25,7 @@ our @EXPORT = qw(
   cms_tables events decode_event check_ids
   murmur2 partition_of
   worker_pid relay_pid own_memory_kb watch_memory
-  start_psql start_pgbench finish
+  start_psql start_pgbench running finish
 );
 
 our $TOPIC = 'cms-hr-operation';
@@ -373,6 +373,16 @@ sub start_pgbench
 		],
 		'<', \$run->{in}, '>', \$run->{out}, '2>', \$run->{err});
 	return $run;
+}
+
+# Is a background program still running?
+sub running
+{
+	my ($run) = @_;
+	return 0 unless $run->{handle}->pumpable;
+	# takes its output, and notices its end
+	eval { $run->{handle}->pump_nb };
+	return $run->{handle}->pumpable;
 }
 
 # Wait for a background program; true when it ended well.

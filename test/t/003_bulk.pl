@@ -74,23 +74,13 @@ my $small = start_pgbench($node, { "INSERT INTO small (x) VALUES (1);\n" => 1 },
 	clients => 2,
 	transactions => 1000);
 
-my $memory = watch_memory(
-	$node,
-	sub {
-		$_->{handle}->pump_nb for $big, $nested, $small;
-		return !grep { $_->{handle}->pumpable } $big, $nested, $small;
-	});
+my $memory = watch_memory($node, sub { return !grep { running($_) } $big, $nested, $small });
 ok(finish($big), 'the large transaction commits') or diag $big->{err};
 ok(finish($nested), 'the nested one commits') or diag $nested->{err};
 ok(finish($small), 'the small ones commit') or diag $small->{err};
 
 my $done = start_psql($node, q{SELECT evpub.wait_published(NULL, '170 s')});
-my $later = watch_memory(
-	$node,
-	sub {
-		$done->{handle}->pump_nb;
-		return !$done->{handle}->pumpable;
-	});
+my $later = watch_memory($node, sub { return !running($done) });
 finish($done);
 is($done->{out}, "t\n", 'all of it is published');
 $memory = $later if $later > $memory;

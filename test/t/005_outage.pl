@@ -25,12 +25,7 @@ ok( wait_for_status($node, "state_reason LIKE '%$port%'"),
 note 'state_reason: ' . status($node, 'state_reason');
 
 my $load = start_load($node, 20, 4, 8);
-my $memory = watch_memory(
-	$node,
-	sub {
-		$load->{handle}->pump_nb;
-		return !$load->{handle}->pumpable;
-	});
+my $memory = watch_memory($node, sub { return !running($load) });
 ok(finish($load), 'writers do not notice') or diag $load->{err};
 my $backlog = $node->safe_psql('postgres', 'SELECT count(*) FROM item');
 cmp_ok($backlog, '>', 1000, 'there is a backlog');
@@ -48,12 +43,7 @@ ok(wait_for_status($node, "events_published > $backlog + 200"), 'events flow');
 $kafka->stop;
 ok(wait_for_state($node, 'blocked'), 'the broker stops: blocked');
 ok(wait_for_status($node, "state_reason LIKE '%$port%'"), 'with the reason');
-my $later = watch_memory(
-	$node,
-	sub {
-		$load->{handle}->pump_nb;
-		return !$load->{handle}->pumpable;
-	});
+my $later = watch_memory($node, sub { return !running($load) });
 $memory = $later if $later > $memory;
 ok(finish($load), 'writers do not notice') or diag $load->{err};
 $kafka->start;
