@@ -67,6 +67,16 @@ evpub_slot_invalidated(const ReplicationSlot *slot)
 #endif
 }
 
+static inline void
+evpub_slot_revalidate(ReplicationSlot *slot)
+{
+#if PG_VERSION_NUM >= 160000
+	slot->data.invalidated = RS_INVAL_NONE;
+#else
+	slot->data.invalidated_at = InvalidXLogRecPtr;
+#endif
+}
+
 /* 17: extensions can name their wait events; before, all are "Extension" */
 static inline uint32
 evpub_wait_event(const char *name)

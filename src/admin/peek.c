@@ -173,6 +173,10 @@ read_all(PeekScan *scan, PeekRow row)
 											scan->reader->xlog->ReadRecPtr);
 			row(scan, transaction);
 		}
+
+		/* the place inside a transaction is the first one's, of any database */
+		if (transaction->commit.lsn > scan->confirmed_lsn)
+			scan->next_event = 0;
 		evpub_assembler_release(scan->assembler, transaction);
 	}
 }
@@ -305,10 +309,6 @@ put_events(PeekScan *scan, EvpubTransaction *transaction)
 		}
 		evpub_chunk_close(&chunk);
 	}
-
-	/* the place inside a transaction belongs to the first one after confirmed */
-	if (partial)
-		scan->next_event = 0;
 }
 
 Datum

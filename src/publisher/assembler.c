@@ -168,19 +168,23 @@ add_place(EvpubAssembler *assembler, TransactionId xid, Oid database,
 		  const char *data, Size length)
 {
 	bool		found;
-	OpenXid    *entry = openxid_insert(assembler->open, xid, &found);
+	OpenXid    *entry = openxid_lookup(assembler->open, xid);
 	EvpubPlace *place;
 
-	if (!found)
+	if (!entry)
 	{
+		/* before the entry is there: none must be left without places */
+		EvpubPlace *places = MemoryContextAlloc(assembler->context, sizeof(EvpubPlace));
+
+		entry = openxid_insert(assembler->open, xid, &found);
 		entry->prepared = false;
 		entry->database = database;
 		entry->nplaces = 0;
 		entry->slots = 1;
 		entry->memory = 0;
-		entry->places = MemoryContextAlloc(assembler->context, sizeof(EvpubPlace));
+		entry->places = places;
 	}
-	else if (entry->nplaces > 0)
+	else
 	{
 		place = &entry->places[entry->nplaces - 1];
 

@@ -36,6 +36,9 @@ finish_creating(EvpubPosition *position)
 		evpub_slot_hold();
 		position->restart_lsn = GetXLogInsertRecPtr();
 	}
+
+	/* else a crash could leave the file pointing beyond the end of WAL */
+	XLogFlush(evpub_walreader_before_header(position->restart_lsn));
 	position->confirmed_lsn = position->restart_lsn;
 	if (position->nlineage > 0)
 		position->lineage[0].from_lsn = position->restart_lsn;
@@ -178,7 +181,14 @@ evpub_licence_create(EvpubPosition *position, uint64 foreign_id, char **reason)
 	}
 	PG_CATCH();
 	{
-		/* no slot, so no publisher: the asker is told, and may ask again */
+		/*
+		 * No publisher then: the asker is told, and may ask again.  Slot
+		 * first, file second, so that a crash in between still finds the
+		 * intent.  The error may have left locks on slots.
+		 */
+		LWLockReleaseAll();
+		if (MyReplicationSlot)
+			evpub_slot_drop();
 		evpub_position_remove();
 		PG_RE_THROW();
 	}

@@ -87,7 +87,8 @@ write_position(EvpubWorker *worker, XLogRecPtr restart, bool tell)
 		error = CopyErrorData();
 		FlushErrorState();
 		LWLockReleaseAll();
-		worker->position.restart_lsn = before.restart_lsn;
+		XLogResetInsertion();
+		worker->position = before;
 		strlcpy(worker->persist_problem, error->message,
 				sizeof(worker->persist_problem));
 		evpub_worker_error(worker, error->message);
@@ -102,7 +103,7 @@ write_position(EvpubWorker *worker, XLogRecPtr restart, bool tell)
  * of other WAL could be let go.  Our own message is WAL, too, but neither
  * events nor a segment, so an idle server stays idle.
  */
-void
+bool
 evpub_worker_persist(EvpubWorker *worker, bool force)
 {
 	EvpubStream *stream = &worker->stream;
@@ -111,20 +112,21 @@ evpub_worker_persist(EvpubWorker *worker, bool force)
 	bool		told;
 
 	if (!worker->streaming)
-		return;
+		return true;
 	if (!force && !TimestampDifferenceExceeds(worker->persisted_at, now, PERSIST_INTERVAL))
-		return;
+		return true;
 	restart = evpub_stream_restart_lsn(stream);
 	told = stream->events_published != worker->persisted_events ||
 		restart >= worker->persisted_restart + wal_segment_size;
 	if (!force && !told)
-		return;
+		return true;
 
 	worker->persisted_at = now;
 	if (!write_position(worker, restart, told))
-		return;
+		return false;
 	worker->persisted_events = stream->events_published;
 	worker->persisted_restart = restart;
+	return true;
 }
 
 void

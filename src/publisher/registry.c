@@ -194,6 +194,12 @@ evpub_register_database(PG_FUNCTION_ARGS)
 	request_slot(0);
 
 	evpub_shmem_status(&status);
+	if (status.publisher_id == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("could not register the database for publishing"),
+				 errdetail("The publisher's state is \"%s\": %s.",
+						   evpub_state_names[status.state], status.reason)));
 	snprintf(label, sizeof(label), "%016llx", (unsigned long long) status.publisher_id);
 	SetSecurityLabel(&database, EVPUB_NAME, label);
 	CommandCounterIncrement();
@@ -219,6 +225,11 @@ relabel(const ObjectAddress *object, const char *label)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("evpub labels only databases")));
+	/* the owner of one database must not fence, or end, the publisher of all */
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be superuser to set a label of evpub")));
 	registry_touched = true;
 	if (label == NULL || IsBinaryUpgrade)
 		return;

@@ -111,8 +111,12 @@ evpub_slot_move(XLogRecPtr lsn)
 void
 evpub_slot_reset(XLogRecPtr lsn)
 {
-	evpub_slot_drop();
-	evpub_slot_create(EVPUB_NAME);
+	evpub_slot_hold();
+
+	/* in place: a crash between drop and create would leave no slot */
+	SpinLockAcquire(&MyReplicationSlot->mutex);
+	evpub_slot_revalidate(MyReplicationSlot);
+	SpinLockRelease(&MyReplicationSlot->mutex);
 	set_position(lsn);
 	ReplicationSlotSave();
 }

@@ -38,7 +38,7 @@ extern void evpub_slot_hold(void);
  */
 extern void evpub_slot_move(XLogRecPtr lsn);
 
-/* Make it keep WAL from lsn although it stood later, or lost its place. */
+/* Hold it, and make it keep WAL from lsn although it has lost its place. */
 extern void evpub_slot_reset(XLogRecPtr lsn);
 
 extern XLogRecPtr evpub_slot_position(void);

@@ -91,7 +91,11 @@ pop_head(EvpubStream *stream)
 void
 evpub_stream_rewind(EvpubStream *stream)
 {
-	stream->position->restart_lsn = evpub_stream_restart_lsn(stream);
+	/*
+	 * Start where the last persisted position says, not where the structures
+	 * below would: when an error brought us here, a transaction may be in none
+	 * of them.  Commits that are confirmed are skipped on the way.
+	 */
 	while (!dlist_is_empty(&stream->queue))
 		pop_head(stream);
 	stream->forged_before += evpub_assembler_forged(stream->assembler);
@@ -489,7 +493,7 @@ evpub_stream_idle(EvpubStream *stream)
 	 * All commits up to here were looked at.  next_event stays: it belongs to
 	 * the next transaction with events, wherever that is.
 	 */
-	if (evpub_stream_drained(stream) &&
+	if (!stream->broken && evpub_stream_drained(stream) &&
 		stream->reader->position > stream->confirmed_lsn)
 		stream->confirmed_lsn = stream->reader->position;
 }
@@ -497,10 +501,12 @@ evpub_stream_idle(EvpubStream *stream)
 XLogRecPtr
 evpub_stream_restart_lsn(EvpubStream *stream)
 {
-	XLogRecPtr	restart = stream->reader->position;
+	XLogRecPtr	restart;
 	XLogRecPtr	oldest = evpub_assembler_oldest(stream->assembler);
 	dlist_iter	iter;
 
+	/* the record at which reading broke may have been passed, but not taken in */
+	restart = stream->broken ? stream->position->restart_lsn : stream->reader->position;
 	if (oldest != InvalidXLogRecPtr)
 		restart = Min(restart, oldest);
 	for (int i = 0; i < stream->flight_count; i++)

@@ -107,7 +107,7 @@ extern void evpub_stream_idle(EvpubStream *stream);
 /* Nothing is queued, and nothing is in flight. */
 extern bool evpub_stream_drained(const EvpubStream *stream);
 
-/* Where reading would have to start again, and fill the worker's position. */
+/* Where reading would have to start again after a restart. */
 extern XLogRecPtr evpub_stream_restart_lsn(EvpubStream *stream);
 
 /* Commit time of the oldest transaction that is not confirmed, or 0. */

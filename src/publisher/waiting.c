@@ -92,7 +92,9 @@ evpub_waiting_time(const EvpubWorker *worker)
 static void
 prepare_set(EvpubWorker *worker, uint32 socket_events)
 {
-	if (worker->wait_set && worker->wait_socket != worker->relay.socket)
+	/* a new relay may have got the old one's descriptor, which epoll has dropped */
+	if (worker->wait_set && (worker->wait_socket != worker->relay.socket ||
+							 worker->wait_relay != worker->relay_starts))
 	{
 		FreeWaitEventSet(worker->wait_set);
 		worker->wait_set = NULL;
@@ -103,6 +105,7 @@ prepare_set(EvpubWorker *worker, uint32 socket_events)
 		AddWaitEventToSet(worker->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 		AddWaitEventToSet(worker->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 		worker->wait_socket = worker->relay.socket;
+		worker->wait_relay = worker->relay_starts;
 		worker->wait_events = socket_events;
 		if (worker->relay.socket != PGINVALID_SOCKET)
 			worker->wait_position = AddWaitEventToSet(worker->wait_set, socket_events,

@@ -19,6 +19,9 @@
 
 #include "publisher/walreader.h"
 
+/* Bytes of a record's buffer that are kept for the next one. */
+#define KEEP_BUFFER (2 * 1024 * 1024)
+
 XLogRecPtr
 evpub_walreader_end(TimeLineID *timeline)
 {
@@ -94,12 +97,9 @@ read_page(XLogReaderState *xlog, XLogRecPtr page, int needed,
 	return valid;
 }
 
-EvpubWalReader *
-evpub_walreader_create(void)
+static void
+allocate_xlog(EvpubWalReader *reader)
 {
-	EvpubWalReader *reader = palloc0(sizeof(EvpubWalReader));
-
-	reader->context = CurrentMemoryContext;
 	reader->xlog = XLogReaderAllocate(wal_segment_size, NULL,
 									  XL_ROUTINE(.page_read = &read_page,
 												 .segment_open = &wal_segment_open,
@@ -110,15 +110,30 @@ evpub_walreader_create(void)
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory"),
 				 errdetail("Failed while allocating a WAL reading processor.")));
+}
+
+EvpubWalReader *
+evpub_walreader_create(void)
+{
+	EvpubWalReader *reader = palloc0(sizeof(EvpubWalReader));
+
+	reader->context = CurrentMemoryContext;
+	allocate_xlog(reader);
 	return reader;
+}
+
+static void
+free_xlog(EvpubWalReader *reader)
+{
+	if (reader->xlog->seg.ws_file >= 0)
+		wal_segment_close(reader->xlog);
+	XLogReaderFree(reader->xlog);
 }
 
 void
 evpub_walreader_free(EvpubWalReader *reader)
 {
-	if (reader->xlog->seg.ws_file >= 0)
-		wal_segment_close(reader->xlog);
-	XLogReaderFree(reader->xlog);
+	free_xlog(reader);
 	list_free_deep(reader->history);
 	pfree(reader);
 }
@@ -169,6 +184,13 @@ evpub_walreader_next(EvpubWalReader *reader)
 	/* the reader grows its buffers in the current context, and keeps them */
 	reader->at_limit = false;
 	old = MemoryContextSwitchTo(reader->context);
+	if (reader->xlog->readRecordBufSize > KEEP_BUFFER)
+	{
+		/* anyone can write a record of hundreds of megabytes: do not keep that */
+		free_xlog(reader);
+		allocate_xlog(reader);
+		XLogBeginRead(reader->xlog, reader->position);
+	}
 	record = XLogReadRecord(reader->xlog, &message);
 	MemoryContextSwitchTo(old);
 	if (record)

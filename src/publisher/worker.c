@@ -274,9 +274,13 @@ steer(void)
 	if (worker.verdict != EVPUB_NOTHING)
 	{
 		worker.position.paused = request == EVPUB_REQUEST_PAUSE;
-		if (worker.streaming && worker.verdict == EVPUB_PUBLISH)
-			evpub_worker_persist(&worker, true);
-		else
+		if (worker.streaming)
+		{
+			/* not durable: the request stays, and whoever asked still waits */
+			if (!evpub_worker_persist(&worker, true))
+				return;
+		}
+		else if (worker.position.role != 0)
 			evpub_position_write(&worker.position);
 		if (request == EVPUB_REQUEST_RESUME &&
 			worker.hindrance == EVPUB_HINDRANCE_RESUME)
@@ -323,8 +327,7 @@ publish(void)
 		MemoryContextSwitchTo(caller);
 		error = CopyErrorData();
 		FlushErrorState();
-		if (IsTransactionState())
-			AbortCurrentTransaction();
+		AbortOutOfAnyTransaction();
 		LWLockReleaseAll();
 		MemoryContextSwitchTo(caller);
 		stand_in_gap(error->message);
@@ -348,6 +351,17 @@ look_again(void)
 		return;
 	evpub_stream_rewind(&worker.stream);
 	set_verdict(EVPUB_PUBLISH, NULL);
+}
+
+/* A round without publishing. */
+static void
+stand_still(void)
+{
+	int			status;
+
+	worker.paced = false;
+	if (worker.relay.socket == PGINVALID_SOCKET)
+		(void) evpub_relay_gone(&worker.relay, &status);
 }
 
 static EvpubState
@@ -434,7 +448,7 @@ shut_down(void)
 		evpub_waiting_wait(&worker, 10);
 	}
 	if (worker.verdict == EVPUB_PUBLISH)
-		evpub_worker_persist(&worker, true);
+		(void) evpub_worker_persist(&worker, true);
 	proc_exit(1);
 }
 
@@ -477,18 +491,22 @@ void
 evpub_worker_main(Datum argument)
 {
 	MemoryContext cycle;
+	const char *reason;
+	EvpubState	state;
 
 	(void) argument;
 	MemoryContextSwitchTo(TopMemoryContext);
 	set_up();
 	cycle = AllocSetContextCreate(TopMemoryContext, "evpub cycle", ALLOCSET_DEFAULT_SIZES);
 
+	/* requests are answered with what is shown, the publisher id above all */
+	state = current_state(&reason);
+	evpub_worker_show(&worker, state, reason);
+
 	for (;;)
 	{
 		bool		more = false;
 		bool		flush_pending = false;
-		const char *reason;
-		EvpubState	state;
 
 		MemoryContextReset(cycle);
 		MemoryContextSwitchTo(cycle);
@@ -505,8 +523,10 @@ evpub_worker_main(Datum argument)
 			flush_pending = flush_wanted();
 			more = publish();
 			if (worker.verdict == EVPUB_PUBLISH)
-				evpub_worker_persist(&worker, false);
+				(void) evpub_worker_persist(&worker, false);
 		}
+		else
+			stand_still();
 		consider_retirement();
 		state = current_state(&reason);
 		evpub_worker_show(&worker, state, reason);

@@ -64,6 +64,7 @@ typedef struct EvpubWorker
 	/* waiting */
 	WaitEventSet *wait_set;
 	pgsocket	wait_socket;	/* that is in the set */
+	uint64		wait_relay;		/* which relay's it is, by relay_starts */
 	uint32		wait_events;	/* on it */
 	int			wait_position;	/* its place in the set */
 
@@ -81,8 +82,11 @@ typedef struct EvpubWorker
 
 /* ---- persist.c ---- */
 
-/* Write state file, slot and position message if it is time, or if "force". */
-extern void evpub_worker_persist(EvpubWorker *worker, bool force);
+/*
+ * Write state file, slot and position message if it is time, or if "force".
+ * False if it was tried and failed; the reason is in persist_problem.
+ */
+extern bool evpub_worker_persist(EvpubWorker *worker, bool force);
 
 /* Show where we are in shared memory; log a change of state. */
 extern void evpub_worker_show(EvpubWorker *worker, EvpubState state, const char *reason);
