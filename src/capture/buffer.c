@@ -334,7 +334,8 @@ log_events(Size first, Size arena_start, bool final)
 
 	event_count = first;
 	arena_len = arena_start;
-	if (event_count == 0 && routes->members > MAX_ROUTES && !final)
+	if (!final && event_count == 0 && routes != NULL &&
+		routes->members > MAX_ROUTES)
 		forget_routes();
 }
 

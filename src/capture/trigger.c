@@ -15,16 +15,17 @@
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
-#include "parser/parse_func.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "capture/buffer.h"
 #include "capture/capture.h"
@@ -364,14 +365,18 @@ is_captured_partition(Oid relid, Oid capture)
 static void
 check_truncate(Oid relid)
 {
+	Oid			schema = get_namespace_oid("evpub", true);
 	Oid			capture;
 
 	/* in a database without the extension there is no such function */
-	if (!OidIsValid(get_namespace_oid("evpub", true)))
+	if (!OidIsValid(schema))
 		return;
-	capture = LookupFuncName(list_make2(makeString("evpub"),
-										makeString("capture")),
-							 0, NULL, true);
+
+	/* not by LookupFuncName(): whoever truncates needs no right on the schema */
+	capture = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+							  CStringGetDatum("capture"),
+							  PointerGetDatum(buildoidvector(NULL, 0)),
+							  ObjectIdGetDatum(schema));
 	if (OidIsValid(capture) && is_captured_partition(relid, capture) &&
 		evpub_database_registered())
 		refuse_truncate(get_rel_name(relid));
