@@ -174,7 +174,7 @@ evpub_stream_read(EvpubStream *stream)
 		MemoryContextSwitchTo(stream->context);
 		error = CopyErrorData();
 		FlushErrorState();
-		stream->broken = psprintf("%s (after %X/%X)", error->message,
+		stream->broken = psprintf("%s; WAL was read up to %X/%X", error->message,
 								  LSN_FORMAT_ARGS(stream->reader->position));
 		FreeErrorData(error);
 		MemoryContextSwitchTo(caller);

@@ -199,7 +199,9 @@ evpub_walreader_next(EvpubWalReader *reader)
 		return true;
 	}
 
-	/* the reader has lost its place in either case */
+	/* the reader has lost its place in either case, and forgets its message */
+	if (message)
+		message = pstrdup(message);
 	XLogBeginRead(reader->xlog, reader->position);
 	if (reader->at_limit)
 		return false;
