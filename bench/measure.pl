@@ -14,7 +14,9 @@ use Time::HiRes qw(time);
 use lib dirname(File::Spec->rel2abs(__FILE__)) . '/../test/lib';
 use EvpubKafka;
 
-my $quick = @ARGV && $ARGV[0] eq 'quick';
+# quick: one short pair; bulk, latency, single: only these
+my %asked = map { $_ => 1 } @ARGV;
+my $quick = delete $asked{quick};
 my $pairs = $quick ? 1 : 5;
 my $seconds = $quick ? 2 : 6;
 my $rows = 500_000;
@@ -261,11 +263,14 @@ start_server($kafka->bootstrap);
 sql('CREATE EXTENSION evpub');
 tables();
 # bulk first: it warms the broker, whose compiler would else take a core
-bulk($kafka);
-latency($kafka);
-single_rows();
-report('own memory of worker and relay, largest', 'MiB', '%.1f', '<= 64',
-	map { watch_memory(sub { bulk_insert('captured') }) / 1024 } 1 .. $pairs);
+if (!%asked || $asked{bulk})
+{
+	bulk($kafka);
+	report('own memory of worker and relay, largest', 'MiB', '%.1f', '<= 64',
+		map { watch_memory(sub { bulk_insert('captured') }) / 1024 } 1 .. $pairs);
+}
+latency($kafka) if !%asked || $asked{latency};
+single_rows() if !%asked || $asked{single};
 printf "\n%-46s %10s  %10s .. %-10s %-8s %s\n%s\n", 'figure', 'median', 'least',
   'most', 'unit', 'goal', join("\n", @table);
 printf "%s; librdkafka %s; %d pairs, %d s each\n", sql('SELECT version()') =~ s/ on .*//r,

@@ -359,7 +359,7 @@ stand_still(void)
 {
 	int			status;
 
-	worker.paced = false;
+	worker.pace = 0;
 	if (worker.relay.socket == PGINVALID_SOCKET)
 		(void) evpub_relay_gone(&worker.relay, &status);
 }

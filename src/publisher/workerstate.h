@@ -73,8 +73,8 @@ typedef struct EvpubWorker
 	/* pace: how many transactions come in a window of time */
 	TimestampTz window_end;
 	uint64		window_transactions;	/* read when it began */
-	bool		paced;			/* many came in the last one */
-	TimestampTz read_after;		/* when paced: do not read WAL before */
+	int			pace;			/* ms between reads; 0: read whenever woken */
+	TimestampTz read_after;		/* with a pace: do not read WAL before */
 
 	/* what the running relay was started with */
 	char	   *relay_settings;
