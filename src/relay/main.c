@@ -208,6 +208,8 @@ look_after_topics(int64_t now)
 	if (cause == NULL && waiting_since != RELAY_NEVER)
 		cause = topics_vanished();
 	producer_report();
+	if (waiting_since != RELAY_NEVER && now - waiting_since > PRODUCER_GIVE_UP_MS)
+		relay_fail(EVPUB_FAILURE_RETRY, "no acknowledgement for an hour: beginning anew");
 	return earlier(until,
 				   trouble_report(now, cause != NULL ? cause->trouble : "",
 								  waiting_since));

@@ -49,6 +49,13 @@
 /* Events taken before the event loop looks at everything else again. */
 #define SERVE_TURN 100
 
+/*
+ * How long a leader that has acknowledged a record is taken to know this
+ * producer.  Brokers forget an idle producer after producer.id.expiration.ms,
+ * a day by default.
+ */
+#define PROVED_MS 60000
+
 /* How long a fatal error waits for the failed report that explains it. */
 #define FATAL_GRACE_MS 500
 
@@ -247,10 +254,28 @@ record_cost(const Record *record)
 					   record->fixed.headers_len);
 }
 
+/*
+ * May a record go to this partition now?  The first one goes alone, and the
+ * next only when it is acknowledged: a leader that knows nothing of a producer
+ * takes a batch of any sequence number.  So if it refuses the first batch (a
+ * leader that has just been elected may not know yet that it is one) and takes
+ * the second, which was in flight, librdkafka believes that the first is there,
+ * too ("implicit ack"), reports it as delivered, and it is lost.
+ */
 static bool
-produce(Topic *topic, const Record *record)
+may_send(TopicPartition *partition, int64_t now)
 {
-	rd_kafka_headers_t *headers = make_headers(record);
+	if (partition->in_flight > 0)
+		return partition->proved;
+	if (now - partition->acked_at > PROVED_MS)
+		partition->proved = false;
+	return true;
+}
+
+static bool
+produce(Topic *topic, const Record *record, int64_t now)
+{
+	rd_kafka_headers_t *headers;
 	const char *key = record->key;
 	size_t		key_len = record->key_len;
 	int32_t		partition;
@@ -263,6 +288,9 @@ produce(Topic *topic, const Record *record)
 	}
 	partition = rd_kafka_msg_partitioner_murmur2(topic->handle, key, key_len,
 												 topic->pinned, NULL, NULL);
+	if (!may_send(topics_partition(topic, partition), now))
+		return false;
+	headers = make_headers(record);
 	error = rd_kafka_producev(client, RD_KAFKA_V_RKT(topic->handle),
 							  RD_KAFKA_V_PARTITION(partition),
 							  RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
@@ -272,7 +300,10 @@ produce(Topic *topic, const Record *record)
 							  RD_KAFKA_V_OPAQUE((void *) (uintptr_t) next),
 							  RD_KAFKA_V_END);
 	if (error == RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		topics_partition(topic, partition)->in_flight++;
 		return true;
+	}
 	rd_kafka_headers_destroy(headers);
 	switch (error)
 	{
@@ -321,7 +352,7 @@ producer_produce(int64_t now)
 		if (next - acked > 1 &&
 			(next - acked > RING_SIZE || in_flight_cost + cost > BUDGET))
 			return false;
-		if (!produce(topic, &record))
+		if (!produce(topic, &record, now))
 		{
 			if (topic->state != TOPIC_READY)
 				head = topic;
@@ -397,8 +428,15 @@ take_reports(rd_kafka_event_t *event, int64_t now)
 		uint64_t	sequence = (uint64_t) (uintptr_t) message->_private;
 		uint32_t   *slot = &ring[sequence & RING_MASK];
 
+		TopicPartition *partition;
+
 		if (message->err)
 			delivery_failed(message);
+		partition = topics_partition(rd_kafka_topic_opaque(message->rkt),
+									 message->partition);
+		partition->in_flight--;
+		partition->acked_at = now;
+		partition->proved = true;
 		take_offset(message);
 		in_flight_cost -= *slot & ~DONE;
 		*slot |= DONE;

@@ -42,4 +42,10 @@ extern void producer_report(void);
 /* Time of the last progress if records are unacknowledged, else RELAY_NEVER. */
 extern int64_t producer_waiting_since(void);
 
+/*
+ * Without any acknowledgement for so long, end and let a new relay begin: by
+ * then a broker may have forgotten this producer while records are in flight.
+ */
+#define PRODUCER_GIVE_UP_MS 3600000
+
 #endif							/* EVPUB_RELAY_PRODUCER_H */

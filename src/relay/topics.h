@@ -23,6 +23,9 @@ typedef struct TopicPartition
 {
 	int64_t		offset;			/* newest acknowledged one, or -1 */
 	bool		unreported;		/* newer than the last ACKED_OFFSET frame */
+	uint32_t	in_flight;		/* records of this relay */
+	int64_t		acked_at;		/* when the last one was acknowledged */
+	bool		proved;			/* the leader is known to know this producer */
 } TopicPartition;
 
 typedef struct Topic

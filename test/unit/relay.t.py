@@ -437,6 +437,20 @@ def test_temporary_errors(t):
     assert [row[3] for row in consume(b.servers, 'events', 2)] == [b'v', b'w']
 
 
+def test_first_record_alone(t):
+    "the first record of a partition goes alone, until it is acknowledged"
+    # A leader that does not know the producer takes any sequence number: had
+    # it refused a first batch and taken a second, the first would be lost.
+    b = t.broker('--topic', 'events:1')
+    r = t.relay(b.servers)
+    r.wait('H')
+    b.command('rtt 1 100')
+    b.command(f'push-error {PRODUCE} 29 1')     # TOPIC_AUTHORIZATION_FAILED
+    r.topic(0, 'events', 1)
+    r.batch(*[r.record(0, b'k', b'%d' % i) for i in range(200)])
+    assert ' with 1 message(s) failed' in r.wait_failed()[1]
+
+
 def test_no_broker(t):
     "no broker at the start: the reason is told"
     port = free_port()
