@@ -155,7 +155,7 @@ evpub_stream_read(EvpubStream *stream)
 	if (stream->broken)
 		return false;
 	stream->limit = evpub_walreader_end(&stream->timeline);
-	if (before >= stream->limit || stream->queue_length >= QUEUE_LENGTH)
+	if (before >= stream->limit || evpub_stream_full(stream))
 		return false;
 
 	PG_TRY();
@@ -478,6 +478,12 @@ evpub_stream_acknowledge(EvpubStream *stream, uint64 seq)
 		stream->flight_count--;
 	}
 	return true;
+}
+
+bool
+evpub_stream_full(const EvpubStream *stream)
+{
+	return stream->queue_length >= QUEUE_LENGTH || stream->broken != NULL;
 }
 
 bool

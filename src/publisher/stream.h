@@ -104,6 +104,9 @@ extern bool evpub_stream_acknowledge(EvpubStream *stream, uint64 seq);
 /* Move confirmed over WAL without events, while nothing is on its way. */
 extern void evpub_stream_idle(EvpubStream *stream);
 
+/* No more is read before something of the queue is sent. */
+extern bool evpub_stream_full(const EvpubStream *stream);
+
 /* Nothing is queued, and nothing is in flight. */
 extern bool evpub_stream_drained(const EvpubStream *stream);
 

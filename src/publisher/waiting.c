@@ -27,13 +27,13 @@
 /*
  * Each cycle of worker, relay and broker costs about as much for one small
  * transaction as for a hundred, and takes it from the writers where cores are
- * few.  Above so many in a window, collect them: for 2 ms at 1,000 a second,
- * up to 20 ms at 10,000 and more.
+ * few.  At a high rate of transactions, collect them: for 2 ms at 1,000 a
+ * second, up to 40 ms at 20,000 and more.
  */
-#define PACE_WINDOW 50			/* ms */
-#define PACE_TRANSACTIONS 50	/* in a window: 1,000 a second */
-#define PACE_PER_MS 25			/* in a window, for each ms between reads */
-#define PACE_LONGEST 20			/* ms between reads */
+#define PACE_WINDOW 100			/* ms over which the rate is taken */
+#define PACE_RATE 1000			/* transactions a second */
+#define PACE_PER_MS 500			/* of rate, for each ms between reads */
+#define PACE_LONGEST 40			/* ms between reads */
 
 /* Tries of WAIT_RELAY each. */
 #define OLD_RELAY_TRIES 500
@@ -49,21 +49,20 @@ bool
 evpub_waiting_may_read(EvpubWorker *worker)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	uint64		transactions = worker->stream.transactions_read;
+	long		elapsed;
 
-	if (now >= worker->window_end)
-	{
-		uint64		came = transactions - worker->window_transactions;
-
-		worker->pace = came < PACE_TRANSACTIONS ? 0 :
-			(int) Min(came / PACE_PER_MS, PACE_LONGEST);
-		worker->window_transactions = transactions;
-		worker->window_end = TimestampTzPlusMilliseconds(now, PACE_WINDOW);
-	}
-	if (worker->pace == 0)
-		return true;
-	if (now < worker->read_after)
+	if (worker->pace > 0 && now < worker->read_after)
 		return false;
+	elapsed = TimestampDifferenceMilliseconds(worker->window_start, now);
+	if (elapsed >= PACE_WINDOW)
+	{
+		uint64		transactions = worker->stream.transactions_read;
+		uint64		rate = (transactions - worker->window_transactions) * 1000 / elapsed;
+
+		worker->pace = rate < PACE_RATE ? 0 : (int) Min(rate / PACE_PER_MS, PACE_LONGEST);
+		worker->window_transactions = transactions;
+		worker->window_start = now;
+	}
 	worker->read_after = TimestampTzPlusMilliseconds(now, worker->pace);
 	return true;
 }
@@ -131,7 +130,7 @@ evpub_waiting_wait(EvpubWorker *worker, long timeout)
 	static uint32 wait_event = 0;
 	uint32		socket_events = WL_SOCKET_READABLE;
 	WaitEvent	occurred[3];
-	bool		wake = worker->pace == 0;
+	bool		wake;
 
 	if (wait_event == 0)
 		wait_event = evpub_wait_event("EvpubMain");
@@ -141,6 +140,10 @@ evpub_waiting_wait(EvpubWorker *worker, long timeout)
 	prepare_set(worker, socket_events);
 	if (worker->pace > 0 && timeout > worker->pace)
 		timeout = worker->pace;
+
+	/* with a full queue there is nothing to do for a new commit */
+	wake = worker->pace == 0 &&
+		!(worker->streaming && evpub_stream_full(&worker->stream));
 	if (wake && timeout != 0)
 	{
 		pg_atomic_write_u32(&EvpubShmem->wake_wanted, 1);

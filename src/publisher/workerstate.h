@@ -71,7 +71,7 @@ typedef struct EvpubWorker
 	uint64		wakes_seen;		/* of the shared count, when this cycle began */
 
 	/* pace: how many transactions come in a window of time */
-	TimestampTz window_end;
+	TimestampTz window_start;
 	uint64		window_transactions;	/* read when it began */
 	int			pace;			/* ms between reads; 0: read whenever woken */
 	TimestampTz read_after;		/* with a pace: do not read WAL before */
