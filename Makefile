@@ -22,6 +22,8 @@ EXTRA_CLEAN = $(RELAY) $(UNIT_TESTS) $(KAFKA_ADMIN) test/mockbroker/evpub-mockbr
 # for "installcheck", in a server that preloads evpub; "test" has its own server
 REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
 REGRESS_OPTS = --inputdir=test
+# the name of the database is in the expected output
+override CONTRIB_TESTDB = regression
 
 WARNINGS = -Wall -Wextra
 ifdef WERROR
