@@ -66,7 +66,7 @@ sub round_of_load
 
 $node->safe_psql('postgres', 'ALTER SYSTEM SET synchronous_commit = off');
 $node->reload;
-round_of_load(6000);
+round_of_load(8000);
 
 # A prepared transaction outlives the crash; open ones do not.
 $node->safe_psql('postgres',
@@ -84,7 +84,7 @@ finish($load);
 finish($open);
 $node->start;
 $node->safe_psql('postgres', q{COMMIT PREPARED 'survivor'});
-round_of_load(6000);
+round_of_load(8000);
 
 # The judge: BEGIN, messages, COMMIT lines; commits without messages are empty.
 $node->safe_psql(
