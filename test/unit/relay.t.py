@@ -554,8 +554,9 @@ def test_back_pressure(t):
         b = t.broker('--topic', 'events:3')
         r = t.relay(b.servers)
         r.topic(0, 'events', 3)
-        r.batch(r.record(0, b'k', b'v'))
-        r.wait_acked(1)
+        # in each partition: the first record of one goes alone
+        r.batch(*[r.record(0, b'tenant-%d' % i, b'v') for i in range(20)])
+        r.wait_acked(20)
         b.command('down 1')
         r.wait_trouble('no broker of')
         sent, rest = fill(r, size)
