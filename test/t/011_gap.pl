@@ -59,6 +59,8 @@ $node->safe_psql('postgres', 'INSERT INTO t VALUES (20002)');
 my $damaged = segment();
 my $lsn = $node->lsn('insert');
 ok(wait_for_status($node, "read_lsn >= '$lsn'"), 'read before it is damaged');
+# the server writes the last page again from memory, with the damage it found
+$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
 $node->stop;
 open my $file, '+<', $damaged or die $!;
 binmode $file;
