@@ -6,10 +6,13 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
+#include "commands/extension.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
@@ -30,6 +33,24 @@ check_writable(const char *function)
 	PreventCommandDuringRecovery(function);
 	PreventCommandIfReadOnly(function);
 	PreventCommandIfParallelMode(function);
+}
+
+/*
+ * May the event be made?  An event by hand locks no table, so nothing else
+ * would keep DROP EXTENSION from committing before this transaction does; the
+ * slot would go, and the event with it.  DROP EXTENSION locks the extension
+ * exclusively, we lock it shared until the end of the transaction (a prepared
+ * one keeps it), and only then ask whether the database is registered.  A
+ * transaction that has events already holds this lock or one on a captured
+ * table, which DROP EXTENSION CASCADE waits for.
+ */
+static bool
+may_publish(void)
+{
+	if (!evpub_buffer_in_use())
+		LockDatabaseObject(ExtensionRelationId, get_extension_oid("evpub", false),
+						   0, AccessShareLock);
+	return evpub_database_registered();
 }
 
 static void
@@ -200,7 +221,7 @@ evpub_publish(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(6))
 		event.headers = headers_slice(PG_GETARG_DATUM(6));
 
-	if (evpub_database_registered())
+	if (may_publish())
 	{
 		event.route = evpub_buffer_route(EVPUB_ENVELOPE_PLAIN, topic,
 										 json_string(type));
@@ -235,7 +256,7 @@ evpub_publish_raw(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(3))
 		event.headers = headers_slice(PG_GETARG_DATUM(3));
 
-	if (evpub_database_registered())
+	if (may_publish())
 	{
 		event.route = evpub_buffer_route(EVPUB_ENVELOPE_NONE, topic,
 										 (EvpubSlice) {"", 0});

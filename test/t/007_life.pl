@@ -144,8 +144,20 @@ is_deeply([ map { $_->{event}{pk}{code} } events($kafka, 'copies') ],
 
 $node->safe_psql('postgres', 'DROP DATABASE copy');
 $node->safe_psql('postgres', 'DROP DATABASE origin');
+
+# An event by hand locks no table.  Its transaction must still end before the
+# extension goes, and the slot with it.
+$node->safe_psql('postgres',
+	q{BEGIN; SELECT evpub.publish('late', 'acme', topic => 'late'); PREPARE TRANSACTION 'late'});
+isnt($node->psql('postgres',
+		q{SET lock_timeout = '300ms'; DROP EXTENSION evpub CASCADE}, stderr => \$err),
+	0, 'DROP EXTENSION waits for transactions with events by hand');
+like($err, qr/lock timeout/, 'by a lock');
+$node->safe_psql('postgres', q{COMMIT PREPARED 'late'});
 $node->safe_psql('postgres', 'DROP EXTENSION evpub CASCADE');
 slot_is_gone('nobody is registered: no slot');
+is_deeply([ map { $_->{event}{type} } events($kafka, 'late') ],
+	['late'], 'what was committed before arrived');
 $node->restart;
 is(slots(), '', 'not after a restart either');
 $node->stop;
