@@ -16,8 +16,10 @@ RELAY_HEADERS = $(wildcard src/relay/*.h) src/frame.h
 
 UNIT_TESTS = $(patsubst %.c,%.bin,$(sort $(wildcard test/unit/*.c)))
 KAFKA_ADMIN = test/kafka/evpub-kafka-admin
+FAULTS = test/faults/evpub-faults.so
+EAGER = test/eager/evpub_eager.so
 
-EXTRA_CLEAN = $(RELAY) $(UNIT_TESTS) $(KAFKA_ADMIN) test/mockbroker/evpub-mockbroker .pg-version
+EXTRA_CLEAN = $(RELAY) $(UNIT_TESTS) $(KAFKA_ADMIN) $(EAGER) $(FAULTS) test/mockbroker/evpub-mockbroker .pg-version
 
 # for "installcheck", in a server that preloads evpub; "test" has its own server
 REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
@@ -73,7 +75,15 @@ mockbroker: test/mockbroker/evpub-mockbroker
 test/mockbroker/evpub-mockbroker: test/mockbroker/evpub-mockbroker.c
 	$(CC) -std=gnu11 -O2 -g $(WARNINGS) -o $@ $< -lrdkafka
 
-test-programs: $(UNIT_TESTS) $(KAFKA_ADMIN) mockbroker
+# a module that makes the postmaster restart the publisher at once
+$(EAGER): test/eager/evpub_eager.c src/compat.h .pg-version
+	$(CC) -O2 -g -fPIC -shared $(WARNINGS) -D_GNU_SOURCE $(PG_CPPFLAGS) -o $@ $<
+
+# preloaded into a server, kills the publisher between two steps
+$(FAULTS): test/faults/evpub-faults.c
+	$(CC) -std=gnu11 -O2 -g $(WARNINGS) -shared -fPIC -o $@ $< -ldl
+
+test-programs: $(UNIT_TESTS) $(KAFKA_ADMIN) $(EAGER) $(FAULTS) mockbroker
 
 # Once what is missing is installed, make starts anew: the path of PGXS may not
 # have been there when this file was read.

@@ -18,20 +18,31 @@ COMMENT ON FUNCTION evpub.capture() IS
 REVOKE ALL ON FUNCTION evpub.capture() FROM PUBLIC;
 
 CREATE FUNCTION evpub.capture_table(
-	rel           regclass,
-	topic         text DEFAULT NULL,
-	tenant_column name DEFAULT NULL,
-	tenant        text DEFAULT NULL,
-	key           text DEFAULT '{tenant}',
-	type          text DEFAULT '{table}.{event}',
-	payload       text DEFAULT 'key',
-	envelope      text DEFAULT 'plain')
+	rel            regclass,
+	topic          text    DEFAULT NULL,
+	tenant_column  name    DEFAULT NULL,
+	tenant         text    DEFAULT NULL,
+	key            text    DEFAULT '{tenant}',
+	type           text    DEFAULT '{table}.{event}',
+	operations     text[]  DEFAULT '{insert,update,delete,truncate}',
+	update_columns name[]  DEFAULT NULL,
+	ignore_columns name[]  DEFAULT NULL,
+	filter         text    DEFAULT NULL,
+	payload        text    DEFAULT 'key',
+	data_columns   name[]  DEFAULT NULL,
+	headers        jsonb   DEFAULT NULL,
+	envelope       text    DEFAULT 'plain',
+	key_columns    name[]  DEFAULT NULL,
+	on_truncate    text    DEFAULT NULL,
+	on_delete      text    DEFAULT 'event',
+	collapse       boolean DEFAULT true,
+	on_replica     boolean DEFAULT false)
 RETURNS void
 LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME', 'evpub_capture_table';
-COMMENT ON FUNCTION evpub.capture_table(regclass, text, name, text, text, text, text, text) IS
+COMMENT ON FUNCTION evpub.capture_table(regclass, text, name, text, text, text, text[], name[], name[], text, text, name[], jsonb, text, name[], text, text, boolean, boolean) IS
 'publish changes of a table from now on; replaces what was set for it before';
-REVOKE ALL ON FUNCTION evpub.capture_table(regclass, text, name, text, text, text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION evpub.capture_table(regclass, text, name, text, text, text, text[], name[], name[], text, text, name[], jsonb, text, name[], text, text, boolean, boolean) FROM PUBLIC;
 
 CREATE FUNCTION evpub.release_table(rel regclass)
 RETURNS void
@@ -69,41 +80,64 @@ COMMENT ON FUNCTION evpub.publish_raw(text, text, jsonb, jsonb) IS
 REVOKE ALL ON FUNCTION evpub.publish_raw(text, text, jsonb, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION evpub._capture_options(
-	rel           oid,
-	arguments     bytea,
-	topic         OUT text,
-	tenant_column OUT text,
-	tenant        OUT text,
-	key           OUT text,
-	type          OUT text,
-	payload       OUT text,
-	envelope      OUT text,
-	definition    OUT text)
+	rel            oid,
+	arguments      bytea,
+	on_replica     boolean,
+	topic          OUT text,
+	tenant_column  OUT text,
+	tenant         OUT text,
+	key            OUT text,
+	type           OUT text,
+	operations     OUT text,
+	update_columns OUT text,
+	ignore_columns OUT text,
+	filter         OUT text,
+	payload        OUT text,
+	data_columns   OUT text,
+	headers        OUT text,
+	envelope       OUT text,
+	key_columns    OUT text,
+	on_truncate    OUT text,
+	on_delete      OUT text,
+	collapse       OUT text,
+	definition     OUT text)
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'evpub_capture_options';
-COMMENT ON FUNCTION evpub._capture_options(oid, bytea) IS
+COMMENT ON FUNCTION evpub._capture_options(oid, bytea, boolean) IS
 'options in the arguments of a capture trigger (for view evpub.tables)';
-REVOKE ALL ON FUNCTION evpub._capture_options(oid, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION evpub._capture_options(oid, bytea) TO pg_monitor;
+REVOKE ALL ON FUNCTION evpub._capture_options(oid, bytea, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub._capture_options(oid, bytea, boolean) TO pg_monitor;
 
--- one row for each captured table; partitions of one are not told apart, and
--- the trigger that only refuses TRUNCATE (bit 5 of tgtype) is no row
+-- one row for each captured table: partitions of one are not told apart, and a
+-- table may have several triggers with the same options
 CREATE VIEW evpub.tables AS
-SELECT t.tgrelid::pg_catalog.regclass AS "table",
+SELECT DISTINCT ON (t.tgrelid)
+       t.tgrelid::pg_catalog.regclass AS "table",
        o.topic,
        o.tenant_column,
        o.tenant,
        o.key,
        o.type,
+       o.operations,
+       o.update_columns,
+       o.ignore_columns,
+       o.filter,
        o.payload,
+       o.data_columns,
+       o.headers,
        o.envelope,
+       o.key_columns,
+       o.on_truncate,
+       o.on_delete,
+       o.collapse,
+       t.tgenabled = 'A' AS on_replica,
        t.tgenabled IN ('O', 'A') AS enabled,
        o.definition
   FROM pg_catalog.pg_trigger t,
-       LATERAL evpub._capture_options(t.tgrelid, t.tgargs) o
+       LATERAL evpub._capture_options(t.tgrelid, t.tgargs, t.tgenabled = 'A') o
  WHERE t.tgfoid = 'evpub.capture()'::pg_catalog.regprocedure
    AND t.tgparentid = 0
-   AND (t.tgtype::integer & 32) = 0;
+ ORDER BY t.tgrelid, t.tgname;
 COMMENT ON VIEW evpub.tables IS
 'captured tables, their settings, and the call that makes them';
 COMMENT ON COLUMN evpub.tables.topic IS
@@ -112,6 +146,238 @@ COMMENT ON COLUMN evpub.tables.definition IS
 'the call of evpub.capture_table() that gives these settings';
 GRANT SELECT ON evpub.tables TO pg_monitor;
 GRANT USAGE ON SCHEMA evpub TO pg_monitor;
+
+-- ---------------------------------------------------------------------------
+-- a schema for each customer
+-- ---------------------------------------------------------------------------
+
+CREATE TABLE evpub.schema_rules (
+	pattern text NOT NULL,
+	tables  name[] NOT NULL,
+	options jsonb NOT NULL,
+	PRIMARY KEY (pattern, tables));
+COMMENT ON TABLE evpub.schema_rules IS
+'which tables of which schemas are captured, now and when they are made; kept by evpub.capture_schemas()';
+COMMENT ON COLUMN evpub.schema_rules.pattern IS
+'regular expression on the name of a schema; its first group is {match}';
+COMMENT ON COLUMN evpub.schema_rules.tables IS 'names of tables';
+COMMENT ON COLUMN evpub.schema_rules.options IS 'options of evpub.capture_table()';
+SELECT pg_catalog.pg_extension_config_dump('evpub.schema_rules', '');
+GRANT SELECT ON evpub.schema_rules TO pg_monitor;
+
+CREATE FUNCTION evpub._is_captured(rel oid)
+RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT EXISTS (SELECT FROM pg_trigger
+               WHERE tgrelid = rel AND tgfoid = 'evpub.capture()'::regprocedure)
+$$;
+COMMENT ON FUNCTION evpub._is_captured(oid) IS 'has the table a capture trigger?';
+REVOKE ALL ON FUNCTION evpub._is_captured(oid) FROM PUBLIC;
+
+-- Tables that a rule means: ordinary and partitioned ones, not partitions, that
+-- have what names their rows.
+CREATE FUNCTION evpub._tables_of_rule(rule evpub.schema_rules)
+RETURNS TABLE (rel regclass, schema name)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT c.oid::regclass, n.nspname
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname ~ rule.pattern AND c.relname = ANY (rule.tables)
+   AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence = 'p'
+   AND (rule.options ? 'key_columns' OR
+        EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary))
+ ORDER BY 2, 1
+$$;
+COMMENT ON FUNCTION evpub._tables_of_rule(evpub.schema_rules) IS 'the tables that a rule means';
+REVOKE ALL ON FUNCTION evpub._tables_of_rule(evpub.schema_rules) FROM PUBLIC;
+
+CREATE FUNCTION evpub._capture_by_rule(rel regclass, schema name, rule evpub.schema_rules)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	o        jsonb := rule.options;
+	-- braces in a template are written twice
+	match    text := replace(replace((regexp_match(schema, rule.pattern))[1], '{', '{{'), '}', '}}');
+	template text;
+BEGIN
+	FOREACH template IN ARRAY ARRAY['topic', 'tenant', 'key', 'type'] LOOP
+		IF o ->> template LIKE '%{match}%' THEN
+			o := jsonb_set(o, ARRAY[template], to_jsonb(replace(o ->> template, '{match}', match)));
+		END IF;
+	END LOOP;
+	IF o ? 'headers' THEN
+		o := jsonb_set(o, '{headers}', (SELECT jsonb_object_agg(h.key, replace(h.value, '{match}', match))
+		                                FROM jsonb_each_text(o -> 'headers') h));
+	END IF;
+	PERFORM evpub.capture_table(rel,
+		topic => o ->> 'topic',
+		tenant_column => (o ->> 'tenant_column')::pg_catalog.name,
+		tenant => o ->> 'tenant',
+		key => o ->> 'key',
+		type => o ->> 'type',
+		operations => ARRAY(SELECT pg_catalog.jsonb_array_elements_text(o -> 'operations')),
+		update_columns => CASE WHEN o ? 'update_columns' THEN ARRAY(SELECT pg_catalog.jsonb_array_elements_text(o -> 'update_columns'))::pg_catalog.name[] END,
+		ignore_columns => CASE WHEN o ? 'ignore_columns' THEN ARRAY(SELECT pg_catalog.jsonb_array_elements_text(o -> 'ignore_columns'))::pg_catalog.name[] END,
+		filter => o ->> 'filter',
+		payload => o ->> 'payload',
+		data_columns => CASE WHEN o ? 'data_columns' THEN ARRAY(SELECT pg_catalog.jsonb_array_elements_text(o -> 'data_columns'))::pg_catalog.name[] END,
+		headers => o -> 'headers',
+		envelope => o ->> 'envelope',
+		key_columns => CASE WHEN o ? 'key_columns' THEN ARRAY(SELECT pg_catalog.jsonb_array_elements_text(o -> 'key_columns'))::pg_catalog.name[] END,
+		on_truncate => o ->> 'on_truncate',
+		on_delete => o ->> 'on_delete',
+		collapse => (o ->> 'collapse')::boolean,
+		on_replica => (o ->> 'on_replica')::boolean);
+END
+$$;
+COMMENT ON FUNCTION evpub._capture_by_rule(regclass, name, evpub.schema_rules) IS
+'capture a table with the options of a rule, {match} replaced';
+REVOKE ALL ON FUNCTION evpub._capture_by_rule(regclass, name, evpub.schema_rules) FROM PUBLIC;
+
+CREATE FUNCTION evpub.capture_schemas(
+	pattern        text,
+	tables         name[],
+	topic          text    DEFAULT NULL,
+	tenant_column  name    DEFAULT NULL,
+	tenant         text    DEFAULT NULL,
+	key            text    DEFAULT '{tenant}',
+	type           text    DEFAULT '{table}.{event}',
+	operations     text[]  DEFAULT '{insert,update,delete,truncate}',
+	update_columns name[]  DEFAULT NULL,
+	ignore_columns name[]  DEFAULT NULL,
+	filter         text    DEFAULT NULL,
+	payload        text    DEFAULT 'key',
+	data_columns   name[]  DEFAULT NULL,
+	headers        jsonb   DEFAULT NULL,
+	envelope       text    DEFAULT 'plain',
+	key_columns    name[]  DEFAULT NULL,
+	on_truncate    text    DEFAULT NULL,
+	on_delete      text    DEFAULT 'event',
+	collapse       boolean DEFAULT true,
+	on_replica     boolean DEFAULT false)
+RETURNS integer
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	rule  evpub.schema_rules;
+	found record;
+	count integer := 0;
+BEGIN
+	IF capture_schemas.pattern IS NULL OR capture_schemas.tables IS NULL OR
+	   array_position(capture_schemas.tables, NULL) IS NOT NULL THEN
+		RAISE EXCEPTION 'pattern and tables must not be null'
+			USING ERRCODE = 'null_value_not_allowed',
+			      HINT = 'Give a regular expression on the name of the schema, and the names of tables.';
+	END IF;
+	rule := ROW(capture_schemas.pattern,
+		ARRAY(SELECT DISTINCT t FROM unnest(capture_schemas.tables) t ORDER BY 1),
+		jsonb_strip_nulls(jsonb_build_object(
+			'topic', topic,
+			'tenant_column', tenant_column,
+			'tenant', tenant,
+			'key', key,
+			'type', type,
+			'operations', operations,
+			'update_columns', update_columns,
+			'ignore_columns', ignore_columns,
+			'filter', filter,
+			'payload', payload,
+			'data_columns', data_columns,
+			'headers', headers,
+			'envelope', envelope,
+			'key_columns', key_columns,
+			'on_truncate', on_truncate,
+			'on_delete', on_delete,
+			'collapse', collapse,
+			'on_replica', on_replica)));
+	INSERT INTO evpub.schema_rules VALUES (rule.pattern, rule.tables, rule.options)
+		ON CONFLICT (pattern, tables) DO UPDATE SET options = excluded.options;
+	FOR found IN SELECT * FROM evpub._tables_of_rule(rule) LOOP
+		PERFORM evpub._capture_by_rule(found.rel, found.schema, rule);
+		count := count + 1;
+	END LOOP;
+	RETURN count;
+END
+$$;
+COMMENT ON FUNCTION evpub.capture_schemas(text, name[], text, name, text, text, text, text[], name[], name[], text, text, name[], jsonb, text, name[], text, text, boolean, boolean) IS
+'capture these tables in all schemas whose name matches, those made later too; returns how many there are now';
+REVOKE ALL ON FUNCTION evpub.capture_schemas(text, name[], text, name, text, text, text, text[], name[], name[], text, text, name[], jsonb, text, name[], text, text, boolean, boolean) FROM PUBLIC;
+
+CREATE FUNCTION evpub.release_schemas(pattern text, tables name[])
+RETURNS integer
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	rule  evpub.schema_rules;
+	found record;
+	count integer := 0;
+BEGIN
+	DELETE FROM evpub.schema_rules r
+		WHERE r.pattern = release_schemas.pattern
+		  AND r.tables = ARRAY(SELECT DISTINCT t FROM unnest(release_schemas.tables) t ORDER BY 1)
+		RETURNING * INTO rule;
+	IF rule.pattern IS NULL THEN
+		RAISE EXCEPTION 'there is no rule for these schemas and tables'
+			USING ERRCODE = 'undefined_object',
+			      HINT = 'Table evpub.schema_rules shows the rules.';
+	END IF;
+	FOR found IN SELECT * FROM evpub._tables_of_rule(rule) LOOP
+		IF evpub._is_captured(found.rel) THEN
+			PERFORM evpub.release_table(found.rel);
+			count := count + 1;
+		END IF;
+	END LOOP;
+	RETURN count;
+END
+$$;
+COMMENT ON FUNCTION evpub.release_schemas(text, name[]) IS
+'end a rule of evpub.capture_schemas(), and release its tables; returns how many';
+REVOKE ALL ON FUNCTION evpub.release_schemas(text, name[]) FROM PUBLIC;
+
+-- Captures what a rule means as soon as it has its key, in the transaction of
+-- the DDL.  Runs as the extension's owner, since the rule is an administrator's
+-- decision, not that of whoever makes a table; all it does is decided by rules.
+CREATE FUNCTION evpub._apply_rules()
+RETURNS event_trigger
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	rule  evpub.schema_rules;
+	found record;
+BEGIN
+	FOR rule IN SELECT * FROM evpub.schema_rules LOOP
+		FOR found IN
+			SELECT t.* FROM evpub._tables_of_rule(rule) t
+			WHERE NOT evpub._is_captured(t.rel)
+			  AND EXISTS (SELECT FROM pg_event_trigger_ddl_commands() d
+			              WHERE (d.classid = 'pg_class'::regclass AND d.objid = t.rel)
+			                 OR (d.classid = 'pg_namespace'::regclass AND
+			                     d.objid = (SELECT relnamespace FROM pg_class WHERE oid = t.rel)))
+		LOOP
+			PERFORM evpub._capture_by_rule(found.rel, found.schema, rule);
+		END LOOP;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION evpub._apply_rules() IS
+'event trigger: captures tables that rules of evpub.capture_schemas() mean';
+REVOKE ALL ON FUNCTION evpub._apply_rules() FROM PUBLIC;
+
+CREATE EVENT TRIGGER evpub_apply_rules ON ddl_command_end
+	WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE',
+	             'CREATE SCHEMA', 'ALTER SCHEMA')
+	EXECUTE FUNCTION evpub._apply_rules();
+COMMENT ON EVENT TRIGGER evpub_apply_rules IS
+'captures tables that rules of evpub.capture_schemas() mean';
 
 -- ---------------------------------------------------------------------------
 -- look ahead, watch and steer
@@ -138,6 +404,28 @@ COMMENT ON FUNCTION evpub.wait_published(pg_lsn, interval) IS
 'wait until all commits up to lsn (NULL: up to now) are in Kafka; false after the timeout';
 REVOKE ALL ON FUNCTION evpub.wait_published(pg_lsn, interval) FROM PUBLIC;
 
+CREATE PROCEDURE evpub.resync(
+	rels   regclass[],
+	tenant text DEFAULT NULL,
+	filter text DEFAULT NULL,
+	batch  integer DEFAULT 10000,
+	topic  text DEFAULT NULL)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'evpub_resync';
+COMMENT ON PROCEDURE evpub.resync(regclass[], text, text, integer, text) IS
+'publish an event of each row that captured tables have now, committing after each batch';
+REVOKE ALL ON PROCEDURE evpub.resync(regclass[], text, text, integer, text) FROM PUBLIC;
+
+CREATE FUNCTION evpub.wait_replayed(
+	lsn     pg_lsn,
+	timeout interval DEFAULT '30 s')
+RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'evpub_wait_replayed';
+COMMENT ON FUNCTION evpub.wait_replayed(pg_lsn, interval) IS
+'wait until this standby has replayed up to lsn, so that the row of an event with this lsn can be read; false after the timeout';
+REVOKE ALL ON FUNCTION evpub.wait_replayed(pg_lsn, interval) FROM PUBLIC;
+
 CREATE FUNCTION evpub.pause()
 RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -153,6 +441,30 @@ AS 'MODULE_PATHNAME', 'evpub_resume';
 COMMENT ON FUNCTION evpub.resume() IS
 'publish again after evpub.pause(), or after a topic was found to be made anew';
 REVOKE ALL ON FUNCTION evpub.resume() FROM PUBLIC;
+
+CREATE FUNCTION evpub.take_over()
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'evpub_take_over';
+COMMENT ON FUNCTION evpub.take_over() IS
+'end state "fenced": publish from this server, under a new publisher id; the server that it is a copy of must not publish any more, or publish elsewhere';
+REVOKE ALL ON FUNCTION evpub.take_over() FROM PUBLIC;
+
+CREATE FUNCTION evpub.accept_gap(lsn pg_lsn)
+RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'evpub_accept_gap';
+COMMENT ON FUNCTION evpub.accept_gap(pg_lsn) IS
+'end state "gap": go on behind the gap that evpub.status shows, if it ends at or before lsn; consumers get evpub.gap events';
+REVOKE ALL ON FUNCTION evpub.accept_gap(pg_lsn) FROM PUBLIC;
+
+CREATE FUNCTION evpub.discard(up_to pg_lsn)
+RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'evpub_discard';
+COMMENT ON FUNCTION evpub.discard(pg_lsn) IS
+'do not publish what was committed up to an LSN and is not published yet; consumers get evpub.gap events';
+REVOKE ALL ON FUNCTION evpub.discard(pg_lsn) FROM PUBLIC;
 
 CREATE FUNCTION evpub.register_database()
 RETURNS void
@@ -196,7 +508,8 @@ CREATE VIEW evpub.status AS SELECT * FROM evpub._status();
 COMMENT ON VIEW evpub.status IS 'one row: what the publisher of this server does';
 COMMENT ON COLUMN evpub.status.state IS
 'unconfigured, starting, streaming, paused, blocked, gap, fenced or standby';
-COMMENT ON COLUMN evpub.status.state_reason IS 'why, where the state does not say it';
+COMMENT ON COLUMN evpub.status.state_reason IS
+'why, where the state does not say it; or the transaction that holds back WAL';
 COMMENT ON COLUMN evpub.status.since IS 'when this state was entered';
 COMMENT ON COLUMN evpub.status.publisher_id IS 'first part of the ids of its events';
 COMMENT ON COLUMN evpub.status.confirmed_lsn IS 'all commits up to here are in Kafka';
@@ -237,6 +550,239 @@ COMMENT ON COLUMN evpub.topics.partitions IS
 COMMENT ON COLUMN evpub.topics.last_offsets IS
 'last acknowledged offset of each partition, from partition 0 on; NULL: none yet';
 GRANT SELECT ON evpub.topics TO pg_monitor;
+
+-- ---------------------------------------------------------------------------
+-- check: what is wrong, and what to type
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION evpub._check_server(
+	OUT preloaded     boolean,
+	OUT worker_pid    integer,
+	OUT file          text,
+	OUT file_detail   text,
+	OUT disk_free     bigint,
+	OUT disk_total    bigint,
+	OUT disk_reserved bigint)
+RETURNS record
+LANGUAGE c VOLATILE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'evpub_check_server';
+COMMENT ON FUNCTION evpub._check_server() IS
+'worker, state file and the file system of pg_wal (for evpub.check)';
+REVOKE ALL ON FUNCTION evpub._check_server() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub._check_server() TO pg_monitor;
+
+CREATE FUNCTION evpub._open_transactions()
+RETURNS TABLE (xid xid, first_lsn pg_lsn, prepared boolean)
+LANGUAGE c VOLATILE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'evpub_open_transactions';
+COMMENT ON FUNCTION evpub._open_transactions() IS
+'oldest open transactions that have logged events, and so hold back WAL (for evpub.check)';
+REVOKE ALL ON FUNCTION evpub._open_transactions() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub._open_transactions() TO pg_monitor;
+
+-- The publisher of this server.  A decision table: of each name, the first
+-- line that applies.  A line without a hint is fine.
+CREATE FUNCTION evpub._check_publisher()
+RETURNS TABLE (place integer, name text, detail text, hint text)
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+WITH facts AS MATERIALIZED (
+	SELECT v.*, s.*, l.slot_type, l.active_pid, l.wal_status, l.restart_lsn,
+		   flush_lsn - restart_lsn AS kept,
+		   pg_size_bytes(current_setting('wal_segment_size')) AS segment,
+		   r.registered,
+		   r.registered > 0 AND NOT pg_is_in_recovery() AS needed
+	  FROM evpub._check_server() v
+		   CROSS JOIN evpub._status() s
+		   LEFT JOIN pg_replication_slots l ON l.slot_name = 'evpub'
+		   CROSS JOIN (SELECT count(*) AS registered FROM pg_shseclabel
+						WHERE provider = 'evpub' AND classoid = 'pg_database'::regclass) r),
+holder AS MATERIALIZED (
+	SELECT o.xid, o.first_lsn, p.gid, quote_ident(p.database) AS database, k.pid
+	  FROM evpub._open_transactions() o
+		   LEFT JOIN pg_prepared_xacts p ON o.prepared AND p.transaction = o.xid
+		   LEFT JOIN pg_locks k ON NOT o.prepared AND k.locktype = 'transactionid'
+			AND k.transactionid = o.xid AND k.granted
+	 ORDER BY o.first_lsn LIMIT 1),
+advised AS (
+	SELECT *,
+		   format('%s of WAL, from %s on', pg_size_pretty(kept), restart_lsn) AS kept_text,
+		   coalesce(kept > 2 * segment, false) AS holds,
+		   coalesce(first_lsn < restart_lsn + 2 * segment
+					AND flush_lsn > first_lsn + segment, false) AS by_transaction,
+		   CASE WHEN NOT preloaded
+				THEN 'Add evpub to shared_preload_libraries and restart the server.'
+				WHEN worker_pid IS NULL
+				THEN format('See the server log. If there is no room for the worker, increase max_worker_processes (%s) and restart the server.',
+							current_setting('max_worker_processes'))
+				WHEN state = 'unconfigured' AND registered = 0
+				THEN 'SELECT evpub.register_database();'
+				WHEN state = 'unconfigured'
+				THEN 'ALTER SYSTEM SET evpub.bootstrap_servers = ''<host>:9092''; SELECT pg_reload_conf();'
+				WHEN state = 'paused' THEN 'SELECT evpub.resume();'
+				WHEN state = 'blocked'
+				THEN 'Mend what the detail names, and publishing goes on. After a topic was deleted: SELECT evpub.resume();'
+				WHEN state = 'gap'
+				THEN format('If the WAL cannot be brought back: SELECT %s;',
+							coalesce(substring(state_reason, 'evpub\.accept_gap\(''[0-9A-F/]+''\)'),
+									 'evpub.accept_gap(''<end of the gap>'')'))
+				WHEN state = 'fenced'
+				THEN 'If this server is to publish, and no other one does: SELECT evpub.take_over();'
+		   END AS advice
+	  FROM facts LEFT JOIN holder ON true)
+SELECT DISTINCT ON (c.place) c.place, c.name, c.detail, c.hint
+  FROM advised, LATERAL (VALUES
+	(1, 'preload', 1, preloaded, 'evpub is preloaded', NULL),
+	(1, 'preload', 2, true, 'evpub is not in shared_preload_libraries', advice),
+
+	(2, 'publisher', 1, true, concat_ws(': ', state, state_reason), advice),
+
+	(3, 'slot', 1, slot_type IS NULL AND NOT needed, 'none, and none is needed', NULL),
+	(3, 'slot', 2, slot_type IS NULL, 'there is no replication slot "evpub", so WAL is not kept',
+	 coalesce(advice, 'See the server log.')),
+	(3, 'slot', 3, slot_type = 'logical', 'a logical replication slot has the name "evpub"',
+	 'If nothing uses it: SELECT pg_drop_replication_slot(''evpub'');'),
+	(3, 'slot', 4, wal_status = 'lost' OR restart_lsn IS NULL, 'it was invalidated and keeps no WAL',
+	 coalesce(advice, format('SELECT pg_terminate_backend(%s); -- the worker starts again, and makes the slot anew', worker_pid))),
+	(3, 'slot', 5, worker_pid IS NULL OR active_pid IS DISTINCT FROM worker_pid, 'it keeps WAL, but the worker does not hold it',
+	 concat_ws(' ', advice, 'If evpub is not to publish from this server: SELECT pg_drop_replication_slot(''evpub'');')),
+	(3, 'slot', 6, true, 'it keeps WAL, and the worker holds it', NULL),
+
+	(4, 'state_file', 1, file = 'found', format('it says "%s"', file_detail), NULL),
+	(4, 'state_file', 2, file = 'absent' AND NOT needed, 'none, and none is needed', NULL),
+	(4, 'state_file', 3, true, coalesce(file_detail, 'there is no file "evpub/state" in the data directory'),
+	 coalesce(advice, 'SELECT evpub.pause(), evpub.resume(); -- the worker writes it again')),
+
+	(5, 'wal_kept', 1, kept IS NULL, 'none', NULL),
+	(5, 'wal_kept', 2, NOT holds, kept_text, NULL),
+	(5, 'wal_kept', 3, by_transaction AND gid IS NOT NULL,
+	 format('%s: held by prepared transaction %L of database %s (xid %s)', kept_text, gid, database, xid),
+	 format('In database %s: COMMIT PREPARED %L; or: ROLLBACK PREPARED %2$L;', database, gid)),
+	(5, 'wal_kept', 4, by_transaction AND pid IS NOT NULL,
+	 format('%s: held by the open transaction of process %s (xid %s)', kept_text, pid, xid),
+	 format('It lets go when it ends. To end it: SELECT pg_terminate_backend(%s);', pid)),
+	(5, 'wal_kept', 5, state NOT IN ('streaming', 'starting') OR worker_pid IS NULL,
+	 format('%s: the publisher is %s', kept_text, concat_ws(', ', state, state_reason)),
+	 coalesce(advice, 'If evpub is not to publish from this server: SELECT pg_drop_replication_slot(''evpub'');')),
+	(5, 'wal_kept', 6, lag_seconds > 60,
+	 format('%s: events of %s s ago are not in Kafka yet', kept_text, round(lag_seconds)),
+	 'Kafka, or the network, takes less than is written: SELECT * FROM evpub.status;'),
+	(5, 'wal_kept', 7, true, kept_text, NULL),
+
+	(6, 'disk', 1, disk_free IS NULL, 'the file system of pg_wal does not say how much is free', 'See the server log.'),
+	(6, 'disk', 2, disk_free < 2 * disk_reserved OR holds AND disk_free < kept,
+	 format('%s of %s are free in the file system of pg_wal, evpub.min_disk_free is %s', pg_size_pretty(disk_free),
+			pg_size_pretty(disk_total), current_setting('evpub.min_disk_free', true)),
+	 'Make room there. What WAL is kept for is in row "wal_kept".'),
+	(6, 'disk', 3, true,
+	 format('%s of %s are free in the file system of pg_wal', pg_size_pretty(disk_free), pg_size_pretty(disk_total)), NULL)
+  ) AS c (place, name, line, applies, detail, hint)
+ WHERE c.applies
+ ORDER BY c.place, c.line
+$$;
+COMMENT ON FUNCTION evpub._check_publisher() IS
+'rows of evpub.check() about the publisher; fine where hint is null';
+REVOKE ALL ON FUNCTION evpub._check_publisher() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub._check_publisher() TO pg_monitor;
+
+-- What is wrong around it: a row for each database, transaction, standby and
+-- trigger that is.
+CREATE FUNCTION evpub._check_faults()
+RETURNS TABLE (name text, detail text, hint text)
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT 'registration', 'this database is not registered: nothing of it is published',
+	   'SELECT evpub.register_database();'
+ WHERE NOT EXISTS (SELECT FROM pg_shseclabel
+					WHERE provider = 'evpub' AND classoid = 'pg_database'::regclass
+					  AND objoid = (SELECT oid FROM pg_database WHERE datname = current_database()))
+UNION ALL
+-- one that was prepared a moment ago is nothing to see to
+SELECT 'prepared_transactions',
+	   format('%L of database %I (xid %s) was prepared at %s, and holds back WAL from %s on',
+			  p.gid, p.database, o.xid, date_trunc('second', p.prepared), o.first_lsn),
+	   format('In database %I: COMMIT PREPARED %L; or: ROLLBACK PREPARED %2$L;', p.database, p.gid)
+  FROM evpub._open_transactions() o
+	   JOIN pg_prepared_xacts p ON p.transaction = o.xid
+	   CROSS JOIN evpub._status() s
+ WHERE o.prepared
+   AND (s.flush_lsn > o.first_lsn + pg_size_bytes(current_setting('wal_segment_size'))
+		OR p.prepared < clock_timestamp() - interval '10 minutes')
+UNION ALL
+-- not receivers of WAL only, which do not replay it, nor logical subscribers
+SELECT 'standbys',
+	   format('standby "%s" (process %s%s) does not follow the publisher: promoted, it is fenced',
+			  r.application_name, r.pid, ', ' || host(r.client_addr)),
+	   'There, after a promotion, when this server is gone for good: SELECT evpub.take_over();'
+  FROM pg_stat_replication r
+ WHERE r.state IN ('catchup', 'streaming') AND r.replay_lsn IS NOT NULL
+   AND NOT EXISTS (SELECT FROM pg_replication_slots l
+					WHERE l.slot_type = 'logical' AND l.active_pid = r.pid)
+UNION ALL
+SELECT 'standbys', 'this server is a standby that does not follow the publisher: promoted, it is fenced',
+	   'After a promotion, when the old primary is gone for good: SELECT evpub.take_over();'
+ WHERE pg_is_in_recovery()
+UNION ALL
+-- of a partitioned table and its partitions, the topmost
+SELECT 'disabled_triggers',
+	   format(CASE t.tgenabled WHEN 'R' THEN 'trigger %I of %s fires only for replicated changes'
+			  ELSE 'trigger %I of %s is disabled: changes are not captured' END,
+			  t.tgname, t.tgrelid::regclass),
+	   format('ALTER TABLE %s ENABLE TRIGGER %I;', t.tgrelid::regclass, t.tgname)
+  FROM pg_trigger t
+	   LEFT JOIN pg_trigger parent ON parent.oid = t.tgparentid
+ WHERE t.tgfoid = 'evpub.capture()'::regprocedure
+   AND t.tgenabled NOT IN ('O', 'A')
+   AND parent.tgenabled IS DISTINCT FROM t.tgenabled
+UNION ALL
+-- Triggers fire in the order of their names.  Bits of tgtype: row 1, before 2,
+-- insert 4, delete 8, update 16, instead of 64.
+SELECT 'trigger_order',
+	   format('trigger %I of %s fires before the change is captured: what it changes is published first',
+			  u.tgname, u.tgrelid::regclass),
+	   CASE WHEN u.tgname < '_evpub_capture'
+			THEN format('ALTER TRIGGER %I ON %s RENAME TO %I;', u.tgname, u.tgrelid::regclass,
+						left('z_' || u.tgname, 63))
+			ELSE format('ALTER TRIGGER %I ON %s RENAME TO _evpub_capture;', t.tgname, t.tgrelid::regclass) END
+  FROM pg_trigger t
+	   JOIN pg_trigger u ON u.tgrelid = t.tgrelid AND u.tgname < t.tgname
+ WHERE t.tgfoid = 'evpub.capture()'::regprocedure
+   AND t.tgtype::integer & 1 = 1
+   AND u.tgfoid <> t.tgfoid
+   AND u.tgtype::integer & (1 | 2 | 64) = 1
+   AND u.tgtype::integer & t.tgtype::integer & (4 | 8 | 16) <> 0
+   AND u.tgenabled <> 'D' AND u.tgparentid = 0
+   AND NOT u.tgisinternal AND NOT u.tginitdeferred
+$$;
+COMMENT ON FUNCTION evpub._check_faults() IS
+'rows of evpub.check() about this database, transactions, standbys and triggers; none where all is fine';
+REVOKE ALL ON FUNCTION evpub._check_faults() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub._check_faults() TO pg_monitor;
+
+CREATE FUNCTION evpub.check()
+RETURNS TABLE (name text, ok boolean, detail text, hint text)
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT c.name, c.hint IS NULL, c.detail, c.hint
+  FROM (SELECT place, p.name, p.detail, p.hint FROM evpub._check_publisher() p
+		UNION ALL
+		SELECT place, fine.name, coalesce(f.detail, fine.detail), f.hint
+		  FROM (VALUES (7, 'registration', 'this database is registered'),
+					   (8, 'prepared_transactions', 'none is forgotten'),
+					   (9, 'standbys', 'none that would not publish after a promotion'),
+					   (10, 'disabled_triggers', 'none'),
+					   (11, 'trigger_order', 'no trigger fires before changes are captured')
+			   ) AS fine (place, name, detail)
+			   LEFT JOIN evpub._check_faults() f ON f.name = fine.name) c
+ ORDER BY c.place, c.detail
+$$;
+COMMENT ON FUNCTION evpub.check() IS
+'what is wrong with publishing on this server and in this database, and what to type';
+REVOKE ALL ON FUNCTION evpub.check() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub.check() TO pg_monitor;
 
 -- ---------------------------------------------------------------------------
 -- registration of this database: last, so that nothing is left of it when

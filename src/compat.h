@@ -8,9 +8,12 @@
 
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "catalog/pg_proc.h"
 #include "pgstat.h"
 #include "replication/message.h"
 #include "replication/slot.h"
+#include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
@@ -27,6 +30,17 @@ evpub_log_message(const char *prefix, const char *data, Size size,
 	return LogLogicalMessage(prefix, data, size, transactional, false);
 #else
 	return LogLogicalMessage(prefix, data, size, transactional);
+#endif
+}
+
+/* 18: a scan may count what it does */
+static inline IndexScanDesc
+evpub_index_beginscan(Relation rel, Relation index, Snapshot snapshot, int keys)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(rel, index, snapshot, NULL, keys, 0);
+#else
+	return index_beginscan(rel, index, snapshot, keys, 0);
 #endif
 }
 
@@ -102,5 +116,27 @@ evpub_wait_event(const char *name)
 #else
 #define EVPUB_MY_PROC_NUMBER MyProc->pgprocno
 #endif
+
+/* 18: the postmaster's list of background workers is doubly linked */
+#if PG_VERSION_NUM >= 180000
+#define evpub_bgworker_iter dlist_iter
+#define evpub_bgworker_foreach(iter) dlist_foreach(iter, &BackgroundWorkerList)
+#define evpub_bgworker(iter) dlist_container(RegisteredBgWorker, rw_lnode, (iter).cur)
+#else
+#define evpub_bgworker_iter slist_iter
+#define evpub_bgworker_foreach(iter) slist_foreach(iter, &BackgroundWorkerList)
+#define evpub_bgworker(iter) slist_container(RegisteredBgWorker, rw_lnode, (iter).cur)
+#endif
+
+/* 16: one function for the rights on all kinds of objects */
+static inline bool
+evpub_may_execute(Oid function, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE) == ACLCHECK_OK;
+#else
+	return pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK;
+#endif
+}
 
 #endif							/* EVPUB_COMPAT_H */

@@ -61,7 +61,9 @@ typedef struct EvpubSlice
 typedef enum EvpubEnvelope
 {
 	EVPUB_ENVELOPE_PLAIN = 'p',
-	EVPUB_ENVELOPE_NONE = 'n'	/* the value as it is */
+	EVPUB_ENVELOPE_NONE = 'n',	/* the value as it is */
+	EVPUB_ENVELOPE_CLOUDEVENTS = 'c',	/* structured mode */
+	EVPUB_ENVELOPE_CLOUDEVENTS_BINARY = 'b' /* attributes in headers */
 } EvpubEnvelope;
 
 /*
@@ -74,7 +76,9 @@ typedef struct EvpubRoute
 	uint32		number;
 	EvpubEnvelope envelope;
 	EvpubSlice	topic;			/* UTF-8 */
-	EvpubSlice	type;			/* plain: JSON string with its quotes; none: empty */
+	EvpubSlice	type;			/* plain, cloudevents: JSON string with its
+								 * quotes; binary: text; none: empty */
+	EvpubSlice	source;			/* cloudevents, binary: database, percent-encoded */
 } EvpubRoute;
 
 /*
@@ -84,6 +88,10 @@ typedef struct EvpubRoute
  * "pk" (an object, or null), tail further members, each with a comma before it
  * (`,"data":{...}`), or empty.  Envelope none: tenant and tail are empty, body
  * is the value.  has_value false is a tombstone (body and tail empty).
+ *
+ * CloudEvents: body and tail as in the plain envelope (they go into "data"),
+ * and subject, the primary key as text.  Tenant and subject are JSON strings in
+ * structured mode, and text in binary mode, where they become headers.
  *
  * Headers: for each one a uint32 length, the name, a uint32 length, the value.
  */
@@ -95,6 +103,7 @@ typedef struct EvpubEvent
 	bool		has_value;
 	EvpubSlice	key;
 	EvpubSlice	tenant;
+	EvpubSlice	subject;
 	EvpubSlice	body;
 	EvpubSlice	tail;
 	EvpubSlice	headers;
@@ -232,6 +241,13 @@ extern void evpub_event_id(char *dst, const EvpubCommit *commit, uint32 number);
 /* Append the value as it goes to Kafka.  Only for events with a value. */
 extern void evpub_event_value(StringInfo dst, const EvpubEvent *event,
 							  const EvpubCommit *commit);
+
+/*
+ * Append the headers that its envelope has, and the event's own, in the
+ * encoded form; without evpub-id, which the relay adds.
+ */
+extern void evpub_event_headers(StringInfo dst, const EvpubEvent *event,
+								const EvpubCommit *commit);
 
 /*
  * Bytes of key, value and headers in Kafka at most (lsn, tx and time in their

@@ -7,13 +7,15 @@
  * "bytes" a varint length and that many bytes:
  *
  *	flags		one byte, EVPUB_EVENT_*
- *	route		new: envelope (one byte), topic (bytes), type (bytes); it gets
- *				the next index of the chunk, from 0.  Else: index (varint)
+ *	route		new: envelope (one byte), topic (bytes), type (bytes), with
+ *				CloudEvents source (bytes); it gets the next index of the
+ *				chunk, from 0.  Else: index (varint)
  *	delta		after a hole: how many numbers are skipped (varint)
  *	key			bytes; nothing for a NULL key or the same key again
- *	tenant		bytes; plain envelope only, nothing for the same tenant again
+ *	tenant		bytes; nothing without an envelope or for the same tenant again
+ *	subject		bytes; CloudEvents only, nothing without a value
  *	body		bytes; nothing without a value
- *	tail		bytes; plain envelope only, nothing without a value
+ *	tail		bytes; nothing without an envelope or without a value
  *	headers		bytes; nothing without headers or for the same headers again
  *
  * "Again" means as in the last event of the chunk that had one.
@@ -29,6 +31,12 @@
 #define EVPUB_EVENT_HEADERS 0x20
 #define EVPUB_EVENT_SAME_HEADERS 0x40
 #define EVPUB_EVENT_HOLE 0x80
+
+/* The event has tenant and tail; and has source and subject, too. */
+#define EVPUB_HAS_ENVELOPE(route) ((route)->envelope != EVPUB_ENVELOPE_NONE)
+#define EVPUB_IS_CLOUDEVENT(route) \
+	((route)->envelope == EVPUB_ENVELOPE_CLOUDEVENTS || \
+	 (route)->envelope == EVPUB_ENVELOPE_CLOUDEVENTS_BINARY)
 
 /* longest varint */
 #define EVPUB_VARINT_LENGTH 5

@@ -142,10 +142,14 @@ read_route(EvpubChunkReader *reader)
 	route->number = reader->route_count++;
 	route->envelope = (EvpubEnvelope) get_byte(reader);
 	if (route->envelope != EVPUB_ENVELOPE_PLAIN &&
-		route->envelope != EVPUB_ENVELOPE_NONE)
+		route->envelope != EVPUB_ENVELOPE_NONE && !EVPUB_IS_CLOUDEVENT(route))
 		CORRUPTED();
 	route->topic = get_bytes(reader);
 	route->type = get_bytes(reader);
+	if (EVPUB_IS_CLOUDEVENT(route))
+		route->source = get_bytes(reader);
+	else
+		route->source = (EvpubSlice) {"", 0};
 	return route;
 }
 
@@ -154,7 +158,7 @@ evpub_chunk_next(EvpubChunkReader *reader, EvpubEvent *event)
 {
 	static const EvpubSlice nothing = {"", 0};
 	uint8		flags;
-	bool		plain;
+	bool		enveloped;
 
 	if (reader->cursor == reader->end)
 		return false;
@@ -171,7 +175,7 @@ evpub_chunk_next(EvpubChunkReader *reader, EvpubEvent *event)
 			CORRUPTED();
 		event->route = reader->routes[index];
 	}
-	plain = (event->route->envelope == EVPUB_ENVELOPE_PLAIN);
+	enveloped = EVPUB_HAS_ENVELOPE(event->route);
 
 	event->number = reader->next_number;
 	if (unlikely(flags & EVPUB_EVENT_HOLE))
@@ -202,7 +206,7 @@ evpub_chunk_next(EvpubChunkReader *reader, EvpubEvent *event)
 	}
 
 	event->tenant = nothing;
-	if (plain)
+	if (enveloped)
 	{
 		if (!(flags & EVPUB_EVENT_SAME_TENANT))
 			reader->last_tenant = get_bytes(reader);
@@ -212,8 +216,10 @@ evpub_chunk_next(EvpubChunkReader *reader, EvpubEvent *event)
 	}
 
 	event->has_value = !(flags & EVPUB_EVENT_NO_VALUE);
+	event->subject = event->has_value && EVPUB_IS_CLOUDEVENT(event->route) ?
+		get_bytes(reader) : nothing;
 	event->body = event->has_value ? get_bytes(reader) : nothing;
-	event->tail = event->has_value && plain ? get_bytes(reader) : nothing;
+	event->tail = event->has_value && enveloped ? get_bytes(reader) : nothing;
 
 	if (flags & EVPUB_EVENT_HEADERS)
 		event->headers = reader->last_headers = get_bytes(reader);

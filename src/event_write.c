@@ -92,7 +92,7 @@ event_flags(const EvpubChunkWriter *writer, const EvpubEvent *event)
 		flags |= EVPUB_EVENT_NO_KEY;
 	else if (writer->has_last_key && same(event->key, writer->last_key))
 		flags |= EVPUB_EVENT_SAME_KEY;
-	if (event->route->envelope == EVPUB_ENVELOPE_PLAIN &&
+	if (EVPUB_HAS_ENVELOPE(event->route) &&
 		writer->last_tenant.data != NULL &&
 		same(event->tenant, writer->last_tenant))
 		flags |= EVPUB_EVENT_SAME_TENANT;
@@ -109,7 +109,7 @@ void
 evpub_chunk_add(EvpubChunkWriter *writer, const EvpubEvent *event)
 {
 	const EvpubRoute *route = event->route;
-	bool		plain = (route->envelope == EVPUB_ENVELOPE_PLAIN);
+	bool		enveloped = EVPUB_HAS_ENVELOPE(route);
 	uint32	   *place = route_place(writer, route);
 	uint8		flags = event_flags(writer, event);
 	StringInfo	buf = writer->buf;
@@ -119,12 +119,12 @@ evpub_chunk_add(EvpubChunkWriter *writer, const EvpubEvent *event)
 	Assert(event->number >= writer->next_number);
 
 	/* one check for all parts, so that they can be put without further ones */
-	room = 2 + 8 * EVPUB_VARINT_LENGTH + event->key.len + event->tenant.len +
-		event->body.len + event->tail.len + event->headers.len;
+	room = 2 + 10 * EVPUB_VARINT_LENGTH + event->key.len + event->tenant.len +
+		event->subject.len + event->body.len + event->tail.len + event->headers.len;
 	if (*place == 0)
 	{
 		flags |= EVPUB_EVENT_NEW_ROUTE;
-		room += route->topic.len + route->type.len;
+		room += route->topic.len + route->type.len + route->source.len;
 	}
 	if (unlikely(room > MaxAllocSize))
 		elog(ERROR, "event is too large for a chunk");
@@ -138,6 +138,8 @@ evpub_chunk_add(EvpubChunkWriter *writer, const EvpubEvent *event)
 		*p++ = (char) route->envelope;
 		p = put_bytes(p, route->topic);
 		p = put_bytes(p, route->type);
+		if (EVPUB_IS_CLOUDEVENT(route))
+			p = put_bytes(p, route->source);
 	}
 	else
 		p = put_varint(p, *place - 1);
@@ -149,15 +151,17 @@ evpub_chunk_add(EvpubChunkWriter *writer, const EvpubEvent *event)
 		writer->last_key = event->key;
 		writer->has_last_key = true;
 	}
-	if (plain && !(flags & EVPUB_EVENT_SAME_TENANT))
+	if (enveloped && !(flags & EVPUB_EVENT_SAME_TENANT))
 	{
 		p = put_bytes(p, event->tenant);
 		writer->last_tenant = event->tenant;
 	}
 	if (event->has_value)
 	{
+		if (EVPUB_IS_CLOUDEVENT(route))
+			p = put_bytes(p, event->subject);
 		p = put_bytes(p, event->body);
-		if (plain)
+		if (enveloped)
 			p = put_bytes(p, event->tail);
 	}
 	if (flags & EVPUB_EVENT_HEADERS)

@@ -7,6 +7,8 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "admin/ddl.h"
+#include "admin/utility.h"
 #include "capture/capture.h"
 #include "evpub.h"
 #include "publisher/publisher.h"
@@ -21,5 +23,7 @@ _PG_init(void)
 {
 	evpub_define_settings();
 	evpub_capture_init();
+	evpub_ddl_init();
 	evpub_publisher_init();
+	evpub_admin_init();
 }

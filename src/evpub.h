@@ -30,7 +30,8 @@ extern void evpub_wake_publisher(XLogRecPtr lsn);
 /*
  * May events of this database be captured?  False in a database without its
  * label (a copy made by CREATE DATABASE ... TEMPLATE); then the caller emits
- * nothing, and a WARNING was raised once in this session.
+ * nothing, and a WARNING was raised once in this session.  Gives the
+ * transaction an xid.
  */
 extern bool evpub_database_registered(void);
 

@@ -123,10 +123,18 @@ typedef enum EvpubFrameFailure
 
 #define EVPUB_FRAME_ID_LENGTH 51
 
+/* A key length that stands for a partition, and back. */
+#define EVPUB_FRAME_TO_PARTITION(partition) (-2 - (partition))
+
 typedef struct EvpubFrameRecord
 {
 	uint32_t	topic;			/* number from EVPUB_FRAME_TOPIC */
-	int32_t		key_len;		/* -1: no key (partition by the id) */
+
+	/*
+	 * -1: no key, partition by the id; EVPUB_FRAME_TO_PARTITION(p): no key,
+	 * and it goes to partition p.
+	 */
+	int32_t		key_len;
 	int32_t		value_len;		/* -1: tombstone */
 	uint32_t	headers_len;
 } EvpubFrameRecord;

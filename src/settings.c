@@ -8,6 +8,7 @@
 
 #include "utils/guc.h"
 
+#include "capture/headers.h"
 #include "capture/template.h"
 #include "settings.h"
 
@@ -24,19 +25,26 @@ int			evpub_topic_partitions = -1;
 int			evpub_topic_replication_factor = -1;
 int			evpub_delivery = EVPUB_AT_LEAST_ONCE;
 int			evpub_decode_memory = 16 * 1024;
+int			evpub_max_lag_size = -1;
+char	   *evpub_min_disk_free = NULL;
 char	   *evpub_relay_program = NULL;
 char	   *evpub_default_topic = NULL;
 int			evpub_max_event_bytes = 900 * 1024;
 uint32		evpub_default_topic_generation = 0;
+int			evpub_collapse_memory = 4 * 1024;
+bool		evpub_capture_enabled = true;
+char	   *evpub_allowed_topics = NULL;
+char	   *evpub_extra_headers = NULL;
+uint32		evpub_extra_headers_generation = 0;
 
 static const struct config_enum_entry delivery_options[] = {
 	{"at_least_once", EVPUB_AT_LEAST_ONCE, false},
 	{NULL, 0, false}
 };
 
-/* -1 leaves the choice to the broker; a topic has at least one of each. */
+/* -1 leaves the choice to the broker, or is no limit; 0 makes no sense. */
 static bool
-check_broker_count(int *newval, void **extra, GucSource source)
+check_count(int *newval, void **extra, GucSource source)
 {
 	(void) extra;
 	(void) source;
@@ -75,6 +83,115 @@ assign_default_topic(const char *newval, void *extra)
 	evpub_default_topic_generation++;
 }
 
+static bool
+check_allowed_topics(char **newval, void **extra, GucSource source)
+{
+	char	   *detail;
+
+	(void) extra;
+	(void) source;
+
+	if (!evpub_topic_pattern_check(*newval, &detail))
+	{
+		GUC_check_errdetail("The regular expression is invalid: %s.", detail);
+		return false;
+	}
+	return true;
+}
+
+static bool
+check_extra_headers(char **newval, void **extra, GucSource source)
+{
+	char	   *detail;
+
+	(void) extra;
+	(void) source;
+
+	if (!evpub_headers_check(*newval, &detail))
+	{
+		GUC_check_errdetail("%s", detail);
+		return false;
+	}
+	return true;
+}
+
+static void
+assign_extra_headers(const char *newval, void *extra)
+{
+	(void) newval;
+	(void) extra;
+
+	evpub_extra_headers_generation++;
+}
+
+/*
+ * A percentage, or a size with a unit; without one, MB.  True if it is either;
+ * of the two results one is set, and the other is 0.
+ */
+static bool
+parse_disk_free(const char *text, double *percent, uint64 *bytes)
+{
+	char	   *end;
+	int			megabytes;
+
+	*percent = strtod(text, &end);
+	*bytes = 0;
+	if (end != text && strcmp(end, "%") == 0)
+		return *percent >= 0 && *percent <= 100;
+	*percent = 0;
+	if (strcmp(text, "-1") == 0)
+		return true;
+	if (!parse_int(text, &megabytes, GUC_UNIT_MB, NULL) || megabytes < 0)
+		return false;
+	*bytes = (uint64) megabytes * 1024 * 1024;
+	return true;
+}
+
+static bool
+check_min_disk_free(char **newval, void **extra, GucSource source)
+{
+	double		percent;
+	uint64		bytes;
+
+	(void) extra;
+	(void) source;
+
+	if (!parse_disk_free(*newval, &percent, &bytes))
+	{
+		GUC_check_errdetail("The value must be a percentage (\"5%%\"), a size (\"10GB\"), or -1.");
+		return false;
+	}
+	return true;
+}
+
+uint64
+evpub_min_disk_free_bytes(uint64 total)
+{
+	double		percent;
+	uint64		bytes;
+
+	if (!parse_disk_free(evpub_min_disk_free, &percent, &bytes))
+		return 0;
+	return bytes + (uint64) (total / 100.0 * percent);
+}
+
+static void
+define_limits(void)
+{
+	DefineCustomIntVariable("evpub.max_lag_size",
+							"Sets how much WAL may be kept for publishing.",
+							"Beyond it the backlog is given up, and the state is \"gap\"; -1: no limit.",
+							&evpub_max_lag_size, -1, -1, MAX_KILOBYTES,
+							PGC_SIGHUP, GUC_UNIT_MB,
+							check_count, NULL, NULL);
+	DefineCustomStringVariable("evpub.min_disk_free",
+							   "Sets how much of the file system of pg_wal must stay free.",
+							   "Below it the backlog is given up, and the state is \"gap\"; a percentage, a size, or -1.",
+							   &evpub_min_disk_free, "5%",
+							   PGC_SIGHUP, 0,
+							   check_min_disk_free, NULL, NULL);
+}
+
 static void
 define_publisher_settings(void)
 {
@@ -101,13 +218,13 @@ define_publisher_settings(void)
 							"-1 uses the broker's default.",
 							&evpub_topic_partitions, -1, -1, 100000,
 							PGC_SIGHUP, 0,
-							check_broker_count, NULL, NULL);
+							check_count, NULL, NULL);
 	DefineCustomIntVariable("evpub.topic_replication_factor",
 							"Sets the replication factor of a topic that is created.",
 							"-1 uses the broker's default.",
 							&evpub_topic_replication_factor, -1, -1, SHRT_MAX,
 							PGC_SIGHUP, 0,
-							check_broker_count, NULL, NULL);
+							check_count, NULL, NULL);
 	DefineCustomEnumVariable("evpub.delivery",
 							 "Sets how often an event may reach Kafka.",
 							 "Only \"at_least_once\" is available in this version; \"deduplicated\" and \"exactly_once\" come with a later one.",
@@ -137,6 +254,30 @@ define_capture_settings(void)
 							   &evpub_default_topic, "{database}-events",
 							   PGC_SUSET, 0,
 							   check_default_topic, assign_default_topic, NULL);
+	DefineCustomIntVariable("evpub.collapse_memory",
+							"Sets the memory in which events of one row wait to become one.",
+							"A transaction with more events has more of them published.",
+							&evpub_collapse_memory, 4 * 1024, 64, MAX_KILOBYTES,
+							PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+	DefineCustomStringVariable("evpub.allowed_topics",
+							   "Sets which topics events may go to.",
+							   "A regular expression that the whole name of each topic must match.",
+							   &evpub_allowed_topics, ".*",
+							   PGC_SUSET, 0,
+							   check_allowed_topics, assign_default_topic, NULL);
+	DefineCustomBoolVariable("evpub.capture",
+							 "Makes events of changes.",
+							 "Off, this session's changes are not published; for repairs.",
+							 &evpub_capture_enabled, true,
+							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+	DefineCustomStringVariable("evpub.extra_headers",
+							   "Sets Kafka headers for the events of this session.",
+							   "A JSON object whose values are strings.",
+							   &evpub_extra_headers, "",
+							   PGC_USERSET, 0,
+							   check_extra_headers, assign_extra_headers, NULL);
 	DefineCustomIntVariable("evpub.max_event_bytes",
 							"Sets the size of the largest event (key, value and headers).",
 							"A statement that makes a larger event fails.",
@@ -149,6 +290,7 @@ void
 evpub_define_settings(void)
 {
 	define_publisher_settings();
+	define_limits();
 	define_capture_settings();
 	MarkGUCPrefixReserved("evpub");
 }

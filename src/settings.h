@@ -5,6 +5,8 @@
 #ifndef EVPUB_SETTINGS_H
 #define EVPUB_SETTINGS_H
 
+#include "postgres.h"
+
 /* evpub.delivery; only at_least_once is there yet. */
 typedef enum EvpubDelivery
 {
@@ -19,6 +21,8 @@ extern int	evpub_topic_partitions; /* -1: the broker's default */
 extern int	evpub_topic_replication_factor; /* -1: the broker's default */
 extern int	evpub_delivery;
 extern int	evpub_decode_memory;	/* kB */
+extern int	evpub_max_lag_size; /* MB; -1: no limit */
+extern char *evpub_min_disk_free;	/* percentage or size */
 extern char *evpub_relay_program;	/* "": beside the server's own programs */
 
 /* for capture; superuser */
@@ -26,6 +30,19 @@ extern char *evpub_default_topic;	/* template */
 extern uint32 evpub_default_topic_generation;	/* moves when it is set */
 extern int	evpub_max_event_bytes;	/* bytes */
 
+/* for capture; superuser */
+extern bool evpub_capture_enabled;
+extern char *evpub_allowed_topics;	/* regular expression */
+
+extern int	evpub_collapse_memory;	/* kB; changed by a reload */
+
+/* for capture; anybody */
+extern char *evpub_extra_headers;	/* JSON object, or empty */
+extern uint32 evpub_extra_headers_generation;	/* moves when it is set */
+
 extern void evpub_define_settings(void);
+
+/* Bytes that evpub.min_disk_free means on a file system of that size. */
+extern uint64 evpub_min_disk_free_bytes(uint64 total);
 
 #endif							/* EVPUB_SETTINGS_H */

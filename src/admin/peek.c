@@ -214,13 +214,18 @@ append_json_string(StringInfo out, const char *data, uint32 length)
 
 /* The headers as Kafka gets them, as a JSON object. */
 static Datum
-headers_datum(const EvpubEvent *event, const char *id)
+headers_datum(const EvpubEvent *event, const EvpubCommit *commit, const char *id)
 {
 	StringInfoData json;
-	const char *cursor = event->headers.data;
-	const char *end = cursor + event->headers.len;
+	StringInfoData headers;
+	const char *cursor;
+	const char *end;
 	char	   *text;
 
+	initStringInfo(&headers);
+	evpub_event_headers(&headers, event, commit);
+	cursor = headers.data;
+	end = cursor + headers.len;
 	initStringInfo(&json);
 	appendStringInfo(&json, "{\"evpub-id\": \"%s\"", id);
 	while (cursor < end)
@@ -275,7 +280,7 @@ put_event(PeekScan *scan, EvpubTransaction *transaction, const EvpubEvent *event
 		evpub_event_value(&value, event, &transaction->commit);
 		values[3] = utf8_datum(value.data, value.len);
 	}
-	values[4] = headers_datum(event, id);
+	values[4] = headers_datum(event, &transaction->commit, id);
 	values[5] = LSNGetDatum(transaction->commit.lsn);
 	values[6] = TransactionIdGetDatum(transaction->xid);
 	values[7] = BoolGetDatum(published);

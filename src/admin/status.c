@@ -8,9 +8,12 @@
 
 #include "access/htup_details.h"
 #include "access/xlog.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_type.h"
+#include "commands/seclabel.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
@@ -73,9 +76,10 @@ read_status(EvpubStatus *status)
 	worker = EvpubShmem->worker_pid;
 	SpinLockRelease(&EvpubShmem->mutex);
 	if (worker == 0)
+		status->relay_pid = 0;
+	if (worker == 0 && !status->failed)
 	{
 		status->state = EVPUB_STARTING;
-		status->relay_pid = 0;
 		strlcpy(status->reason,
 				"the evpub worker does not run; it starts within seconds, unless max_worker_processes leaves no room",
 				sizeof(status->reason));
@@ -101,6 +105,22 @@ lag_seconds(const EvpubStatus *status, bool *isnull)
 	return Float8GetDatum((now - status->oldest_unconfirmed) / 1000000.0);
 }
 
+/*
+ * The state's reason; in a database that is not registered also that, since it
+ * publishes nothing in whatever state.
+ */
+static const char *
+reason_here(const EvpubStatus *status)
+{
+	ObjectAddress database;
+
+	ObjectAddressSet(database, DatabaseRelationId, MyDatabaseId);
+	if (GetSecurityLabel(&database, EVPUB_NAME) != NULL)
+		return status->reason;
+	return psprintf("%s%sthis database is not registered: its changes are not published before SELECT evpub.register_database()",
+					status->reason, status->reason[0] ? "; " : "");
+}
+
 /* The one row of evpub.status. */
 Datum
 evpub_status(PG_FUNCTION_ARGS)
@@ -119,7 +139,7 @@ evpub_status(PG_FUNCTION_ARGS)
 	read_status(&status);
 
 	values[i++] = CStringGetTextDatum(evpub_state_names[status.state]);
-	values[i] = text_or_null(status.reason, &nulls[i]);
+	values[i] = text_or_null(reason_here(&status), &nulls[i]);
 	i++;
 	values[i] = time_or_null(status.since, &nulls[i]);
 	i++;
@@ -167,7 +187,7 @@ offset_array(const EvpubTopic *topic)
 {
 	Datum	   *elements = palloc(sizeof(Datum) * Max(topic->partitions, 1));
 	bool	   *nulls = palloc(sizeof(bool) * Max(topic->partitions, 1));
-	int			dims[1] = {topic->partitions};
+	int			dims[1] = {Max(topic->partitions, 0)};
 	int			lower[1] = {0};
 
 	for (int32 p = 0; p < topic->partitions; p++)
@@ -175,7 +195,7 @@ offset_array(const EvpubTopic *topic)
 		elements[p] = Int64GetDatum(topic->offsets[p]);
 		nulls[p] = topic->offsets[p] < 0;
 	}
-	if (topic->partitions == 0)
+	if (topic->partitions <= 0)
 		return PointerGetDatum(construct_empty_array(INT8OID));
 	return PointerGetDatum(construct_md_array(elements, nulls, 1, dims, lower,
 											  INT8OID, sizeof(int64),
@@ -205,7 +225,7 @@ evpub_topics(PG_FUNCTION_ARGS)
 		bool		nulls[3] = {false, false, false};
 
 		values[0] = CStringGetTextDatum(position.topics[i].name);
-		nulls[1] = position.topics[i].partitions == 0;
+		nulls[1] = position.topics[i].partitions <= 0;
 		values[1] = Int32GetDatum(position.topics[i].partitions);
 		values[2] = offset_array(&position.topics[i]);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

@@ -1,6 +1,6 @@
 /*
  * steer.c
- *		Waiting for the publisher, and pausing it.
+ *		Waiting for the publisher, and steering it.
  */
 #include "postgres.h"
 
@@ -10,19 +10,24 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/condition_variable.h"
+#include "storage/ipc.h"
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
 #include "evpub.h"
+#include "publisher/registry.h"
 #include "publisher/shmem.h"
 #include "publisher/walreader.h"
 
 PG_FUNCTION_INFO_V1(evpub_wait_published);
 PG_FUNCTION_INFO_V1(evpub_pause);
 PG_FUNCTION_INFO_V1(evpub_resume);
+PG_FUNCTION_INFO_V1(evpub_take_over);
+PG_FUNCTION_INFO_V1(evpub_accept_gap);
+PG_FUNCTION_INFO_V1(evpub_discard);
 
-/* How long pause() and resume() wait for the worker, in ms. */
+/* How long to wait for the worker's answer, in ms. */
 #define STEER_TIMEOUT 15000
 
 static void
@@ -83,7 +88,10 @@ evpub_wait_published(PG_FUNCTION_ARGS)
 		long		left;
 
 		evpub_shmem_status(&status);
-		published = status.publisher_id != 0 && status.confirmed_lsn >= target;
+		
+		/* the position of a copy says nothing of what this server committed */
+		published = status.publisher_id != 0 && status.state != EVPUB_FENCED &&
+			status.confirmed_lsn >= target;
 		left = timeout - TimestampDifferenceMilliseconds(started, GetCurrentTimestamp());
 		if (published || left <= 0)
 			break;
@@ -94,53 +102,177 @@ evpub_wait_published(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(published);
 }
 
-/* Ask the worker, and wait until it has made the answer durable. */
+/* ---- questions to the worker ---- */
+
 static void
-request(EvpubPauseRequest what)
+report_no_answer(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the evpub worker does not answer"),
+			 errhint("Look at evpub.status and the server log, and whether it was done after all, before you ask again.")));
+}
+
+static void
+sleep_for_answer(TimestampTz started)
+{
+	if (TimestampDifferenceExceeds(started, GetCurrentTimestamp(), STEER_TIMEOUT))
+		report_no_answer();
+	(void) ConditionVariableTimedSleep(&EvpubShmem->changed, 1000,
+									   evpub_wait_event("EvpubSteer"));
+}
+
+/* Put the question as soon as the one before is answered; returns its number. */
+static uint64
+put_question(EvpubAsk what, XLogRecPtr lsn, TimestampTz started)
+{
+	EvpubSteering *steering = &EvpubShmem->steering;
+	uint64		number = 0;
+
+	for (;;)
+	{
+		LWLockAcquire(EvpubShmem->lock, LW_EXCLUSIVE);
+		if (steering->asked == steering->answered)
+		{
+			steering->what = what;
+			steering->lsn = lsn;
+			number = ++steering->asked;
+		}
+		LWLockRelease(EvpubShmem->lock);
+		if (number != 0)
+			break;
+		sleep_for_answer(started);
+	}
+	evpub_shmem_wake();
+	return number;
+}
+
+static void
+report_refusal(const EvpubAnswer *answer)
+{
+	ereport(ERROR,
+			(errcode(answer->sqlerrcode),
+			 errmsg("%s", answer->error),
+			 answer->detail[0] ? errdetail("%s", answer->detail) : 0,
+			 answer->hint[0] ? errhint("%s", answer->hint) : 0));
+}
+
+/* The asker gives up: cancelled, terminated, or too long without an answer. */
+static void
+withdraw(int code, Datum number)
+{
+	EvpubSteering *steering = &EvpubShmem->steering;
+
+	(void) code;
+	LWLockAcquire(EvpubShmem->lock, LW_EXCLUSIVE);
+	if (steering->asked == DatumGetUInt64(number) &&
+		steering->answered < steering->asked)
+		steering->withdrawn = steering->asked;
+	LWLockRelease(EvpubShmem->lock);
+}
+
+static void
+wait_for_answer(uint64 number, TimestampTz started, EvpubAnswer *answer)
+{
+	EvpubSteering *steering = &EvpubShmem->steering;
+	bool		answered;
+
+	for (;;)
+	{
+		LWLockAcquire(EvpubShmem->lock, LW_SHARED);
+		answered = steering->answered >= number;
+		*answer = steering->answers[number % EVPUB_ANSWERS];
+		LWLockRelease(EvpubShmem->lock);
+		if (answered)
+			break;
+		sleep_for_answer(started);
+	}
+}
+
+/* Ask the worker, and wait until what was asked is durable.  Refusals throw. */
+static void
+ask(EvpubAsk what, XLogRecPtr lsn, EvpubAnswer *answer)
 {
 	TimestampTz started = GetCurrentTimestamp();
-	EvpubStatus status;
+	uint64		number;
 
 	check_preloaded();
-	evpub_shmem_status(&status);
-	if (status.publisher_id == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("there is no publisher on this server"),
-				 errdetail("State is \"%s\": %s.", evpub_state_names[status.state],
-						   status.reason)));
-	pg_atomic_write_u32(&EvpubShmem->pause_request, what);
-	evpub_shmem_wake();
-
+	PreventCommandDuringRecovery("steering the publisher");
 	ConditionVariablePrepareToSleep(&EvpubShmem->changed);
-	while (pg_atomic_read_u32(&EvpubShmem->pause_request) == (uint32) what)
+	number = put_question(what, lsn, started);
+	PG_ENSURE_ERROR_CLEANUP(withdraw, UInt64GetDatum(number));
 	{
-		if (TimestampDifferenceExceeds(started, GetCurrentTimestamp(), STEER_TIMEOUT))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("the evpub worker does not answer"),
-					 errhint("The request stays and takes effect when it does; see evpub.status and the server log.")));
-		(void) ConditionVariableTimedSleep(&EvpubShmem->changed, 1000,
-										   evpub_wait_event("EvpubSteer"));
+		wait_for_answer(number, started, answer);
 	}
+	PG_END_ENSURE_ERROR_CLEANUP(withdraw, UInt64GetDatum(number));
 	ConditionVariableCancelSleep();
-	ereport(LOG,
-			(errmsg("evpub: publishing was %s by user request",
-					what == EVPUB_REQUEST_PAUSE ? "paused" : "resumed")));
+
+	/* so many questions later that ours has been overwritten */
+	if (answer->number != number)
+		report_no_answer();
+	if (answer->sqlerrcode != 0)
+		report_refusal(answer);
 }
 
 Datum
 evpub_pause(PG_FUNCTION_ARGS)
 {
+	EvpubAnswer answer;
+
 	(void) fcinfo;
-	request(EVPUB_REQUEST_PAUSE);
+	ask(EVPUB_ASK_PAUSE, InvalidXLogRecPtr, &answer);
+	ereport(LOG, (errmsg("evpub: publishing was paused by user request")));
 	PG_RETURN_VOID();
 }
 
 Datum
 evpub_resume(PG_FUNCTION_ARGS)
 {
+	EvpubAnswer answer;
+
 	(void) fcinfo;
-	request(EVPUB_REQUEST_RESUME);
+	ask(EVPUB_ASK_RESUME, InvalidXLogRecPtr, &answer);
+	ereport(LOG, (errmsg("evpub: publishing was resumed by user request")));
+	PG_RETURN_VOID();
+}
+
+/*
+ * Have this server publish though it may be a copy.  The worker's part is
+ * durable when it answers; the labels follow with this transaction.  They only
+ * tell who a database belonged to when slot and state file are both gone, so
+ * nothing is wrong if it rolls back.
+ */
+Datum
+evpub_take_over(PG_FUNCTION_ARGS)
+{
+	EvpubAnswer answer;
+
+	(void) fcinfo;
+	ask(EVPUB_ASK_TAKE_OVER, InvalidXLogRecPtr, &answer);
+	evpub_registry_relabel(answer.publisher_id);
+	PG_RETURN_VOID();
+}
+
+Datum
+evpub_accept_gap(PG_FUNCTION_ARGS)
+{
+	EvpubAnswer answer;
+
+	ask(EVPUB_ASK_ACCEPT_GAP, PG_GETARG_LSN(0), &answer);
+	if (answer.publisher_id != 0)
+		evpub_registry_relabel(answer.publisher_id);
+	PG_RETURN_VOID();
+}
+
+Datum
+evpub_discard(PG_FUNCTION_ARGS)
+{
+	EvpubAnswer answer;
+
+	ask(EVPUB_ASK_DISCARD, PG_GETARG_LSN(0), &answer);
+	if (answer.nothing_to_do)
+		ereport(NOTICE,
+				(errmsg("everything up to %X/%X is published already",
+						LSN_FORMAT_ARGS(PG_GETARG_LSN(0)))));
 	PG_RETURN_VOID();
 }

@@ -26,20 +26,13 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "admin/triggers.h"
 #include "capture/options.h"
 #include "capture/route.h"
 
 PG_FUNCTION_INFO_V1(evpub_capture_table);
 PG_FUNCTION_INFO_V1(evpub_release_table);
 PG_FUNCTION_INFO_V1(evpub_capture_options);
-
-/*
- * Triggers fire in the order of their names, and an underscore sorts before
- * lower-case letters: what users' own triggers write comes after the event of
- * the row that fired them.
- */
-#define TRIGGER_NAME "_evpub_capture"
-#define TRUNCATE_TRIGGER_NAME "_evpub_capture_truncate"
 
 static Oid
 capture_function(void)
@@ -183,30 +176,7 @@ check_partitions(Relation rel)
 	}
 }
 
-static void
-create_triggers(const char *table, const EvpubOptions *options)
-{
-	StringInfoData command;
-
-	initStringInfo(&command);
-	appendStringInfo(&command,
-					 "CREATE TRIGGER " TRIGGER_NAME
-					 " AFTER INSERT OR UPDATE OR DELETE ON %s"
-					 " FOR EACH ROW EXECUTE FUNCTION evpub.capture(", table);
-	evpub_options_arguments(&command, options);
-	appendStringInfoString(&command, ")");
-	run(command.data, SPI_OK_UTILITY);
-
-	run(psprintf("CREATE TRIGGER " TRUNCATE_TRIGGER_NAME
-				 " BEFORE TRUNCATE ON %s"
-				 " FOR EACH STATEMENT EXECUTE FUNCTION evpub.capture()",
-				 table), SPI_OK_UTILITY);
-}
-
-/*
- * Order of arguments: rel, topic, tenant_column, tenant, key, type, payload,
- * envelope; NULL stands for the default.
- */
+/* Arguments: rel, the options in their order, on_replica; NULL is the default. */
 Datum
 evpub_capture_table(PG_FUNCTION_ARGS)
 {
@@ -222,13 +192,10 @@ evpub_capture_table(PG_FUNCTION_ARGS)
 				 errhint("Give the table as argument \"rel\".")));
 
 	evpub_options_default(&options);
-	for (int i = 0; i < EVPUB_OPTIONS; i++)
+	for (int i = 0; i < EVPUB_TABLE_OPTIONS; i++)
 	{
-		if (PG_ARGISNULL(i + 1))
-			continue;
-		options.value[i] = i == EVPUB_OPTION_TENANT_COLUMN ?
-			pstrdup(NameStr(*PG_GETARG_NAME(i + 1))) :
-			text_to_cstring(PG_GETARG_TEXT_PP(i + 1));
+		if (!PG_ARGISNULL(i + 1))
+			evpub_options_set(&options, (EvpubOption) i, PG_GETARG_DATUM(i + 1));
 	}
 
 	rel = open_table(PG_GETARG_OID(0));
@@ -242,8 +209,10 @@ evpub_capture_table(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	drop_triggers(table, old);
-	create_triggers(table, &options);
 	SPI_finish();
+	evpub_triggers_create(PG_GETARG_OID(0), &options,
+						  !PG_ARGISNULL(EVPUB_TABLE_OPTIONS + 1) &&
+						  PG_GETARG_BOOL(EVPUB_TABLE_OPTIONS + 1));
 
 	PG_RETURN_VOID();
 }
@@ -300,9 +269,9 @@ split_arguments(bytea *packed, int *count)
 }
 
 /*
- * evpub._capture_options(rel, tgargs): the options of a capture trigger as a
- * row, and the call that gives them.  Arguments that are not known are passed
- * over, so that one bad trigger does not hide the others.
+ * evpub._capture_options(rel, tgargs, on_replica): the options of a capture
+ * trigger as a row, and the call that gives them.  Arguments that are not known
+ * are passed over, so that one bad trigger does not hide the others.
  */
 Datum
 evpub_capture_options(PG_FUNCTION_ARGS)
@@ -312,8 +281,8 @@ evpub_capture_options(PG_FUNCTION_ARGS)
 	char	   *table = get_rel_name(relid);
 	EvpubOptions options;
 	TupleDesc	desc;
-	Datum		values[EVPUB_OPTIONS + 1];
-	bool		nulls[EVPUB_OPTIONS + 1] = {false};
+	Datum		values[EVPUB_TABLE_OPTIONS + 1];
+	bool		nulls[EVPUB_TABLE_OPTIONS + 1] = {false};
 	StringInfoData definition;
 	char	  **arguments;
 	int			count;
@@ -330,17 +299,17 @@ evpub_capture_options(PG_FUNCTION_ARGS)
 	evpub_options_definition(&definition,
 							 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
 														table),
-							 &options);
+							 &options, PG_GETARG_BOOL(2));
 	if (options.value[EVPUB_OPTION_TOPIC] == NULL)
 		options.value[EVPUB_OPTION_TOPIC] = evpub_route_default_topic();
 
-	for (int i = 0; i < EVPUB_OPTIONS; i++)
+	for (int i = 0; i < EVPUB_TABLE_OPTIONS; i++)
 	{
 		nulls[i] = (options.value[i] == NULL);
 		if (!nulls[i])
 			values[i] = CStringGetTextDatum(options.value[i]);
 	}
-	values[EVPUB_OPTIONS] = CStringGetTextDatum(definition.data);
+	values[EVPUB_TABLE_OPTIONS] = CStringGetTextDatum(definition.data);
 
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
 													  values, nulls)));

@@ -16,24 +16,29 @@
  * vanishes with it; so an early chunk holds only events of the current level,
  * never one of a parent.  And it waits until that level has a good deal of
  * them: loops with an exception block per row would otherwise log a chunk per
- * event.  Memory is bounded by SPILL_BYTES for each open level that has
- * events.
+ * event.  Events that can be collapsed wait for each other until all levels
+ * together hold evpub.collapse_memory.  Beyond that, memory is bounded by
+ * SPILL_BYTES for each open level that has events.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "capture/buffer.h"
+#include "capture/collapse.h"
+#include "capture/intern.h"
 #include "compat.h"
 #include "evpub.h"
 #include "event.h"
 #include "settings.h"
 
-/* Bytes of one level's events beyond which they are logged at once. */
+/*
+ * Bytes of one level's events beyond which they may be logged early, to make
+ * chunks of some size.
+ */
 #define SPILL_BYTES (256 * 1024)
 
 /* Encoded bytes after which a chunk is full. */
@@ -46,20 +51,6 @@
 /* Routes beyond which they are forgotten once no event needs them. */
 #define MAX_ROUTES 1024
 
-typedef struct BufferedEvent
-{
-	const EvpubRoute *route;
-	Size		start;			/* in the arena: key, tenant, body, tail, headers */
-	uint32		number;
-	uint32		key_len;
-	uint32		tenant_len;
-	uint32		body_len;
-	uint32		tail_len;
-	uint32		headers_len;
-	bool		has_key;
-	bool		has_value;
-} BufferedEvent;
-
 /* An open (sub)transaction that has made events. */
 typedef struct Level
 {
@@ -69,52 +60,10 @@ typedef struct Level
 	uint32		counter;
 } Level;
 
-typedef struct RouteEntry
-{
-	const EvpubRoute *route;
-	uint32		hash;
-	char		status;
-} RouteEntry;
-
-static uint32
-hash_route(const EvpubRoute *route)
-{
-	return hash_combine(hash_bytes((const unsigned char *) route->topic.data,
-								   route->topic.len),
-						hash_bytes((const unsigned char *) route->type.data,
-								   route->type.len) + route->envelope);
-}
-
-static bool
-same_slice(EvpubSlice a, EvpubSlice b)
-{
-	return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
-}
-
-static bool
-same_route(const EvpubRoute *a, const EvpubRoute *b)
-{
-	return a->envelope == b->envelope && same_slice(a->type, b->type) &&
-		same_slice(a->topic, b->topic);
-}
-
-#define SH_PREFIX routes
-#define SH_ELEMENT_TYPE RouteEntry
-#define SH_KEY_TYPE const EvpubRoute *
-#define SH_KEY route
-#define SH_HASH_KEY(tb, key) hash_route(key)
-#define SH_EQUAL(tb, a, b) same_route(a, b)
-#define SH_STORE_HASH
-#define SH_GET_HASH(tb, a) (a)->hash
-#define SH_SCOPE static inline
-#define SH_DECLARE
-#define SH_DEFINE
-#include "lib/simplehash.h"
-
 /* All memory below is in this context; NULL until the first event. */
 static MemoryContext buffer_context = NULL;
 
-static BufferedEvent *events = NULL;
+static EvpubBuffered *events = NULL;
 static Size event_count = 0;
 static Size event_slots = 0;
 
@@ -128,25 +77,17 @@ static int	level_slots = 0;
 
 static StringInfoData chunk;	/* data NULL until it is needed */
 
-static MemoryContext routes_context = NULL;
-static routes_hash *routes = NULL;
-static uint64 epoch = 1;
+/* A chunk of this transaction, perhaps of a part that was rolled back, is in WAL. */
+static bool logged = false;
+
+/* Some event in the buffer may be collapsed with others. */
+static bool collapsible = false;
 
 /* Number of the next event: how many the transaction has, with those logged. */
 static uint32 counter = 0;
 
 /* The last chunk is logged: no event may follow. */
 static bool closed = false;
-
-static EvpubSlice
-copy_slice(EvpubSlice src)
-{
-	char	   *data = palloc(src.len + 1);
-
-	memcpy(data, src.data, src.len);
-	data[src.len] = '\0';
-	return (EvpubSlice) {data, src.len};
-}
 
 /* Make the context and what is always there. */
 static void
@@ -157,16 +98,12 @@ create_buffer(void)
 	context = AllocSetContextCreate(TopMemoryContext, "evpub buffer",
 									ALLOCSET_DEFAULT_SIZES);
 	event_slots = 64;
-	events = MemoryContextAlloc(context, event_slots * sizeof(BufferedEvent));
+	events = MemoryContextAlloc(context, event_slots * sizeof(EvpubBuffered));
 	arena_size = 4096;
 	arena = MemoryContextAlloc(context, arena_size);
 	level_slots = 8;
 	levels = MemoryContextAlloc(context, level_slots * sizeof(Level));
-	routes_context = AllocSetContextCreate(context, "evpub routes",
-										   ALLOCSET_SMALL_SIZES);
-	routes = NULL;
 	chunk.data = NULL;
-	epoch++;
 	/* last, so that an error above leaves no half of it in use */
 	buffer_context = context;
 }
@@ -179,16 +116,6 @@ destroy_buffer(void)
 	events = NULL;
 	arena = NULL;
 	levels = NULL;
-	routes = NULL;
-	epoch++;
-}
-
-static void
-forget_routes(void)
-{
-	epoch++;
-	routes = NULL;
-	MemoryContextReset(routes_context);
 }
 
 /* End of the transaction, however it ended. */
@@ -200,11 +127,14 @@ reset_buffer(void)
 	level_count = 0;
 	counter = 0;
 	closed = false;
+	collapsible = false;
+	logged = false;
 
+	if (evpub_interned_routes() > KEEP_ROUTES)
+		evpub_intern_forget();
 	if (buffer_context != NULL &&
-		((routes != NULL && routes->members > KEEP_ROUTES) ||
-		 arena_size > KEEP_BYTES ||
-		 event_slots * sizeof(BufferedEvent) > KEEP_BYTES ||
+		(arena_size > KEEP_BYTES ||
+		 event_slots * sizeof(EvpubBuffered) > KEEP_BYTES ||
 		 (chunk.data != NULL && chunk.maxlen > KEEP_BYTES)))
 		destroy_buffer();
 }
@@ -215,46 +145,10 @@ evpub_buffer_in_use(void)
 	return counter > 0;
 }
 
-uint64
-evpub_buffer_epoch(void)
-{
-	return epoch;
-}
-
-const EvpubRoute *
-evpub_buffer_route(EvpubEnvelope envelope, EvpubSlice topic, EvpubSlice type)
-{
-	EvpubRoute	wanted = {.envelope = envelope,.topic = topic,.type = type};
-	RouteEntry *entry;
-	EvpubRoute *route;
-	MemoryContext caller;
-	bool		found;
-
-	if (buffer_context == NULL)
-		create_buffer();
-	if (routes == NULL)
-		routes = routes_create(routes_context, 8, NULL);
-
-	entry = routes_lookup(routes, &wanted);
-	if (entry != NULL)
-		return entry->route;
-
-	caller = MemoryContextSwitchTo(routes_context);
-	route = palloc(sizeof(EvpubRoute));
-	route->number = routes->members;
-	route->envelope = envelope;
-	route->topic = copy_slice(topic);
-	route->type = copy_slice(type);
-	MemoryContextSwitchTo(caller);
-	entry = routes_insert(routes, route, &found);
-	Assert(!found);
-	return route;
-}
-
 /* ---- logging chunks ---- */
 
 static void
-fill_event(EvpubEvent *dst, const BufferedEvent *src)
+fill_event(EvpubEvent *dst, const EvpubBuffered *src)
 {
 	const char *p = arena + src->start;
 
@@ -266,6 +160,8 @@ fill_event(EvpubEvent *dst, const BufferedEvent *src)
 	p += src->key_len;
 	dst->tenant = (EvpubSlice) {p, src->tenant_len};
 	p += src->tenant_len;
+	dst->subject = (EvpubSlice) {p, src->subject_len};
+	p += src->subject_len;
 	dst->body = (EvpubSlice) {p, src->body_len};
 	p += src->body_len;
 	dst->tail = (EvpubSlice) {p, src->tail_len};
@@ -278,6 +174,7 @@ log_chunk(EvpubChunkWriter *writer, TransactionId xid, uint32 end, bool last)
 {
 	evpub_chunk_finish(writer, MyDatabaseId, xid, end, last);
 	evpub_log_message(EVPUB_MESSAGE_PREFIX, chunk.data, chunk.len, true);
+	logged = true;
 }
 
 static void
@@ -291,6 +188,100 @@ begin_chunk(EvpubChunkWriter *writer, uint32 first)
 		MemoryContextSwitchTo(caller);
 	}
 	evpub_chunk_begin(writer, &chunk, first);
+}
+
+static Size
+event_bytes(const EvpubBuffered *event)
+{
+	return (Size) event->key_len + event->tenant_len + event->subject_len +
+		event->body_len + event->tail_len + event->headers_len + event->pk_len;
+}
+
+/*
+ * Give the numbers of a dropped event to one beside it, so that ranges still
+ * join without a hole.  False if it has no neighbour in its range.
+ */
+static bool
+give_numbers(EvpubBuffered *event, EvpubBuffered *before, EvpubBuffered *after)
+{
+	if (before != NULL && before->end == event->first)
+		before->end = event->end;
+	else if (after != NULL && after->first == event->end)
+		after->first = event->first;
+	else
+		return false;
+	return true;
+}
+
+/*
+ * Move an event's bytes down to "at", or to where they are, and give it the
+ * tail that collapsing made for it; returns how many bytes it has then.  A tail
+ * grows by no more than what was dropped below it.
+ */
+static Size
+move_event(EvpubBuffered *event, Size at)
+{
+	const EvpubMerged *merged = event->change.merged;
+	Size		bytes = event_bytes(event);
+	Size		before;
+	Size		behind;
+
+	if (likely(event->change.kind == EVPUB_CHANGE_NONE || merged == NULL))
+	{
+		if (at != event->start)
+			memmove(arena + at, arena + event->start, bytes);
+		event->start = at;
+		return bytes;
+	}
+	behind = (Size) event->headers_len + event->pk_len;
+	before = bytes - behind - event->tail_len;
+	Assert(at + before + merged->tail.len + behind <= event->start + bytes);
+	memmove(arena + at, arena + event->start, before);
+	memmove(arena + at + before + merged->tail.len,
+			arena + event->start + bytes - behind, behind);
+	memcpy(arena + at + before, merged->tail.data, merged->tail.len);
+	event->start = at;
+	event->tail_len = merged->tail.len;
+	event->change.changed_len = merged->changed_len;
+	event->change.merged = NULL;
+	return before + event->tail_len + behind;
+}
+
+/*
+ * Collapse the events from "first" on, whose bytes begin at "start", and close
+ * the gaps in array and arena.  What is below them belongs to other levels.
+ */
+static void
+collapse_events(Size first, Size start)
+{
+	Size		kept = first;
+	Size		at = start;
+
+	if (!collapsible)
+		return;
+	evpub_collapse(events, first, event_count, arena);
+	for (Size i = first; i < event_count; i++)
+	{
+		EvpubBuffered *event = &events[i];
+
+		if (event->dropped)
+		{
+			if (give_numbers(event, kept > first ? &events[kept - 1] : NULL,
+							 i + 1 < event_count ? &events[i + 1] : NULL))
+				continue;
+
+			/* only its numbers are left */
+			event->key_len = event->tenant_len = event->subject_len = 0;
+			event->body_len = event->tail_len = event->headers_len = 0;
+			event->pk_len = 0;
+			event->change.merged = NULL;
+			event->change.kind = EVPUB_CHANGE_NONE;
+		}
+		at += move_event(event, at);
+		events[kept++] = *event;
+	}
+	event_count = kept;
+	arena_len = at;
 }
 
 /*
@@ -311,16 +302,19 @@ log_events(Size first, Size arena_start, bool final)
 
 	while (i < event_count)
 	{
-		uint32		end = events[i].number;
+		uint32		end;
 
-		begin_chunk(&writer, end);
+		begin_chunk(&writer, events[i].first);
 		do
 		{
-			fill_event(&event, &events[i]);
-			evpub_chunk_add(&writer, &event);
-			end++;
+			if (!events[i].dropped)
+			{
+				fill_event(&event, &events[i]);
+				evpub_chunk_add(&writer, &event);
+			}
+			end = events[i].end;
 			i++;
-		} while (i < event_count && events[i].number == end &&
+		} while (i < event_count && events[i].first == end &&
 				 evpub_chunk_size(&writer) < CHUNK_BYTES);
 
 		told_last = final && end == counter;
@@ -334,9 +328,42 @@ log_events(Size first, Size arena_start, bool final)
 
 	event_count = first;
 	arena_len = arena_start;
-	if (!final && event_count == 0 && routes != NULL &&
-		routes->members > MAX_ROUTES)
-		forget_routes();
+	if (!final && event_count == 0 && evpub_interned_routes() > MAX_ROUTES)
+		evpub_intern_forget();
+}
+
+/* Has everything collapsed to nothing? */
+static bool
+nothing_left(void)
+{
+	for (Size i = 0; i < event_count; i++)
+	{
+		if (!events[i].dropped)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * A level has enough for a chunk.  Log it, unless its events may still
+ * collapse with later ones and there is memory for that.
+ */
+static void
+relieve_level(const Level *level)
+{
+	Size		budget = (Size) evpub_collapse_memory * 1024;
+
+	if (collapsible)
+	{
+		if (arena_len + event_count * sizeof(EvpubBuffered) < budget)
+			return;
+		collapse_events(level->first_event, level->arena_len);
+
+		/* else it would be done again for every few events */
+		if (arena_len + event_count * sizeof(EvpubBuffered) < budget / 2)
+			return;
+	}
+	log_events(level->first_event, level->arena_len, false);
 }
 
 /* ---- adding events ---- */
@@ -376,10 +403,8 @@ put_slice(char **p, EvpubSlice slice)
 }
 
 static void
-check_append(const EvpubEvent *event)
+check_room(void)
 {
-	Size		size;
-
 	if (unlikely(closed))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -392,8 +417,13 @@ check_append(const EvpubEvent *event)
 				 errmsg("cannot have more than %u events in a transaction",
 						PG_UINT32_MAX),
 				 errhint("Split the work into several transactions.")));
+}
 
-	size = evpub_event_max_size(event);
+static void
+check_size(const EvpubEvent *event)
+{
+	Size		size = evpub_event_max_size(event);
+
 	if (unlikely(size > (Size) evpub_max_event_bytes))
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -404,19 +434,22 @@ check_append(const EvpubEvent *event)
 }
 
 void
-evpub_buffer_append(const EvpubEvent *event)
+evpub_buffer_append(const EvpubEvent *event, const EvpubChange *change,
+					EvpubSlice pk)
 {
 	Level	   *level;
-	BufferedEvent *added;
+	EvpubBuffered *added;
 	Size		bytes;
 	char	   *p;
 
-	Assert(buffer_context != NULL);
-	check_append(event);
+	if (unlikely(buffer_context == NULL))
+		create_buffer();
+	check_room();
+	check_size(event);
 	level = current_level();
 
-	bytes = (Size) event->key.len + event->tenant.len + event->body.len +
-		event->tail.len + event->headers.len;
+	bytes = (Size) event->key.len + event->tenant.len + event->subject.len +
+		event->body.len + event->tail.len + event->headers.len + pk.len;
 	if (unlikely(arena_len + bytes > arena_size))
 	{
 		Size		size = Max(2 * arena_size, arena_len + bytes);
@@ -426,34 +459,48 @@ evpub_buffer_append(const EvpubEvent *event)
 	}
 	if (unlikely(event_count == event_slots))
 	{
-		events = repalloc_huge(events, 2 * event_slots * sizeof(BufferedEvent));
+		events = repalloc_huge(events, 2 * event_slots * sizeof(EvpubBuffered));
 		event_slots *= 2;
 	}
 
 	added = &events[event_count++];
 	added->route = event->route;
 	added->start = arena_len;
+	added->first = counter;
 	added->number = counter++;
+	added->end = counter;
+	added->dropped = false;
+	if (change != NULL)
+	{
+		added->change = *change;
+		collapsible = true;
+	}
+	else
+		added->change.kind = EVPUB_CHANGE_NONE;
 	added->key_len = event->key.len;
 	added->tenant_len = event->tenant.len;
+	added->subject_len = event->subject.len;
 	added->body_len = event->body.len;
 	added->tail_len = event->tail.len;
 	added->headers_len = event->headers.len;
+	added->pk_len = pk.len;
 	added->has_key = event->has_key;
 	added->has_value = event->has_value;
 
 	p = arena + arena_len;
 	put_slice(&p, event->key);
 	put_slice(&p, event->tenant);
+	put_slice(&p, event->subject);
 	put_slice(&p, event->body);
 	put_slice(&p, event->tail);
 	put_slice(&p, event->headers);
+	put_slice(&p, pk);
 	arena_len += bytes;
 
 	if (unlikely(arena_len - level->arena_len +
-				 (event_count - level->first_event) * sizeof(BufferedEvent) >=
+				 (event_count - level->first_event) * sizeof(EvpubBuffered) >=
 				 SPILL_BYTES))
-		log_events(level->first_event, level->arena_len, false);
+		relieve_level(level);
 }
 
 /* ---- transaction callbacks ---- */
@@ -504,7 +551,11 @@ end_of_transaction(XactEvent event, void *arg)
 			if (counter > 0)
 			{
 				Assert(level_count == 1 && levels[0].nest == 1);
-				log_events(0, 0, true);
+				collapse_events(0, 0);
+				if (logged || !nothing_left())
+					log_events(0, 0, true);
+				else
+					counter = 0;
 			}
 			closed = true;
 			break;

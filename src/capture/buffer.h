@@ -5,6 +5,7 @@
 #ifndef EVPUB_CAPTURE_BUFFER_H
 #define EVPUB_CAPTURE_BUFFER_H
 
+#include "capture/collapse.h"
 #include "event.h"
 
 /* Register the transaction callbacks. */
@@ -14,18 +15,12 @@ extern void evpub_buffer_init(void);
 extern bool evpub_buffer_in_use(void);
 
 /*
- * The route with this envelope, topic and type.  The pointer is good while
- * evpub_buffer_epoch() returns the same; take it right before the append,
- * because code run in between may make events too.
+ * Append an event; the buffer copies what it points to, except for routes, and
+ * gives it its number.  May log chunks.  "change" says how it may collapse with
+ * other events of its row; NULL: not at all.  "pk" is the row's key if the
+ * event's body is not, else empty.
  */
-extern const EvpubRoute *evpub_buffer_route(EvpubEnvelope envelope,
-											EvpubSlice topic, EvpubSlice type);
-extern uint64 evpub_buffer_epoch(void);
-
-/*
- * Append an event; the buffer copies what it points to, except for the route,
- * and gives it its number.  May log chunks.
- */
-extern void evpub_buffer_append(const EvpubEvent *event);
+extern void evpub_buffer_append(const EvpubEvent *event,
+								const EvpubChange *change, EvpubSlice pk);
 
 #endif							/* EVPUB_CAPTURE_BUFFER_H */

@@ -7,22 +7,50 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
+#include "nodes/value.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/varlena.h"
 
 #include "capture/options.h"
+
+typedef enum OptionKind
+{
+	KIND_TEXT,
+	KIND_NAME,
+	KIND_NAMES,					/* name[] */
+	KIND_WORDS,					/* text[] of identifiers */
+	KIND_JSON,
+	KIND_BOOL
+} OptionKind;
 
 static const struct
 {
 	const char *name;
+	OptionKind	kind;
 	const char *value;			/* unless given */
 }			known[EVPUB_OPTIONS] = {
-	[EVPUB_OPTION_TOPIC] = {"topic", NULL},
-	[EVPUB_OPTION_TENANT_COLUMN] = {"tenant_column", NULL},
-	[EVPUB_OPTION_TENANT] = {"tenant", NULL},
-	[EVPUB_OPTION_KEY] = {"key", "{tenant}"},
-	[EVPUB_OPTION_TYPE] = {"type", "{table}.{event}"},
-	[EVPUB_OPTION_PAYLOAD] = {"payload", "key"},
-	[EVPUB_OPTION_ENVELOPE] = {"envelope", "plain"},
+	[EVPUB_OPTION_TOPIC] = {"topic", KIND_TEXT, NULL},
+	[EVPUB_OPTION_TENANT_COLUMN] = {"tenant_column", KIND_NAME, NULL},
+	[EVPUB_OPTION_TENANT] = {"tenant", KIND_TEXT, NULL},
+	[EVPUB_OPTION_KEY] = {"key", KIND_TEXT, "{tenant}"},
+	[EVPUB_OPTION_TYPE] = {"type", KIND_TEXT, "{table}.{event}"},
+	[EVPUB_OPTION_OPERATIONS] = {"operations", KIND_WORDS, "insert,update,delete,truncate"},
+	[EVPUB_OPTION_UPDATE_COLUMNS] = {"update_columns", KIND_NAMES, NULL},
+	[EVPUB_OPTION_IGNORE_COLUMNS] = {"ignore_columns", KIND_NAMES, NULL},
+	[EVPUB_OPTION_FILTER] = {"filter", KIND_TEXT, NULL},
+	[EVPUB_OPTION_PAYLOAD] = {"payload", KIND_TEXT, "key"},
+	[EVPUB_OPTION_DATA_COLUMNS] = {"data_columns", KIND_NAMES, NULL},
+	[EVPUB_OPTION_HEADERS] = {"headers", KIND_JSON, NULL},
+	[EVPUB_OPTION_ENVELOPE] = {"envelope", KIND_TEXT, "plain"},
+	[EVPUB_OPTION_KEY_COLUMNS] = {"key_columns", KIND_NAMES, NULL},
+	[EVPUB_OPTION_ON_TRUNCATE] = {"on_truncate", KIND_TEXT, NULL},
+	[EVPUB_OPTION_ON_DELETE] = {"on_delete", KIND_TEXT, "event"},
+	[EVPUB_OPTION_COLLAPSE] = {"collapse", KIND_BOOL, "true"},
+	[EVPUB_OPTION_AS] = {"as", KIND_TEXT, NULL},
 };
 
 void
@@ -38,7 +66,7 @@ list_options(void)
 	StringInfoData list;
 
 	initStringInfo(&list);
-	for (int i = 0; i < EVPUB_OPTIONS; i++)
+	for (int i = 0; i < EVPUB_TABLE_OPTIONS; i++)
 		appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", known[i].name);
 	return list.data;
 }
@@ -90,40 +118,177 @@ evpub_options_read(EvpubOptions *options, int nargs, char **args, bool strict)
 	}
 }
 
-static void
-check_choice(EvpubOption option, const char *value, const char *there,
-			 const char *const *later)
+/* An array of names or words as a list of identifiers. */
+static char *
+list_from_array(EvpubOption option, ArrayType *array)
 {
-	if (strcmp(value, there) == 0)
-		return;
-	for (; *later != NULL; later++)
+	StringInfoData list;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+	bool		is_name = ARR_ELEMTYPE(array) == NAMEOID;
+
+	deconstruct_array(array, ARR_ELEMTYPE(array), is_name ? NAMEDATALEN : -1,
+					  false, is_name ? TYPALIGN_CHAR : TYPALIGN_INT,
+					  &elements, &nulls, &count);
+	initStringInfo(&list);
+	for (int i = 0; i < count; i++)
 	{
-		if (strcmp(value, *later) == 0)
+		const char *word;
+
+		if (nulls[i])
 			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("%s \"%s\" is not supported by this version of evpub",
-							known[option].name, value),
-					 errhint("Use \"%s\".", there)));
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s must not contain null", known[option].name),
+					 errhint("Leave the null out of the array.")));
+		word = is_name ? NameStr(*DatumGetName(elements[i])) :
+			TextDatumGetCString(elements[i]);
+		appendStringInfo(&list, "%s%s", i > 0 ? "," : "", quote_identifier(word));
+	}
+	return list.data;
+}
+
+void
+evpub_options_set(EvpubOptions *options, EvpubOption option, Datum value)
+{
+	char	   *result = NULL;
+
+	switch (known[option].kind)
+	{
+		case KIND_TEXT:
+			result = TextDatumGetCString(value);
+			break;
+		case KIND_NAME:
+			result = pstrdup(NameStr(*DatumGetName(value)));
+			break;
+		case KIND_NAMES:
+		case KIND_WORDS:
+			result = list_from_array(option, DatumGetArrayTypeP(value));
+			break;
+		case KIND_JSON:
+			{
+				Jsonb	   *json = DatumGetJsonbP(value);
+
+				result = JsonbToCString(NULL, &json->root, VARSIZE(json));
+				break;
+			}
+		case KIND_BOOL:
+			result = pstrdup(DatumGetBool(value) ? "true" : "false");
+			break;
+	}
+	options->value[option] = result;
+}
+
+List *
+evpub_options_list(const EvpubOptions *options, EvpubOption option)
+{
+	List	   *names;
+
+	if (options->value[option] == NULL)
+		return NIL;
+	/* it changes its input */
+	if (!SplitIdentifierString(pstrdup(options->value[option]), ',', &names))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s \"%s\" is not a list of names", known[option].name,
+						options->value[option]),
+				 errhint("Separate names by commas, and put those in double quotes that are not plain identifiers.")));
+	return names;
+}
+
+bool
+evpub_options_operation(const EvpubOptions *options, const char *operation)
+{
+	ListCell   *cell;
+
+	foreach(cell, evpub_options_list(options, EVPUB_OPTION_OPERATIONS))
+	{
+		if (strcmp(lfirst(cell), operation) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool
+evpub_options_chosen(const EvpubOptions *options, EvpubOption option,
+					 const char *choice)
+{
+	return options->value[option] != NULL &&
+		strcmp(options->value[option], choice) == 0;
+}
+
+/* ---- checks ---- */
+
+static char *
+list_choices(const char *const *choices)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; choices[i] != NULL; i++)
+		appendStringInfo(&list, "%s\"%s\"",
+						 i == 0 ? "" : choices[i + 1] == NULL ? " or " : ", ", choices[i]);
+	return list.data;
+}
+
+static void
+check_word(EvpubOption option, const char *value, const char *const *choices)
+{
+	for (int i = 0; choices[i] != NULL; i++)
+	{
+		if (strcmp(value, choices[i]) == 0)
+			return;
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown %s \"%s\"", known[option].name, value),
-			 errhint("Use \"%s\".", there)));
+			 errhint("Use %s.", list_choices(choices))));
+}
+
+static void
+check_operations(const EvpubOptions *options)
+{
+	static const char *const operations[] =
+	{"insert", "update", "delete", "truncate", NULL};
+	List	   *names = evpub_options_list(options, EVPUB_OPTION_OPERATIONS);
+	ListCell   *cell;
+
+	foreach(cell, names)
+		check_word(EVPUB_OPTION_OPERATIONS, lfirst(cell), operations);
+	if (names == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("operations must not be empty"),
+				 errhint("Use evpub.release_table() to publish nothing.")));
 }
 
 void
 evpub_options_check(const EvpubOptions *options)
 {
-	static const char *const later_payloads[] =
-	{"changed_columns", "row", NULL};
-	static const char *const later_envelopes[] =
-	{"cloudevents", "cloudevents_binary", "none", NULL};
+	static const char *const payloads[] = {"key", "changed_columns", "row", NULL};
+	static const char *const envelopes[] =
+	{"plain", "cloudevents", "cloudevents_binary", "none", NULL};
+	static const char *const deletes[] = {"event", "tombstone", NULL};
+	static const char *const truncates[] = {"per_tenant", "error", "ignore", NULL};
+	static const char *const crossings[] = {"created", "deleted", NULL};
+	static const char *const booleans[] = {"true", "false", NULL};
 
-	check_choice(EVPUB_OPTION_PAYLOAD,
-				 options->value[EVPUB_OPTION_PAYLOAD], "key", later_payloads);
-	check_choice(EVPUB_OPTION_ENVELOPE,
-				 options->value[EVPUB_OPTION_ENVELOPE], "plain",
-				 later_envelopes);
+	check_operations(options);
+	check_word(EVPUB_OPTION_PAYLOAD, options->value[EVPUB_OPTION_PAYLOAD], payloads);
+	check_word(EVPUB_OPTION_ENVELOPE, options->value[EVPUB_OPTION_ENVELOPE], envelopes);
+	check_word(EVPUB_OPTION_ON_DELETE, options->value[EVPUB_OPTION_ON_DELETE], deletes);
+	check_word(EVPUB_OPTION_COLLAPSE, options->value[EVPUB_OPTION_COLLAPSE], booleans);
+	if (options->value[EVPUB_OPTION_ON_TRUNCATE] != NULL)
+		check_word(EVPUB_OPTION_ON_TRUNCATE,
+				   options->value[EVPUB_OPTION_ON_TRUNCATE], truncates);
+	if (options->value[EVPUB_OPTION_UPDATE_COLUMNS] != NULL &&
+		options->value[EVPUB_OPTION_IGNORE_COLUMNS] != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("update_columns and ignore_columns exclude each other"),
+				 errhint("Give the columns that count, or those that do not.")));
+	if (options->value[EVPUB_OPTION_AS] != NULL)
+		check_word(EVPUB_OPTION_AS, options->value[EVPUB_OPTION_AS], crossings);
 }
 
 static bool
@@ -135,33 +300,62 @@ is_default(const EvpubOptions *options, int option)
 		(known[option].value != NULL && strcmp(value, known[option].value) == 0);
 }
 
-void
-evpub_options_arguments(StringInfo dst, const EvpubOptions *options)
+List *
+evpub_options_arguments(const EvpubOptions *options)
 {
-	const char *separator = "";
+	List	   *arguments = NIL;
 
 	for (int i = 0; i < EVPUB_OPTIONS; i++)
 	{
-		if (is_default(options, i))
-			continue;
-		appendStringInfo(dst, "%s%s", separator,
-						 quote_literal_cstr(psprintf("%s=%s", known[i].name,
-													 options->value[i])));
-		separator = ", ";
+		if (!is_default(options, i))
+			arguments = lappend(arguments,
+								makeString(psprintf("%s=%s", known[i].name,
+													options->value[i])));
 	}
+	return arguments;
+}
+
+/* A list of identifiers as the text of an array. */
+static char *
+array_text(const EvpubOptions *options, EvpubOption option)
+{
+	List	   *names = evpub_options_list(options, option);
+	Datum	   *elements = palloc(sizeof(Datum) * Max(list_length(names), 1));
+	int			count = 0;
+	ListCell   *cell;
+	Oid			output;
+	bool		is_varlena;
+
+	foreach(cell, names)
+		elements[count++] = CStringGetTextDatum(lfirst(cell));
+	getTypeOutputInfo(TEXTARRAYOID, &output, &is_varlena);
+	return OidOutputFunctionCall(output,
+								 PointerGetDatum(construct_array(elements, count, TEXTOID, -1,
+																 false, TYPALIGN_INT)));
 }
 
 void
 evpub_options_definition(StringInfo dst, const char *table,
-						 const EvpubOptions *options)
+						 const EvpubOptions *options, bool on_replica)
 {
 	appendStringInfo(dst, "SELECT evpub.capture_table(%s",
 					 quote_literal_cstr(table));
-	for (int i = 0; i < EVPUB_OPTIONS; i++)
+	for (int i = 0; i < EVPUB_TABLE_OPTIONS; i++)
 	{
-		if (!is_default(options, i))
-			appendStringInfo(dst, ", %s => %s", known[i].name,
-							 quote_literal_cstr(options->value[i]));
+		const char *value = options->value[i];
+
+		if (is_default(options, i))
+			continue;
+		if (known[i].kind == KIND_BOOL)
+		{
+			appendStringInfo(dst, ", %s => %s", known[i].name, value);
+			continue;
+		}
+		if (known[i].kind == KIND_NAMES || known[i].kind == KIND_WORDS)
+			value = array_text(options, i);
+		appendStringInfo(dst, ", %s => %s", known[i].name, quote_literal_cstr(value));
 	}
+	if (on_replica)
+		appendStringInfoString(dst, ", on_replica => true");
 	appendStringInfoString(dst, ")");
 }

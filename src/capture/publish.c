@@ -7,21 +7,21 @@
 
 #include "access/xact.h"
 #include "catalog/pg_extension.h"
-#include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "fmgr.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-#include "utils/memutils.h"
 
 #include "capture/buffer.h"
+#include "capture/headers.h"
+#include "capture/intern.h"
 #include "capture/render.h"
 #include "capture/route.h"
 #include "capture/template.h"
 #include "evpub.h"
+#include "settings.h"
 
 PG_FUNCTION_INFO_V1(evpub_publish);
 PG_FUNCTION_INFO_V1(evpub_publish_raw);
@@ -47,6 +47,8 @@ check_writable(const char *function)
 static bool
 may_publish(void)
 {
+	if (!evpub_capture_enabled)
+		return false;
 	if (!evpub_buffer_in_use())
 		LockDatabaseObject(ExtensionRelationId, get_extension_oid("evpub", false),
 						   0, AccessShareLock);
@@ -79,69 +81,6 @@ jsonb_slice(Datum datum)
 	return evpub_utf8(json, strlen(json));
 }
 
-/* Names that evpub itself sets, now or in another envelope. */
-static void
-check_header_name(const char *name, int len)
-{
-	if (len == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("name of a header must not be empty"),
-				 errhint("Give each header a name.")));
-	if ((len >= 6 && pg_strncasecmp(name, "evpub-", 6) == 0) ||
-		(len >= 3 && pg_strncasecmp(name, "ce_", 3) == 0) ||
-		(len == 12 && pg_strncasecmp(name, "content-type", 12) == 0))
-		ereport(ERROR,
-				(errcode(ERRCODE_RESERVED_NAME),
-				 errmsg("header \"%.*s\" is reserved", len, name),
-				 errdetail("Headers evpub-*, ce_* and content-type are set by evpub."),
-				 errhint("Choose another name.")));
-}
-
-/* A jsonb object of strings as encoded headers. */
-static EvpubSlice
-headers_slice(Datum datum)
-{
-	Jsonb	   *object = DatumGetJsonbP(datum);
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue	item;
-	EvpubSlice	name = {"", 0};
-	EvpubSlice	value;
-	StringInfoData headers;
-
-	if (!JB_ROOT_IS_OBJECT(object))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("headers of an event must be a JSON object"),
-				 errhint("Give them as in '{\"traceparent\": \"...\"}'.")));
-
-	initStringInfo(&headers);
-	iterator = JsonbIteratorInit(&object->root);
-	(void) JsonbIteratorNext(&iterator, &item, true);	/* WJB_BEGIN_OBJECT */
-	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_END_OBJECT)
-	{
-		if (token == WJB_KEY)
-		{
-			check_header_name(item.val.string.val, item.val.string.len);
-			name = evpub_utf8(pnstrdup(item.val.string.val, item.val.string.len),
-							  item.val.string.len);
-			continue;
-		}
-		if (item.type != jbvString)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("value of header \"%s\" must be a string",
-							pg_any_to_server(pnstrdup(name.data, name.len),
-											 name.len, PG_UTF8)),
-					 errhint("Write numbers and booleans in quotes; leave out headers without a value.")));
-		value = evpub_utf8(pnstrdup(item.val.string.val, item.val.string.len),
-						   item.val.string.len);
-		evpub_headers_add(&headers, name.data, name.len, value.data, value.len);
-	}
-	return (EvpubSlice) {headers.data, headers.len};
-}
-
 /* The topic that evpub.default_topic gives for an event made by hand. */
 static EvpubSlice
 default_topic(EvpubSlice tenant, EvpubSlice type)
@@ -150,7 +89,6 @@ default_topic(EvpubSlice tenant, EvpubSlice type)
 	EvpubTemplate template;
 	StringInfoData topic;
 	const char *source = evpub_route_default_topic();
-	char	   *database;
 	char	   *detail;
 
 	if (!evpub_template_check(source, EVPUB_TEMPLATE_TOPIC_BY_HAND, &detail))
@@ -161,8 +99,7 @@ default_topic(EvpubSlice tenant, EvpubSlice type)
 				 errdetail_internal("%s", detail),
 				 errhint("Give argument \"topic\".")));
 
-	database = get_database_name(MyDatabaseId);
-	values.place[EVPUB_PLACE_DATABASE] = evpub_utf8(database, strlen(database));
+	values.place[EVPUB_PLACE_DATABASE] = evpub_database_name();
 	values.place[EVPUB_PLACE_TENANT] = tenant;
 	values.place[EVPUB_PLACE_TYPE] = type;
 	evpub_template_compile(&template, source, EVPUB_TEMPLATE_TOPIC_BY_HAND,
@@ -191,7 +128,9 @@ evpub_publish(PG_FUNCTION_ARGS)
 	EvpubSlice	type;
 	EvpubSlice	tenant;
 	EvpubSlice	topic;
+	StringInfoData headers;
 
+	initStringInfo(&headers);
 	check_writable("evpub.publish()");
 	if (PG_ARGISNULL(0))
 		refuse_null("type");
@@ -219,13 +158,17 @@ evpub_publish(PG_FUNCTION_ARGS)
 		event.tail = (EvpubSlice) {tail.data, tail.len};
 	}
 	if (!PG_ARGISNULL(6))
-		event.headers = headers_slice(PG_GETARG_DATUM(6));
+		evpub_headers_encode(&headers, PG_GETARG_DATUM(6));
+	evpub_headers_add_extra(&headers);
+	event.headers = (EvpubSlice) {headers.data, headers.len};
 
 	if (may_publish())
 	{
-		event.route = evpub_buffer_route(EVPUB_ENVELOPE_PLAIN, topic,
-										 json_string(type));
-		evpub_buffer_append(&event);
+		EvpubRoute	route = {.envelope = EVPUB_ENVELOPE_PLAIN,.topic = topic,
+		.type = json_string(type)};
+
+		event.route = evpub_intern_route(&route);
+		evpub_buffer_append(&event, NULL, (EvpubSlice) {"", 0});
 	}
 	PG_RETURN_VOID();
 }
@@ -236,7 +179,9 @@ evpub_publish_raw(PG_FUNCTION_ARGS)
 {
 	EvpubEvent	event = {0};
 	EvpubSlice	topic;
+	StringInfoData headers;
 
+	initStringInfo(&headers);
 	check_writable("evpub.publish_raw()");
 	if (PG_ARGISNULL(0))
 		refuse_null("topic");
@@ -254,13 +199,16 @@ evpub_publish_raw(PG_FUNCTION_ARGS)
 		event.body = jsonb_slice(PG_GETARG_DATUM(2));
 	}
 	if (!PG_ARGISNULL(3))
-		event.headers = headers_slice(PG_GETARG_DATUM(3));
+		evpub_headers_encode(&headers, PG_GETARG_DATUM(3));
+	evpub_headers_add_extra(&headers);
+	event.headers = (EvpubSlice) {headers.data, headers.len};
 
 	if (may_publish())
 	{
-		event.route = evpub_buffer_route(EVPUB_ENVELOPE_NONE, topic,
-										 (EvpubSlice) {"", 0});
-		evpub_buffer_append(&event);
+		EvpubRoute	route = {.envelope = EVPUB_ENVELOPE_NONE,.topic = topic};
+
+		event.route = evpub_intern_route(&route);
+		evpub_buffer_append(&event, NULL, (EvpubSlice) {"", 0});
 	}
 	PG_RETURN_VOID();
 }

@@ -3,37 +3,100 @@
  *		Column values as text and as JSON, always in UTF-8.
  *
  * An event must not depend on the settings of the session that made it: types
- * whose output obeys settings are printed under fixed ones.  Keys are mostly
- * integers and text, which take a short way without a function call.
+ * whose output obeys settings are printed under fixed ones (fixed.c).  Keys are
+ * mostly integers and text, which take a short way without a function call.
+ *
+ * In "data" a value is what to_jsonb() makes of it.  Where to_json() or the
+ * output function gives the same value they are called, being faster.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "pgtime.h"
+#include "nodes/makefuncs.h"
 #include "utils/builtins.h"
-#include "utils/bytea.h"
-#include "utils/float.h"
-#include "utils/guc.h"
+#include "utils/datetime.h"
+#include "utils/fmgroids.h"
 #include "utils/json.h"
+#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 
 #include "capture/render.h"
 
-EvpubSlice
-evpub_utf8(const char *text, Size len)
+/* Says what to do about a value that has no place in UTF-8. */
+static void
+explain_encoding(void *arg)
 {
-	char	   *utf8;
+	const EvpubColumn *column = arg;
 
-	if (likely(GetDatabaseEncoding() == PG_UTF8))
+	int			code = geterrcode();
+
+	if (code != ERRCODE_CHARACTER_NOT_IN_REPERTOIRE &&
+		code != ERRCODE_UNTRANSLATABLE_CHARACTER &&
+		code != ERRCODE_UNDEFINED_FUNCTION)
+		return;
+	if (column != NULL)
+		errdetail("Column \"%s\" holds it. Events are UTF-8; the encoding of the database is %s.",
+				  column->name, GetDatabaseEncodingName());
+	else
+		errdetail("Events are UTF-8; the encoding of the database is %s.",
+				  GetDatabaseEncodingName());
+	if (code == ERRCODE_UNDEFINED_FUNCTION)
+		errhint("Use a database of another encoding: there is no conversion of this one to UTF-8.");
+	else
+		errhint("Correct the value, or store what is not text in a column of type bytea.");
+}
+
+/* ERROR if it is not valid; then "column" is named, if it is not NULL. */
+static EvpubSlice
+to_utf8(EvpubColumn *column, const char *text, Size len)
+{
+	ErrorContextCallback callback;
+	char	   *utf8 = unconstify(char *, text);
+
+	/*
+	 * Text of a UTF-8 database is verified as well: names of roles and
+	 * databases, which a column may hold, are in any encoding.
+	 */
+	if (likely(GetDatabaseEncoding() == PG_UTF8 &&
+			   pg_verify_mbstr(PG_UTF8, text, len, true)))
 		return (EvpubSlice) {text, len};
 
-	/* of SQL_ASCII it only verifies the bytes, and gives back the same */
-	utf8 = pg_server_to_any(text, len, PG_UTF8);
+	callback.callback = explain_encoding;
+	callback.arg = column;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	if (GetDatabaseEncoding() == PG_UTF8)
+		(void) pg_verify_mbstr(PG_UTF8, text, len, false);
+	else
+		/* of SQL_ASCII it only verifies the bytes, and gives back the same */
+		utf8 = pg_server_to_any(text, len, PG_UTF8);
+	error_context_stack = callback.previous;
 	if (utf8 != text)
 		len = strlen(utf8);
 	return (EvpubSlice) {utf8, len};
+}
+
+EvpubSlice
+evpub_utf8(const char *text, Size len)
+{
+	return to_utf8(NULL, text, len);
+}
+
+EvpubSlice
+evpub_database_name(void)
+{
+	char	   *name = get_database_name(MyDatabaseId);
+	int			encoding = GetDatabaseEncoding();
+
+	if (name == NULL)
+		elog(ERROR, "cache lookup failed for database %u", MyDatabaseId);
+	if (!pg_verify_mbstr(encoding == PG_SQL_ASCII ? PG_UTF8 : encoding,
+						 name, strlen(name), true))
+		return (EvpubSlice) {NULL, 0};
+	return evpub_utf8(name, strlen(name));
 }
 
 void
@@ -90,19 +153,13 @@ column_kind(Oid type)
 		case BOOLOID:
 			return EVPUB_COLUMN_BOOL;
 		case NUMERICOID:
-			return EVPUB_COLUMN_NUMERIC;
+			return EVPUB_COLUMN_NUMBER;
 		case TEXTOID:
 		case VARCHAROID:
 		case BPCHAROID:
 			return EVPUB_COLUMN_TEXT;
-		case UUIDOID:
-		case NAMEOID:
-		case CHAROID:
-		case OIDOID:
-			return EVPUB_COLUMN_PRINTED;
 		default:
-			return get_typtype(type) == TYPTYPE_ENUM ?
-				EVPUB_COLUMN_PRINTED : EVPUB_COLUMN_PRINTED_FIXED;
+			return EVPUB_COLUMN_PRINTED;
 	}
 }
 
@@ -110,73 +167,144 @@ void
 evpub_column_init(EvpubColumn *column, TupleDesc desc, AttrNumber number)
 {
 	Form_pg_attribute attribute = TupleDescAttr(desc, number - 1);
-	Oid			type = getBaseType(attribute->atttypid);
-	const char *name = NameStr(attribute->attname);
 	StringInfoData json_name;
 	Oid			output;
 	bool		is_varlena;
 
 	column->number = number;
-	column->kind = column_kind(type);
-	if (column->kind == EVPUB_COLUMN_NUMERIC ||
-		column->kind == EVPUB_COLUMN_PRINTED ||
-		column->kind == EVPUB_COLUMN_PRINTED_FIXED)
+	column->type = getBaseType(attribute->atttypid);
+	column->kind = column_kind(column->type);
+	if (column->kind == EVPUB_COLUMN_NUMBER ||
+		column->kind == EVPUB_COLUMN_PRINTED)
 	{
-		getTypeOutputInfo(type, &output, &is_varlena);
+		column->fixed = evpub_fixed_of(column->type, false);
+		getTypeOutputInfo(column->type, &output, &is_varlena);
 		fmgr_info_cxt(output, &column->output, CurrentMemoryContext);
 	}
+	column->name = pstrdup(NameStr(attribute->attname));
 	initStringInfo(&json_name);
-	evpub_json_string(&json_name, evpub_utf8(name, strlen(name)));
+	evpub_json_string(&json_name, evpub_utf8(column->name, strlen(column->name)));
 	column->json_name.data = json_name.data;
 	column->json_name.len = json_name.len;
 }
 
-/* Until AtEOXact_GUC() with the result, values print the same in any session. */
-static int
-fix_settings(void)
+/*
+ * Is what to_json() makes of the type good as it is?  It leaves json alone,
+ * which may name a member twice.
+ */
+static bool
+may_hold_json(Oid type)
 {
-	static const struct
+	Oid			element;
+
+	type = getBaseType(type);
+	element = get_element_type(type);
+	if (OidIsValid(element))
+		return may_hold_json(element);
+	return type == JSONOID || type_is_rowtype(type) ||
+		OidIsValid(evpub_json_cast(type));
+}
+
+static EvpubColumnKind
+data_kind(Oid type)
+{
+	switch (type)
 	{
-		const char *name;
-		const char *value;
-	}			fixed[] = {
-		{"bytea_output", "hex"},
-		{"datestyle", "ISO"},
-		{"extra_float_digits", "1"},
-		{"intervalstyle", "postgres"},
-		{"timezone", "UTC"},
-	};
-	int			nest = NewGUCNestLevel();
+		case FLOAT4OID:
+		case FLOAT8OID:
+			return EVPUB_COLUMN_NUMBER;
+		case DATEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			return EVPUB_COLUMN_TIME;
+		case JSONBOID:
+			return EVPUB_COLUMN_JSONB;
+		default:
+			break;
+	}
+	if (may_hold_json(type))
+		return EVPUB_COLUMN_TO_JSONB;
+	return OidIsValid(get_element_type(type)) ?
+		EVPUB_COLUMN_TO_JSON : EVPUB_COLUMN_PRINTED;
+}
 
-	/* setting all five costs much more than looking; they mostly fit */
-	if (bytea_output == BYTEA_OUTPUT_HEX && DateStyle == USE_ISO_DATES &&
-		extra_float_digits > 0 && IntervalStyle == INTSTYLE_POSTGRES &&
-		strcmp(pg_get_timezone_name(session_timezone), "UTC") == 0)
-		return nest;
+void
+evpub_column_init_data(EvpubColumn *column, TupleDesc desc, AttrNumber number)
+{
+	Form_pg_attribute attribute = TupleDescAttr(desc, number - 1);
+	Const	   *argument;
+	Oid			function;
 
-	for (int i = 0; i < (int) lengthof(fixed); i++)
-		(void) set_config_option(fixed[i].name, fixed[i].value,
-								 PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-	return nest;
+	evpub_column_init(column, desc, number);
+	if (column->kind != EVPUB_COLUMN_PRINTED)
+		return;
+	column->kind = data_kind(column->type);
+	if (column->kind != EVPUB_COLUMN_TO_JSON && column->kind != EVPUB_COLUMN_TO_JSONB)
+		return;
+
+	/* it takes any type, and learns which from the expression */
+	function = column->kind == EVPUB_COLUMN_TO_JSON ? F_TO_JSON : F_TO_JSONB;
+	argument = makeConst(attribute->atttypid, attribute->atttypmod,
+						 attribute->attcollation, attribute->attlen,
+						 (Datum) 0, true, attribute->attbyval);
+	column->fixed = evpub_fixed_of(column->type, true);
+	fmgr_info_cxt(function, &column->output, CurrentMemoryContext);
+	fmgr_info_set_expr((Node *) makeFuncExpr(function, get_func_rettype(function),
+											 list_make1(argument),
+											 InvalidOid, InvalidOid,
+											 COERCE_EXPLICIT_CALL),
+					   &column->output);
+}
+
+/* ---- values ---- */
+
+/* Says which column it was; and of json, what to do about it. */
+static void
+explain_output(void *arg)
+{
+	const EvpubColumn *column = arg;
+
+	errcontext("value of column \"%s\" for an event", column->name);
+	if (column->kind != EVPUB_COLUMN_TO_JSONB)
+		return;
+	switch (geterrcode())
+	{
+		case ERRCODE_INVALID_TEXT_REPRESENTATION:
+		case ERRCODE_UNTRANSLATABLE_CHARACTER:
+		case ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE:
+		case ERRCODE_FEATURE_NOT_SUPPORTED: /* SQL_ASCII: an escape above 127 */
+			errhint("Values of type json are sent as jsonb has them; correct the value, or make the column jsonb, which refuses it at once.");
+			break;
+		default:
+			break;
+	}
+}
+
+/* Call a column's function, of which we know nothing, under fixed settings. */
+static Datum
+call_output(EvpubColumn *column, Datum value)
+{
+	ErrorContextCallback callback;
+	Datum		result;
+	int			nest;
+
+	callback.callback = explain_output;
+	callback.arg = column;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	nest = evpub_fixed_begin(column->fixed);
+	result = FunctionCall1(&column->output, value);
+	evpub_fixed_end(nest);
+	error_context_stack = callback.previous;
+	return result;
 }
 
 static EvpubSlice
 print_value(EvpubColumn *column, Datum value)
 {
-	char	   *text;
-	int			nest;
+	char	   *text = DatumGetCString(call_output(column, value));
 
-	if (column->kind == EVPUB_COLUMN_PRINTED_FIXED)
-	{
-		/* after an error the nest level goes with the (sub)transaction */
-		nest = fix_settings();
-		text = OutputFunctionCall(&column->output, value);
-		AtEOXact_GUC(true, nest);
-	}
-	else
-		text = OutputFunctionCall(&column->output, value);
-	return evpub_utf8(text, strlen(text));
+	return to_utf8(column, text, strlen(text));
 }
 
 EvpubSlice
@@ -198,11 +326,15 @@ evpub_column_text(EvpubColumn *column, Datum value, char *small)
 			return (EvpubSlice) {"false", 5};
 		case EVPUB_COLUMN_TEXT:
 			packed = PG_DETOAST_DATUM_PACKED(value);
-			return evpub_utf8(VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed));
-		case EVPUB_COLUMN_NUMERIC:
+			return to_utf8(column, VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed));
+		case EVPUB_COLUMN_NUMBER:
 		case EVPUB_COLUMN_PRINTED:
-		case EVPUB_COLUMN_PRINTED_FIXED:
 			return print_value(column, value);
+		case EVPUB_COLUMN_TIME:
+		case EVPUB_COLUMN_JSONB:
+		case EVPUB_COLUMN_TO_JSON:
+		case EVPUB_COLUMN_TO_JSONB:
+			break;
 	}
 	elog(ERROR, "unrecognized column kind %d", (int) column->kind);
 	return (EvpubSlice) {"", 0};	/* keep compiler quiet */
@@ -221,7 +353,7 @@ evpub_column_json(StringInfo dst, const EvpubColumn *column, EvpubSlice text)
 		case EVPUB_COLUMN_BOOL:
 			bare = true;
 			break;
-		case EVPUB_COLUMN_NUMERIC:
+		case EVPUB_COLUMN_NUMBER:
 			/* JSON has no NaN, Infinity and -Infinity */
 			bare = (text.data[text.len - 1] >= '0' &&
 					text.data[text.len - 1] <= '9');
@@ -234,4 +366,65 @@ evpub_column_json(StringInfo dst, const EvpubColumn *column, EvpubSlice text)
 		appendBinaryStringInfo(dst, text.data, text.len);
 	else
 		evpub_json_string(dst, text);
+}
+
+static void
+put_text(StringInfo dst, EvpubColumn *column, const char *text, Size len)
+{
+	EvpubSlice	utf8 = to_utf8(column, text, len);
+
+	appendBinaryStringInfo(dst, utf8.data, utf8.len);
+}
+
+static void
+put_jsonb(StringInfo dst, EvpubColumn *column, Datum value)
+{
+	Jsonb	   *json = DatumGetJsonbP(value);
+	char	   *text = JsonbToCString(NULL, &json->root, VARSIZE(json));
+
+	put_text(dst, column, text, strlen(text));
+}
+
+/* ISO 8601, as in to_json(), but in UTC by argument instead of by setting. */
+static void
+put_time(StringInfo dst, EvpubColumn *column, Datum value)
+{
+	char		text[MAXDATELEN + 1];
+	int			utc = 0;
+
+	JsonEncodeDateTime(text, value, column->type,
+					   column->type == TIMESTAMPTZOID ? &utc : NULL);
+	appendStringInfo(dst, "\"%s\"", text);
+}
+
+void
+evpub_column_data(StringInfo dst, EvpubColumn *column, Datum value, bool isnull)
+{
+	char		small[EVPUB_SMALL_TEXT];
+	text	   *result;
+
+	if (isnull)
+	{
+		appendStringInfoString(dst, "null");
+		return;
+	}
+	switch (column->kind)
+	{
+		case EVPUB_COLUMN_TIME:
+			put_time(dst, column, value);
+			break;
+		case EVPUB_COLUMN_JSONB:
+			put_jsonb(dst, column, value);
+			break;
+		case EVPUB_COLUMN_TO_JSON:
+			result = DatumGetTextPP(call_output(column, value));
+			put_text(dst, column, VARDATA_ANY(result), VARSIZE_ANY_EXHDR(result));
+			break;
+		case EVPUB_COLUMN_TO_JSONB:
+			put_jsonb(dst, column, call_output(column, value));
+			break;
+		default:
+			evpub_column_json(dst, column, evpub_column_text(column, value, small));
+			break;
+	}
 }

@@ -8,6 +8,7 @@
 #include "access/tupdesc.h"
 #include "fmgr.h"
 
+#include "capture/fixed.h"
 #include "event.h"
 
 /* How a value of the column becomes text. */
@@ -17,17 +18,26 @@ typedef enum EvpubColumnKind
 	EVPUB_COLUMN_INT4,
 	EVPUB_COLUMN_INT8,
 	EVPUB_COLUMN_BOOL,
-	EVPUB_COLUMN_NUMERIC,
+	EVPUB_COLUMN_NUMBER,		/* printed; a JSON number, if there is one for it */
 	EVPUB_COLUMN_TEXT,			/* the value's own bytes */
-	EVPUB_COLUMN_PRINTED,		/* output function that obeys no setting */
-	EVPUB_COLUMN_PRINTED_FIXED	/* output function under fixed settings */
+	EVPUB_COLUMN_PRINTED,		/* printed; a JSON string */
+
+	/* of data only */
+	EVPUB_COLUMN_TIME,			/* a date or timestamp, as to_json() writes it */
+	EVPUB_COLUMN_JSONB,			/* jsonb as it is */
+	EVPUB_COLUMN_TO_JSON,		/* what to_json() makes of it */
+	EVPUB_COLUMN_TO_JSONB		/* the same by to_jsonb(), since there may be
+								 * json in it */
 } EvpubColumnKind;
 
 typedef struct EvpubColumn
 {
 	AttrNumber	number;
 	EvpubColumnKind kind;
-	FmgrInfo	output;			/* of the kinds that print */
+	Oid			type;			/* below domains */
+	EvpubFixed	fixed;			/* what must be set to print it */
+	FmgrInfo	output;			/* of the kinds that call a function */
+	const char *name;			/* in the server's encoding, for messages */
 	EvpubSlice	json_name;		/* the name as a JSON string, with its quotes */
 } EvpubColumn;
 
@@ -52,13 +62,33 @@ extern EvpubSlice evpub_column_text(EvpubColumn *column, Datum value,
 extern void evpub_column_json(StringInfo dst, const EvpubColumn *column,
 							  EvpubSlice text);
 
+/*
+ * The same for a column whose values go into "data", where a value is what
+ * to_jsonb() makes of it: arrays, composites and json are not strings there.
+ */
+extern void evpub_column_init_data(EvpubColumn *column, TupleDesc desc,
+								   AttrNumber number);
+
+/* Append a value of such a column as JSON. */
+extern void evpub_column_data(StringInfo dst, EvpubColumn *column, Datum value,
+							  bool isnull);
+
 /* Append text as a JSON string, with its quotes. */
 extern void evpub_json_string(StringInfo dst, EvpubSlice text);
 
 /* Append text with '%', ',', '/' and ':' percent-encoded, for {pk}. */
 extern void evpub_pk_text(StringInfo dst, EvpubSlice text);
 
-/* Text in the server's encoding to UTF-8; palloc'd unless it is UTF-8. */
+/*
+ * Text in the server's encoding to UTF-8; palloc'd unless it is UTF-8.  ERROR
+ * if it is not valid.
+ */
 extern EvpubSlice evpub_utf8(const char *text, Size len);
+
+/*
+ * The name of the database; data is NULL if it is not valid here.  Names of
+ * databases are bytes of whatever encoding the session had that gave them.
+ */
+extern EvpubSlice evpub_database_name(void);
 
 #endif							/* EVPUB_CAPTURE_RENDER_H */

@@ -16,10 +16,32 @@ typedef enum EvpubOp
 {
 	EVPUB_OP_CREATE,
 	EVPUB_OP_UPDATE,
-	EVPUB_OP_DELETE
+	EVPUB_OP_DELETE,
+	EVPUB_OP_TRUNCATE,
+	EVPUB_OP_RESYNC
 } EvpubOp;
 
-#define EVPUB_OPS (EVPUB_OP_DELETE + 1)
+#define EVPUB_OPS (EVPUB_OP_RESYNC + 1)
+
+typedef enum EvpubOnTruncate
+{
+	EVPUB_TRUNCATE_PER_TENANT,
+	EVPUB_TRUNCATE_ERROR,
+	EVPUB_TRUNCATE_IGNORE
+} EvpubOnTruncate;
+
+typedef enum EvpubPayload
+{
+	EVPUB_PAYLOAD_KEY,
+	EVPUB_PAYLOAD_CHANGED_COLUMNS,	/* their names */
+	EVPUB_PAYLOAD_ROW
+} EvpubPayload;
+
+typedef struct EvpubHeaderTemplate
+{
+	EvpubSlice	name;
+	EvpubTemplate value;
+} EvpubHeaderTemplate;
 
 /*
  * Compiled settings of one trigger.  For a partition these are those of its
@@ -43,7 +65,8 @@ typedef struct EvpubCapture
 	EvpubTemplate topic;
 	EvpubTemplate key;
 	EvpubTemplate type;
-	uint32		places;			/* EVPUB_PLACE_BITs of all three */
+	uint32		places;			/* EVPUB_PLACE_BITs of all, headers too */
+	uint32		places_but_topic;	/* those of key and headers */
 
 	/* topic and type depend on the operation alone */
 	bool		route_is_constant;
@@ -53,12 +76,43 @@ typedef struct EvpubCapture
 		const EvpubRoute *route;
 	}			routes[EVPUB_OPS];
 
+	EvpubEnvelope envelope;
+	EvpubSlice	source;			/* CloudEvents: the database */
+	bool		tombstone;		/* instead of an event of a delete */
+
+	int			headers;
+	EvpubHeaderTemplate *header;
+
 	int			key_columns;
 	EvpubColumn *key_column;
+	bool		key_is_unique;	/* at every moment: the index is immediate */
+	Oid			twin_index;		/* if not: the index that finds rows by key */
+	bool		collapse;
+	uint64		identity;		/* of root and options */
+
+	/* what goes into "data"; of payload "row" all columns */
+	EvpubPayload payload;
+	int			data_columns;
+	EvpubColumn *data_column;
+
+	/* by attribute number - 1: an update must change one of these; NULL: any */
+	bool	   *counts;
+
+	/* operations that make events */
+	bool		has_filter;
+	bool		enters;			/* updates bring rows into the filter */
+	bool		leaves;			/* or take them out of it */
+	bool		on_insert;
+	bool		on_update;
+	bool		on_delete;
+	EvpubOnTruncate on_truncate;
 
 	AttrNumber	last_column;	/* the last that rendering reads */
 	bool		has_dropped_columns;
 } EvpubCapture;
+
+/* The trigger for updates where it is one of its own. */
+#define EVPUB_UPDATE_TRIGGER "_evpub_capture_update"
 
 /* {op} and {event} of an operation. */
 extern const EvpubSlice evpub_op_names[EVPUB_OPS];
@@ -72,6 +126,16 @@ extern void evpub_route_init(void);
  * transaction.  ERROR if its arguments do not fit the relation.
  */
 extern EvpubCapture *evpub_route_get(const Trigger *trigger, Relation rel);
+
+/*
+ * The same for a partition, which has no such trigger, in memory of the
+ * current context.
+ */
+extern EvpubCapture *evpub_route_of_partition(const Trigger *trigger,
+											  Relation partition, Oid root);
+
+/* ERROR if a trigger's arguments do not fit the relation; keeps nothing. */
+extern void evpub_route_check(const Trigger *trigger, Relation rel);
 
 /*
  * Compile options for a relation into CurrentMemoryContext; ERROR if they do

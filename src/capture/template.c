@@ -7,9 +7,14 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_collation.h"
 #include "mb/pg_wchar.h"
+#include "regex/regex.h"
+#include "utils/builtins.h"
 
+#include "capture/render.h"
 #include "capture/template.h"
+#include "settings.h"
 
 /* Kafka's own limit on the name of a topic */
 #define MAX_TOPIC_LENGTH 249
@@ -101,7 +106,7 @@ parse_place(const char **cursor, EvpubTemplateUse use, Piece *piece,
 		return true;
 	}
 	if (len == 5 && strncmp(name, "match", 5) == 0)
-		*detail = pstrdup("Placeholder {match} has a value only for tables captured by a pattern of schemas, which this version does not do.");
+		*detail = pstrdup("Placeholder {match} has a value only in evpub.capture_schemas().");
 	else
 		*detail = psprintf("Placeholder {%.*s} is unknown; there are %s.",
 						   len, name, list_places(use));
@@ -255,14 +260,24 @@ evpub_template_compile(EvpubTemplate *dst, const char *source,
 	{
 		if (piece.place == EVPUB_PLACE_TEXT)
 		{
-			char	   *text = pnstrdup(piece.text, piece.len);
-			char	   *utf8 = pg_server_to_any(text, piece.len, PG_UTF8);
+			EvpubSlice	text = evpub_utf8(pnstrdup(piece.text, piece.len),
+										  piece.len);
 
-			add_text(dst, utf8, strlen(utf8));
+			add_text(dst, text.data, text.len);
 		}
 		else if (known & BIT(piece.place))
+		{
+			/* only the database's name can be missing */
+			if (constants->place[piece.place].data == NULL)
+				ereport(ERROR,
+						(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
+						 errmsg("the name of the database cannot stand in an event"),
+						 errdetail("Template \"%s\" for %s holds {database}, and the name is not valid in the encoding of the database (%s).",
+								   source, option, GetDatabaseEncodingName()),
+						 errhint("Write a name instead of {database}, or rename the database.")));
 			add_text(dst, constants->place[piece.place].data,
 					 constants->place[piece.place].len);
+		}
 		else
 		{
 			dst->segments[dst->count++].place = piece.place;
@@ -309,6 +324,48 @@ evpub_template_render(StringInfo dst, const EvpubTemplate *src,
 	}
 }
 
+bool
+evpub_topic_pattern_check(const char *pattern, char **detail)
+{
+	int			len = strlen(pattern);
+	pg_wchar   *wide = palloc((len + 1) * sizeof(pg_wchar));
+	char		message[100];
+	regex_t		compiled;
+	int			result;
+
+	len = pg_mb2wchar_with_len(pattern, wide, len);
+	result = pg_regcomp(&compiled, wide, len, REG_ADVANCED, C_COLLATION_OID);
+	pfree(wide);
+	if (result == REG_OKAY)
+	{
+		pg_regfree(&compiled);
+		return true;
+	}
+	pg_regerror(result, &compiled, message, sizeof(message));
+	*detail = pstrdup(message);
+	return false;
+}
+
+/* evpub.allowed_topics; the name is ASCII by now. */
+static void
+check_allowed(EvpubSlice topic)
+{
+	char	   *pattern;
+
+	if (evpub_allowed_topics == NULL || strcmp(evpub_allowed_topics, ".*") == 0)
+		return;
+	pattern = psprintf("^(?:%s)$", evpub_allowed_topics);
+	if (!RE_compile_and_execute(cstring_to_text(pattern),
+								unconstify(char *, topic.data), topic.len,
+								REG_ADVANCED, C_COLLATION_OID, 0, NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("topic \"%.*s\" is not allowed", (int) topic.len, topic.data),
+				 errdetail("It does not match evpub.allowed_topics (\"%s\").",
+						   evpub_allowed_topics),
+				 errhint("Use another topic, or ask an administrator to allow it.")));
+}
+
 void
 evpub_topic_check(EvpubSlice topic)
 {
@@ -321,4 +378,5 @@ evpub_topic_check(EvpubSlice topic)
 						pg_any_to_server(pnstrdup(topic.data, Min(topic.len, 1024)),
 										 Min(topic.len, 1024), PG_UTF8)),
 				 errdetail_internal("%s", fault)));
+	check_allowed(topic);
 }

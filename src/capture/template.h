@@ -80,7 +80,10 @@ extern void evpub_template_compile(EvpubTemplate *dst, const char *source,
 extern void evpub_template_render(StringInfo dst, const EvpubTemplate *src,
 								  const EvpubPlaceValues *values);
 
-/* ERROR unless a topic of this name can exist in Kafka. */
+/* Is it a regular expression?  Does not throw; false sets *detail. */
+extern bool evpub_topic_pattern_check(const char *pattern, char **detail);
+
+/* ERROR unless a topic of this name can exist in Kafka, and is allowed. */
 extern void evpub_topic_check(EvpubSlice topic);
 
 #endif							/* EVPUB_CAPTURE_TEMPLATE_H */

@@ -33,7 +33,7 @@ typedef struct OpenXid
 {
 	TransactionId xid;
 	char		status;			/* for simplehash */
-	bool		prepared;
+	TransactionId prepared;		/* top-level xid of a prepared transaction */
 	Oid			database;
 	EvpubPlace *places;			/* in order of WAL, which is that of numbers */
 	int			nplaces;
@@ -132,7 +132,7 @@ remove_entry(EvpubAssembler *assembler, OpenXid *entry)
 {
 	forget_data(assembler, entry->places, entry->nplaces, &entry->memory);
 	pfree(entry->places);
-	if (entry->prepared)
+	if (entry->prepared != InvalidTransactionId)
 		assembler->prepared--;
 	openxid_delete_item(assembler->open, entry);
 }
@@ -177,7 +177,7 @@ add_place(EvpubAssembler *assembler, TransactionId xid, Oid database,
 		EvpubPlace *places = MemoryContextAlloc(assembler->context, sizeof(EvpubPlace));
 
 		entry = openxid_insert(assembler->open, xid, &found);
-		entry->prepared = false;
+		entry->prepared = InvalidTransactionId;
 		entry->database = database;
 		entry->nplaces = 0;
 		entry->slots = 1;
@@ -348,7 +348,7 @@ join_xid(EvpubAssembler *assembler, EvpubTransaction *transaction,
 	}
 	transaction->nplaces += entry->nplaces;
 	transaction->memory += entry->memory;
-	if (entry->prepared)
+	if (entry->prepared != InvalidTransactionId)
 		assembler->prepared--;
 	openxid_delete_item(assembler->open, entry);
 	return transaction;
@@ -433,15 +433,28 @@ feed_running_xacts(EvpubAssembler *assembler, XLogReaderState *xlog)
 }
 
 static void
+mark_prepared(EvpubAssembler *assembler, TransactionId xid, TransactionId top)
+{
+	OpenXid    *entry = openxid_lookup(assembler->open, xid);
+
+	if (!entry || entry->prepared != InvalidTransactionId)
+		return;
+	entry->prepared = top;
+	assembler->prepared++;
+}
+
+/* Its sub-transactions may have older chunks than it has. */
+static void
 feed_prepare(EvpubAssembler *assembler, XLogReaderState *xlog)
 {
-	OpenXid    *entry = openxid_lookup(assembler->open, XLogRecGetXid(xlog));
+	xl_xact_parsed_prepare parsed;
+	TransactionId xid = XLogRecGetXid(xlog);
 
-	if (entry && !entry->prepared)
-	{
-		entry->prepared = true;
-		assembler->prepared++;
-	}
+	ParsePrepareRecord(XLogRecGetInfo(xlog),
+					   (xl_xact_prepare *) XLogRecGetData(xlog), &parsed);
+	mark_prepared(assembler, xid, xid);
+	for (int i = 0; i < parsed.nsubxacts; i++)
+		mark_prepared(assembler, parsed.subxacts[i], xid);
 }
 
 EvpubTransaction *
@@ -474,7 +487,8 @@ evpub_assembler_feed(EvpubAssembler *assembler, EvpubWalReader *reader,
 						*kind = feed_abort(assembler, xlog);
 					break;
 				case XLOG_XACT_PREPARE:
-					feed_prepare(assembler, xlog);
+					if (assembler->open->members > 0)
+						feed_prepare(assembler, xlog);
 					break;
 				default:
 					break;
@@ -547,6 +561,63 @@ evpub_assembler_oldest(EvpubAssembler *assembler)
 		if (oldest == InvalidXLogRecPtr || entry->places[0].lsn < oldest)
 			oldest = entry->places[0].lsn;
 	return oldest;
+}
+
+/*
+ * Put one in its place.  Those that are not prepared count as one, which is
+ * then the oldest of them: until the end of a transaction nothing in WAL says
+ * which sub-transactions are its own, and a single one with a thousand
+ * savepoints would fill all places.
+ */
+static int
+add_holder(EvpubHolder *holders, int count, int slots, const EvpubHolder *new)
+{
+	int			i = 0;
+
+	while (i < count && (holders[i].prepared != new->prepared ||
+						 (new->prepared && holders[i].xid != new->xid)))
+		i++;
+	if (i < count)
+	{
+		if (holders[i].lsn <= new->lsn)
+			return count;
+	}
+	else if (count < slots)
+		i = count++;
+	else if (holders[count - 1].lsn > new->lsn)
+		i = count - 1;
+	else
+		return count;
+	for (; i > 0 && holders[i - 1].lsn > new->lsn; i--)
+		holders[i] = holders[i - 1];
+	holders[i] = *new;
+	return count;
+}
+
+int
+evpub_assembler_holders(EvpubAssembler *assembler, EvpubHolder *holders, int slots)
+{
+	openxid_iterator iterator;
+	OpenXid    *entry;
+	int			count = 0;
+
+	openxid_start_iterate(assembler->open, &iterator);
+	while ((entry = openxid_iterate(assembler->open, &iterator)) != NULL)
+	{
+		EvpubHolder holder;
+
+		holder.prepared = entry->prepared != InvalidTransactionId;
+		holder.xid = holder.prepared ? entry->prepared : entry->xid;
+		holder.lsn = entry->places[0].lsn;
+		count = add_holder(holders, count, slots, &holder);
+	}
+	return count;
+}
+
+bool
+evpub_assembler_empty(EvpubAssembler *assembler)
+{
+	return assembler->open->members == 0;
 }
 
 int

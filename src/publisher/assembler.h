@@ -10,6 +10,7 @@
 #include "lib/ilist.h"
 
 #include "event.h"
+#include "publisher/shmem.h"
 #include "publisher/walreader.h"
 
 /* One chunk: where it is, and what it holds. */
@@ -36,6 +37,7 @@ typedef struct EvpubTransaction
 	int			nplaces;
 	Size		memory;			/* of chunks held in memory */
 	char	   *problem;		/* why it cannot be published, or NULL */
+	struct EvpubGap *gap;		/* the stream's: tell of this gap instead */
 } EvpubTransaction;
 
 typedef struct EvpubAssembler EvpubAssembler;
@@ -82,8 +84,19 @@ extern const char *evpub_assembler_chunk(EvpubAssembler *assembler,
 /* LSN of the first chunk of any open transaction, or InvalidXLogRecPtr. */
 extern XLogRecPtr evpub_assembler_oldest(EvpubAssembler *assembler);
 
-/* Prepared transactions with chunks that wait for their second phase. */
+/* Xids of prepared transactions with chunks that wait for their second phase. */
 extern int	evpub_assembler_prepared(EvpubAssembler *assembler);
+
+/*
+ * Who holds back WAL, the oldest first: up to "slots" of the prepared
+ * transactions, and the oldest of those that run.  Returns how many.  Looks at
+ * all that are open, so not for each cycle.
+ */
+extern int	evpub_assembler_holders(EvpubAssembler *assembler,
+									EvpubHolder *holders, int slots);
+
+/* Is any transaction with chunks open? */
+extern bool evpub_assembler_empty(EvpubAssembler *assembler);
 
 /* Messages with our prefix that nobody of us wrote, and where the last was. */
 extern uint64 evpub_assembler_forged(EvpubAssembler *assembler);

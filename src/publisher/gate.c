@@ -33,6 +33,7 @@ evpub_gate_refresh(EvpubGate *gate)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	Snapshot	snapshot;
+	FullTransactionId next;
 
 	StartTransactionCommand();
 	snapshot = GetTransactionSnapshot();
@@ -47,7 +48,12 @@ evpub_gate_refresh(EvpubGate *gate)
 	gate->nrunning = snapshot->xcnt;
 	memcpy(gate->running, snapshot->xip, sizeof(TransactionId) * snapshot->xcnt);
 	gate->xmax = snapshot->xmax;
-	gate->next = XidFromFullTransactionId(ReadNextFullTransactionId());
+	next = ReadNextFullTransactionId();
+	gate->next = XidFromFullTransactionId(next);
+
+	/* xmin is at most next, and less than 2^31 behind it */
+	gate->oldest = FullTransactionIdFromU64(U64FromFullTransactionId(next) -
+											(uint32) (gate->next - snapshot->xmin));
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(caller);
 }

@@ -7,10 +7,13 @@
 
 #include "postgres.h"
 
+#include "access/transam.h"
+
 typedef struct EvpubGate
 {
 	TransactionId xmax;			/* first xid the snapshot knew nothing of */
 	TransactionId next;			/* next xid to be given out, read after it */
+	FullTransactionId oldest;	/* all transactions below it have ended */
 	TransactionId *running;
 	int			nrunning;
 	int			slots;

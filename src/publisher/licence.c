@@ -11,100 +11,228 @@
  *
  * Every change of slot and file is announced in the file first; a crash in
  * between is finished here.
+ *
+ * All of this runs in the worker, outside of publishing; take_over() and the
+ * loss of the file are decided by a person.
  */
 #include "postgres.h"
 
+#include "access/timeline.h"
+#include "access/transam.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "replication/slot.h"
+#include "utils/timestamp.h"
 
 #include "evpub.h"
+#include "publisher/gap.h"
 #include "publisher/licence.h"
+#include "publisher/recovery.h"
 #include "publisher/registry.h"
+#include "publisher/shmem.h"
 #include "publisher/slot.h"
 #include "publisher/walreader.h"
 
-/* The slot is about to be made, or was when the server crashed. */
+/* ---- making and dropping ---- */
+
+/* The end of WAL, flushed: else a crash could leave a file that points beyond. */
+static XLogRecPtr
+flushed_now(void)
+{
+	XLogRecPtr	now = GetXLogInsertRecPtr();
+
+	XLogFlush(evpub_walreader_before_header(now));
+	return now;
+}
+
+static TimeLineID
+current_timeline(void)
+{
+	TimeLineID	timeline;
+
+	(void) evpub_walreader_end(&timeline);
+	return timeline;
+}
+
+/*
+ * The slot is about to be made, or was when the server crashed.  A publisher
+ * that takes over has a position already; else no label can have been
+ * committed yet, so no event is older than now.
+ */
 static void
 finish_creating(EvpubPosition *position)
 {
-	/* no label can have been committed yet, so no event is older than now */
 	if (evpub_slot_find() == EVPUB_SLOT_ABSENT)
-		position->restart_lsn = evpub_slot_make();
+		evpub_slot_make();
+	if (position->restart_lsn != InvalidXLogRecPtr)
+		evpub_slot_keep(position->restart_lsn);
 	else
 	{
 		evpub_slot_hold();
-		position->restart_lsn = GetXLogInsertRecPtr();
+		position->restart_lsn = flushed_now();
+		position->confirmed_lsn = position->restart_lsn;
+		if (position->nlineage > 0)
+			position->lineage[0].from_lsn = position->restart_lsn;
 	}
-
-	/* else a crash could leave the file pointing beyond the end of WAL */
-	XLogFlush(evpub_walreader_before_header(position->restart_lsn));
-	position->confirmed_lsn = position->restart_lsn;
-	if (position->nlineage > 0)
-		position->lineage[0].from_lsn = position->restart_lsn;
 	position->role = position->nlineage > 0 ? EVPUB_ROLE_ACTIVE : EVPUB_ROLE_FENCED;
 	evpub_position_write(position);
 }
 
-static void
-finish_retired(EvpubPosition *position)
+void
+evpub_licence_finish_retired(EvpubPosition *position)
 {
 	evpub_slot_drop();
 	evpub_position_remove();
 	memset(position, 0, sizeof(*position));
 }
 
-/* A state file that says "active". */
-static EvpubVerdict
-examine_active(EvpubPosition *position, EvpubSlotFound slot, char **reason)
+/* ---- examining ---- */
+
+/* Why the file is not about this server as it is now, or NULL. */
+static char *
+why_not_ours(const EvpubPosition *position)
 {
 	TimeLineID	timeline;
+	XLogRecPtr	end = evpub_walreader_end(&timeline);
 
-	(void) evpub_walreader_end(&timeline);
 	if (position->system_identifier != GetSystemIdentifier())
-		*reason = psprintf("the state file belongs to system " UINT64_FORMAT ", this is " UINT64_FORMAT,
-						   position->system_identifier, GetSystemIdentifier());
-	else if (position->timeline != timeline)
-		*reason = psprintf("the state file was written on timeline %u, this server is on %u: it was restored or promoted",
-						   position->timeline, timeline);
-	else if (slot == EVPUB_SLOT_ABSENT)
+		return psprintf("the state file belongs to system " UINT64_FORMAT ", this is " UINT64_FORMAT,
+						position->system_identifier, GetSystemIdentifier());
+	if (position->timeline != timeline)
+		return psprintf("the state file was written on timeline %u, this server is on %u: it was restored or promoted",
+						position->timeline, timeline);
+	if (evpub_position_moved(position))
+		return pstrdup("the data directory was copied from that of a publisher, or moved to another file system");
+	if (evpub_walreader_before_header(Max(position->confirmed_lsn, position->restart_lsn)) > end)
+		return psprintf("the state file is ahead of WAL, which ends at %X/%X: the data directory is older than it",
+						LSN_FORMAT_ARGS(end));
+	return NULL;
+}
+
+/*
+ * Creating was cut by a crash, or copied while it went on: then the label that
+ * followed names the publisher that the file was made for.
+ */
+static char *
+why_not_created_here(const EvpubPosition *position)
+{
+	uint64		labelled;
+	char	   *reason = why_not_ours(position);
+
+	if (!reason && position->nlineage > 0 &&
+		evpub_registry_count(&labelled) > 0 &&
+		labelled == evpub_position_publisher(position))
+		reason = pstrdup("the state file was copied while its publisher was made");
+	return reason;
+}
+
+/* A state file that says "active" or "gap". */
+static EvpubVerdict
+examine_own(EvpubPosition *position, EvpubSlotFound slot, char **reason)
+{
+	*reason = why_not_ours(position);
+	if (!*reason && slot == EVPUB_SLOT_ABSENT)
 		*reason = pstrdup("there is a state file, but no replication slot \"evpub\": this server is a copy, or the slot was dropped");
-	else if (slot == EVPUB_SLOT_INVALIDATED)
+	if (*reason)
+		return EVPUB_STAND_FENCED;
+
+	if (position->role == EVPUB_ROLE_GAP && position->gap.given_up)
 	{
-		/* whether there is a gap is decided by WAL: make it again and read */
-		evpub_slot_reset(position->restart_lsn);
-		return EVPUB_PUBLISH;
+		evpub_slot_keep(position->gap.restart_lsn);
+		*reason = evpub_gap_text(&position->gap);
+		return EVPUB_STAND_GAP;
 	}
-	else
-		return EVPUB_PUBLISH;
+
+	/* whether there is a gap is decided by WAL: read, with a slot that holds */
+	evpub_slot_keep(position->restart_lsn);
+	position->role = EVPUB_ROLE_ACTIVE;
+	position->gap.reason = NULL;
+	return EVPUB_PUBLISH;
+}
+
+/* Only a label that names a publisher that this server never was. */
+static EvpubVerdict
+examine_label_only(EvpubPosition *position, uint64 publisher_id, char **reason)
+{
+	/* keep WAL from now on, so that a person who takes over finds it */
+	if (!EvpubShmem->recovered && evpub_slot_available())
+		return evpub_licence_create(position, publisher_id, reason);
+
+	/* but a restored server must not fill its disk unasked */
+	evpub_position_settle(position, current_timeline());
+	position->role = EVPUB_ROLE_FENCED;
+	position->restart_lsn = flushed_now();
+	position->confirmed_lsn = position->restart_lsn;
+	evpub_position_write(position);
+	*reason = pstrdup("this server was restored from a backup of a publisher");
 	return EVPUB_STAND_FENCED;
+}
+
+char *
+evpub_licence_lost_file(const char *problem)
+{
+	return psprintf("%s: what was published is not known, WAL is kept from %X/%X; SELECT evpub.accept_gap('%X/%X') publishes it again, under a new id",
+					problem, LSN_FORMAT_ARGS(evpub_slot_position()),
+					LSN_FORMAT_ARGS(evpub_slot_position()));
 }
 
 static EvpubVerdict
 examine_without_file(EvpubPosition *position, EvpubSlotFound slot,
-					 EvpubPositionFound found, char *problem, char **reason)
+					 bool damaged, char *problem, char **reason)
 {
 	uint64		publisher_id;
-	bool		registered = evpub_registry_count(&publisher_id) > 0;
 
-	if (found == EVPUB_POSITION_DAMAGED)
+	if (evpub_registry_count(&publisher_id) == 0)
 	{
-		*reason = problem;
-		return EVPUB_STAND_GAP;
-	}
-	if (!registered)
-	{
+		if (damaged)
+		{
+			evpub_position_set_aside();
+			ereport(LOG,
+					(errmsg("evpub: %s, and nobody is registered: renamed it to \"%s\"",
+							problem, EVPUB_STATE_DAMAGED)));
+		}
 		*reason = pstrdup(EVPUB_NOBODY_REGISTERED);
 		return EVPUB_NOTHING;
 	}
-	if (slot != EVPUB_SLOT_ABSENT)
-	{
-		*reason = pstrdup("there is a replication slot \"evpub\", but no state file: what was published is not known");
-		return EVPUB_STAND_GAP;
-	}
+	if (!damaged && slot == EVPUB_SLOT_ABSENT)
+		return examine_label_only(position, publisher_id, reason);
 
-	/* keep WAL from now on, so that a person who takes over finds it */
-	return evpub_licence_create(position, publisher_id, reason);
+	/* keep what there is, and what comes, until a person decides */
+	if (slot == EVPUB_SLOT_ABSENT && evpub_slot_available())
+		evpub_slot_make();
+	if (evpub_slot_find() != EVPUB_SLOT_ABSENT)
+		evpub_slot_keep(GetXLogInsertRecPtr());
+	*reason = evpub_licence_lost_file(damaged ? problem : "the state file is lost");
+	return EVPUB_STAND_GAP;
+}
+
+/* What a crash has cut, in the file; *reason if it was not ours to finish. */
+static EvpubPositionFound
+finish_intent(EvpubPosition *position, char **problem, char **reason)
+{
+	EvpubPositionFound found = evpub_position_read(position, problem);
+
+	if (found == EVPUB_POSITION_FOUND && position->role == EVPUB_ROLE_RETIRED)
+	{
+		evpub_licence_finish_retired(position);
+		found = EVPUB_POSITION_ABSENT;
+	}
+	if (found == EVPUB_POSITION_FOUND && position->role == EVPUB_ROLE_CREATING)
+	{
+		*reason = why_not_created_here(position);
+		if (!*reason)
+			finish_creating(position);
+		else if (position->restart_lsn == InvalidXLogRecPtr)
+		{
+			/* what commits from now on may be wanted by who takes over */
+			position->role = EVPUB_ROLE_FENCED;
+			position->restart_lsn = flushed_now();
+			position->confirmed_lsn = position->restart_lsn;
+			evpub_position_settle(position, current_timeline());
+			evpub_position_write(position);
+		}
+	}
+	return found;
 }
 
 EvpubVerdict
@@ -116,32 +244,24 @@ evpub_licence_examine(EvpubPosition *position, char **reason)
 	char	   *problem;
 
 	*reason = NULL;
-	found = evpub_position_read(position, &problem);
-	if (found == EVPUB_POSITION_FOUND && position->role == EVPUB_ROLE_RETIRED)
-	{
-		finish_retired(position);
-		found = EVPUB_POSITION_ABSENT;
-	}
-	if (found == EVPUB_POSITION_FOUND && position->role == EVPUB_ROLE_CREATING)
-		finish_creating(position);
-
+	evpub_recovery_fence();
+	found = finish_intent(position, &problem, reason);
 	slot = evpub_slot_find();
 	if (slot == EVPUB_SLOT_FOREIGN)
 	{
-		*reason = pstrdup("a logical replication slot has the name \"evpub\"");
+		*reason = pstrdup("a logical replication slot has the name \"evpub\"; drop it");
 		return EVPUB_STAND_GAP;
 	}
 	if (found != EVPUB_POSITION_FOUND)
-		verdict = examine_without_file(position, slot, found, problem, reason);
-	else if (position->role == EVPUB_ROLE_ACTIVE)
-		verdict = examine_active(position, slot, reason);
-	else if (position->role == EVPUB_ROLE_GAP)
-	{
-		*reason = pstrdup("the state file records a gap");
-		verdict = EVPUB_STAND_GAP;
-	}
-	else
-		*reason = pstrdup("the state file says that this server may be a copy of a publisher");
+		verdict = examine_without_file(position, slot,
+									   found == EVPUB_POSITION_DAMAGED, problem, reason);
+	else if (*reason == NULL &&
+			 (position->role == EVPUB_ROLE_ACTIVE || position->role == EVPUB_ROLE_GAP))
+		verdict = examine_own(position, slot, reason);
+	else if (*reason == NULL)
+		*reason = pstrdup(position->nlineage > 0 ?
+						  "this server was restored, or copied from a publisher" :
+						  "the databases were restored or upgraded from a publisher's");
 
 	/* a slot that is not ours (nobody is registered) is left alone */
 	if (verdict != EVPUB_NOTHING && evpub_slot_find() != EVPUB_SLOT_ABSENT)
@@ -149,11 +269,11 @@ evpub_licence_examine(EvpubPosition *position, char **reason)
 	return verdict;
 }
 
+/* ---- changes ---- */
+
 EvpubVerdict
 evpub_licence_create(EvpubPosition *position, uint64 foreign_id, char **reason)
 {
-	TimeLineID	timeline;
-
 	if (evpub_slot_find() != EVPUB_SLOT_ABSENT)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -166,14 +286,12 @@ evpub_licence_create(EvpubPosition *position, uint64 foreign_id, char **reason)
 				 errhint("Free one or increase max_replication_slots (%d).",
 						 max_replication_slots)));
 
-	(void) evpub_walreader_end(&timeline);
 	memset(position, 0, sizeof(*position));
-	position->system_identifier = GetSystemIdentifier();
-	position->timeline = timeline;
+	evpub_position_settle(position, current_timeline());
 	position->role = EVPUB_ROLE_CREATING;
 	if (foreign_id == 0)
 		evpub_position_add_lineage(position, evpub_position_new_publisher(),
-								   timeline, InvalidXLogRecPtr);
+								   position->timeline, InvalidXLogRecPtr);
 	evpub_position_write(position);
 	PG_TRY();
 	{
@@ -187,6 +305,7 @@ evpub_licence_create(EvpubPosition *position, uint64 foreign_id, char **reason)
 		 * intent.  The error may have left locks on slots.
 		 */
 		LWLockReleaseAll();
+		memset(position, 0, sizeof(*position));
 		if (MyReplicationSlot)
 			evpub_slot_drop();
 		evpub_position_remove();
@@ -200,10 +319,107 @@ evpub_licence_create(EvpubPosition *position, uint64 foreign_id, char **reason)
 	return EVPUB_STAND_FENCED;
 }
 
-void
-evpub_licence_retire(EvpubPosition *position)
+/*
+ * The position says nothing about this server's WAL.  What the slot has kept is
+ * published, some of it perhaps again; transactions that it begins in the
+ * middle of cannot be whole.  Without a slot there is nothing but what comes.
+ */
+static void
+start_with_what_is_kept(EvpubPosition *position)
 {
-	position->role = EVPUB_ROLE_RETIRED;
-	evpub_position_write(position);
-	finish_retired(position);
+	EvpubGap	gap;
+	XLogRecPtr	from;
+
+	if (evpub_slot_find() == EVPUB_SLOT_FOUND)
+		evpub_slot_hold();
+	from = evpub_slot_position();
+	if (from == InvalidXLogRecPtr)
+		from = flushed_now();
+	position->restart_lsn = from;
+	position->confirmed_lsn = from;
+	position->next_event = 0;
+
+	memset(&gap, 0, sizeof(gap));
+	gap.from_lsn = from;
+	gap.to_lsn = from;
+	gap.horizon = U64FromFullTransactionId(ReadNextFullTransactionId());
+	gap.accepted_at = GetCurrentTimestamp();
+	gap.told = true;			/* of this there is nothing to tell */
+	gap.reason = "the state file was not about this server's WAL";
+	evpub_position_add_gap(position, &gap);
+}
+
+/*
+ * From where does this server publish what its predecessor may not have?  From
+ * the file's position, if that lies in the history of this server's WAL; a
+ * position behind the point where our history left it means that point; and
+ * without any common history, what the slot has kept.
+ */
+static void
+find_start(EvpubPosition *position)
+{
+	TimeLineID	timeline;
+	XLogRecPtr	end = evpub_walreader_end(&timeline);
+	List	   *history = readTimeLineHistory(timeline);
+
+	if (position->restart_lsn == InvalidXLogRecPtr ||
+		!tliInHistory(position->timeline, history) ||
+		(position->timeline == timeline && position->confirmed_lsn > end))
+		start_with_what_is_kept(position);
+	else if (position->timeline != timeline)
+	{
+		TimeLineID	next;
+		XLogRecPtr	left = tliSwitchPoint(position->timeline, history, &next);
+
+		if (position->confirmed_lsn > left)
+		{
+			position->confirmed_lsn = left;
+			position->next_event = 0;
+		}
+		position->restart_lsn = Min(position->restart_lsn, left);
+	}
+	list_free_deep(history);
+}
+
+void
+evpub_licence_take_over(EvpubPosition *position)
+{
+	EvpubPosition before = *position;
+
+	find_start(position);
+	evpub_position_settle(position, current_timeline());
+	evpub_position_add_lineage(position, evpub_position_new_publisher(),
+							   position->timeline, position->confirmed_lsn);
+	position->gap.reason = NULL;
+	position->role = EVPUB_ROLE_CREATING;
+	PG_TRY();
+	{
+		evpub_position_write(position);
+		finish_creating(position);
+	}
+	PG_CATCH();
+	{
+		/* a crash here takes over; an error must not */
+		*position = before;
+		evpub_position_write(position);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+void
+evpub_licence_start_anew(EvpubPosition *position, XLogRecPtr from)
+{
+	EvpubPosition old;
+	char	   *problem;
+
+	if (evpub_position_read(&old, &problem) == EVPUB_POSITION_DAMAGED)
+		evpub_position_set_aside();
+	memset(position, 0, sizeof(*position));
+	evpub_position_settle(position, current_timeline());
+	evpub_position_add_lineage(position, evpub_position_new_publisher(),
+							   position->timeline, from);
+	position->role = EVPUB_ROLE_ACTIVE;
+	position->restart_lsn = from;
+	position->confirmed_lsn = from;
 }

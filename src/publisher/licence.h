@@ -33,8 +33,20 @@ extern EvpubVerdict evpub_licence_examine(EvpubPosition *position, char **reason
 extern EvpubVerdict evpub_licence_create(EvpubPosition *position, uint64 foreign_id,
 										 char **reason);
 
-/* Give up slot and state file. */
-extern void evpub_licence_retire(EvpubPosition *position);
+/*
+ * Publish from here on, under a new publisher id, from the position in the
+ * file.  On ERROR everything is as before.
+ */
+extern void evpub_licence_take_over(EvpubPosition *position);
+
+/* The reason for the gap that the loss of the state file leaves. */
+extern char *evpub_licence_lost_file(const char *problem);
+
+/* A position for a publisher whose state file is lost; not written yet. */
+extern void evpub_licence_start_anew(EvpubPosition *position, XLogRecPtr from);
+
+/* Give up slot and state file, which says so already. */
+extern void evpub_licence_finish_retired(EvpubPosition *position);
 
 /* Why nothing is published when no database is registered. */
 #define EVPUB_NOBODY_REGISTERED \

@@ -56,60 +56,79 @@ log_position(EvpubWorker *worker)
 	(void) XLogInsert(RM_LOGICALMSG_ID, XLOG_LOGICAL_MESSAGE);
 }
 
+/* An error of writing: remember it, and put the position back. */
+static void
+not_written(EvpubWorker *worker, const EvpubPosition *before)
+{
+	ErrorData  *error = CopyErrorData();
+
+	FlushErrorState();
+	LWLockReleaseAll();
+	XLogResetInsertion();
+	worker->position = *before;
+	strlcpy(worker->persist_problem, error->message,
+			sizeof(worker->persist_problem));
+	evpub_worker_error(worker, error->message);
+}
+
 /*
  * File, then slot, then message.  A full disk must not end the worker: the old
  * file stays, the position in memory goes on, and we try again in a second.
  */
-static bool
-write_position(EvpubWorker *worker, XLogRecPtr restart, bool tell)
+bool
+evpub_worker_store(EvpubWorker *worker, const EvpubPosition *before,
+				   XLogRecPtr slot, bool tell)
 {
-	EvpubStream *stream = &worker->stream;
 	MemoryContext caller = CurrentMemoryContext;
-	EvpubPosition before = worker->position;
 
-	worker->position.restart_lsn = restart;
-	worker->position.confirmed_lsn = stream->confirmed_lsn;
-	worker->position.next_event = stream->next_event;
 	worker->position.sequence++;
 	PG_TRY();
 	{
 		evpub_position_write(&worker->position);
-		evpub_slot_move(restart);
+		if (slot != InvalidXLogRecPtr)
+			evpub_slot_move(slot);
 		if (tell)
 			log_position(worker);
 		worker->persist_problem[0] = '\0';
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
-
 		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		LWLockReleaseAll();
-		XLogResetInsertion();
-		worker->position = before;
-		strlcpy(worker->persist_problem, error->message,
-				sizeof(worker->persist_problem));
-		evpub_worker_error(worker, error->message);
+		not_written(worker, before);
 		return false;
 	}
 	PG_END_TRY();
 	return true;
 }
 
+void
+evpub_worker_take_position(EvpubWorker *worker)
+{
+	EvpubStream *stream = &worker->stream;
+
+	if (!worker->streaming)
+		return;
+	worker->position.restart_lsn = evpub_stream_restart_lsn(stream);
+	worker->position.confirmed_lsn = stream->confirmed_lsn;
+	worker->position.next_event = stream->next_event;
+}
+
 /*
  * Write when events were confirmed, at most once a second; or when a segment
- * of other WAL could be let go.  Our own message is WAL, too, but neither
- * events nor a segment, so an idle server stays idle.
+ * of other WAL could be let go (a backup begins with a new segment, and must
+ * find a position there).  Standbys are told of events, and of a segment's
+ * worth of other WAL.  Our own message is WAL, too, but neither events nor a
+ * segment, so an idle server stays idle.
  */
 bool
 evpub_worker_persist(EvpubWorker *worker, bool force)
 {
 	EvpubStream *stream = &worker->stream;
 	TimestampTz now = GetCurrentTimestamp();
+	EvpubPosition before = worker->position;
 	XLogRecPtr	restart;
 	bool		told;
+	bool		moved;
 
 	if (!worker->streaming)
 		return true;
@@ -118,12 +137,16 @@ evpub_worker_persist(EvpubWorker *worker, bool force)
 	restart = evpub_stream_restart_lsn(stream);
 	told = stream->events_published != worker->persisted_events ||
 		restart >= worker->persisted_restart + wal_segment_size;
-	if (!force && !told)
+	moved = restart / wal_segment_size != worker->position.restart_lsn / wal_segment_size;
+	if (!force && !told && !moved)
 		return true;
 
 	worker->persisted_at = now;
-	if (!write_position(worker, restart, told))
+	evpub_worker_take_position(worker);
+	if (!evpub_worker_store(worker, &before, restart, told))
 		return false;
+	if (!told)
+		return true;
 	worker->persisted_events = stream->events_published;
 	worker->persisted_restart = restart;
 	return true;
@@ -171,6 +194,7 @@ fill_status(EvpubWorker *worker, EvpubStatus *status)
 	strlcpy(status->librdkafka_version, worker->librdkafka_version,
 			sizeof(status->librdkafka_version));
 	status->paused = worker->position.paused;
+	evpub_holders_show(worker, status);
 
 	/* where a reader may start: what is durable */
 	status->restart_lsn = worker->position.restart_lsn;
@@ -197,6 +221,7 @@ evpub_worker_show(EvpubWorker *worker, EvpubState state, const char *reason)
 	evpub_shmem_status(&old);
 	status = old;
 	status.state = state;
+	status.failed = false;
 	strlcpy(status.reason, reason, sizeof(status.reason));
 	fill_status(worker, &status);
 	if (old.state != state || old.since == 0)

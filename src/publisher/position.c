@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "access/xlog.h"
 #include "common/file_perm.h"
 #include "libpq/pqformat.h"
 #include "miscadmin.h"
@@ -25,7 +26,7 @@
 #include "compat.h"
 #include "publisher/position.h"
 
-#define STATE_MAGIC "evpubst1"
+#define STATE_MAGIC "evpubst3"
 #define STATE_HEADER 16
 #define STATE_TEMPORARY EVPUB_STATE_FILE ".tmp"
 
@@ -41,12 +42,108 @@ checksum(const char *data, Size length)
 }
 
 static void
+put_text(StringInfo out, const char *text)
+{
+	int			length = text ? strlen(text) : 0;
+
+	pq_sendint32(out, length);
+	pq_sendbytes(out, text ? text : "", length);
+}
+
+static char *
+get_text(StringInfo in)
+{
+	int			length = pq_getmsgint(in, 4);
+
+	return pnstrdup(pq_getmsgbytes(in, length), length);
+}
+
+static void
+put_xids(StringInfo out, const TransactionId *xids, int n)
+{
+	pq_sendint32(out, n);
+	for (int i = 0; i < n; i++)
+		pq_sendint32(out, xids[i]);
+}
+
+static TransactionId *
+get_xids(StringInfo in, int *n)
+{
+	TransactionId *xids;
+
+	*n = pq_getmsgint(in, 4);
+	xids = palloc(sizeof(TransactionId) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+		xids[i] = pq_getmsgint(in, 4);
+	return xids;
+}
+
+static void
+put_gaps(StringInfo out, const EvpubPosition *position)
+{
+	pq_sendint8(out, position->gap.reason != NULL);
+	if (position->gap.reason != NULL)
+	{
+		pq_sendint64(out, position->gap.from_lsn);
+		pq_sendint64(out, position->gap.to_lsn);
+		pq_sendint64(out, position->gap.restart_lsn);
+		pq_sendint8(out, position->gap.given_up);
+		put_text(out, position->gap.reason);
+		put_xids(out, position->gap.cut, position->gap.ncut);
+	}
+
+	pq_sendint32(out, position->ngaps);
+	for (int i = 0; i < position->ngaps; i++)
+	{
+		const EvpubGap *gap = &position->gaps[i];
+
+		pq_sendint64(out, gap->from_lsn);
+		pq_sendint64(out, gap->to_lsn);
+		pq_sendint64(out, gap->horizon);
+		pq_sendint64(out, gap->accepted_at);
+		pq_sendint8(out, gap->told);
+		put_text(out, gap->reason);
+		put_xids(out, gap->cut, gap->ncut);
+	}
+}
+
+static void
+get_gaps(StringInfo in, EvpubPosition *position)
+{
+	if (pq_getmsgbyte(in))
+	{
+		position->gap.from_lsn = pq_getmsgint64(in);
+		position->gap.to_lsn = pq_getmsgint64(in);
+		position->gap.restart_lsn = pq_getmsgint64(in);
+		position->gap.given_up = pq_getmsgbyte(in);
+		position->gap.reason = get_text(in);
+		position->gap.cut = get_xids(in, &position->gap.ncut);
+	}
+
+	position->ngaps = pq_getmsgint(in, 4);
+	position->gaps = palloc(sizeof(EvpubGap) * Max(position->ngaps, 1));
+	for (int i = 0; i < position->ngaps; i++)
+	{
+		EvpubGap   *gap = &position->gaps[i];
+
+		gap->from_lsn = pq_getmsgint64(in);
+		gap->to_lsn = pq_getmsgint64(in);
+		gap->horizon = pq_getmsgint64(in);
+		gap->accepted_at = pq_getmsgint64(in);
+		gap->told = pq_getmsgbyte(in);
+		gap->reason = get_text(in);
+		gap->cut = get_xids(in, &gap->ncut);
+	}
+}
+
+static void
 serialize(StringInfo out, const EvpubPosition *position)
 {
 	pq_sendint64(out, position->system_identifier);
 	pq_sendint32(out, position->timeline);
 	pq_sendint8(out, position->role);
 	pq_sendint8(out, position->paused);
+	pq_sendint64(out, position->directory_inode);
 	pq_sendint64(out, position->restart_lsn);
 	pq_sendint64(out, position->confirmed_lsn);
 	pq_sendint32(out, position->next_event);
@@ -64,24 +161,16 @@ serialize(StringInfo out, const EvpubPosition *position)
 	for (int i = 0; i < position->ntopics; i++)
 	{
 		EvpubTopic *topic = &position->topics[i];
-		int			length = strlen(topic->name);
 
-		pq_sendint32(out, length);
-		pq_sendbytes(out, topic->name, length);
+		put_text(out, topic->name);
 		pq_sendint32(out, topic->partitions);
 		for (int p = 0; p < topic->partitions; p++)
 			pq_sendint64(out, topic->offsets[p]);
 	}
-
-	pq_sendint32(out, position->ngaps);
-	for (int i = 0; i < position->ngaps; i++)
-	{
-		pq_sendint64(out, position->gaps[i].from_lsn);
-		pq_sendint64(out, position->gaps[i].to_lsn);
-	}
+	put_gaps(out, position);
 }
 
-/* The checksum was right, so a short payload is a defect and may throw. */
+/* The checksum was right, so a short payload is a defect; it throws. */
 static void
 deserialize(StringInfo in, EvpubPosition *position)
 {
@@ -89,6 +178,7 @@ deserialize(StringInfo in, EvpubPosition *position)
 	position->timeline = pq_getmsgint(in, 4);
 	position->role = pq_getmsgbyte(in);
 	position->paused = pq_getmsgbyte(in);
+	position->directory_inode = pq_getmsgint64(in);
 	position->restart_lsn = pq_getmsgint64(in);
 	position->confirmed_lsn = pq_getmsgint64(in);
 	position->next_event = pq_getmsgint(in, 4);
@@ -109,76 +199,109 @@ deserialize(StringInfo in, EvpubPosition *position)
 	for (int i = 0; i < position->ntopics; i++)
 	{
 		EvpubTopic *topic = &position->topics[i];
-		int			length = pq_getmsgint(in, 4);
 
-		topic->name = pnstrdup(pq_getmsgbytes(in, length), length);
+		topic->name = get_text(in);
 		topic->number = i;
 		topic->partitions = pq_getmsgint(in, 4);
 		topic->offsets = palloc(sizeof(int64) * Max(topic->partitions, 1));
 		for (int p = 0; p < topic->partitions; p++)
 			topic->offsets[p] = pq_getmsgint64(in);
 	}
+	get_gaps(in, position);
+	pq_getmsgend(in);
+}
 
-	position->ngaps = pq_getmsgint(in, 4);
-	position->gaps = palloc(sizeof(EvpubGap) * Max(position->ngaps, 1));
-	for (int i = 0; i < position->ngaps; i++)
+/*
+ * The whole file; returns what is wrong with it, or NULL.  What may pass (no
+ * right to read it, an error of the disk) is an ERROR, not damage.
+ */
+static char *
+read_file(StringInfo data, bool *absent)
+{
+	struct stat st;
+	int			got;
+	int			fd = OpenTransientFile(EVPUB_STATE_FILE, O_RDONLY | PG_BINARY);
+
+	*absent = fd < 0 && errno == ENOENT;
+	if (fd < 0 && !*absent)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", EVPUB_STATE_FILE)));
+	if (fd < 0)
+		return pstrdup("there is no state file");
+	if (fstat(fd, &st) != 0 || st.st_size >= (off_t) MaxAllocSize)
 	{
-		position->gaps[i].from_lsn = pq_getmsgint64(in);
-		position->gaps[i].to_lsn = pq_getmsgint64(in);
+		CloseTransientFile(fd);
+		return psprintf("file \"%s\" has an impossible size", EVPUB_STATE_FILE);
 	}
+	initStringInfo(data);
+	enlargeStringInfo(data, st.st_size);
+	got = read(fd, data->data, st.st_size);
+	CloseTransientFile(fd);
+	if (got < 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not read file \"%s\": %m", EVPUB_STATE_FILE)));
+	if (got != st.st_size || got < STATE_HEADER)
+		return psprintf("file \"%s\" is cut short", EVPUB_STATE_FILE);
+	data->len = got;
+	return NULL;
+}
+
+/* As deserialize(), but false for what does not make sense. */
+static bool
+understand(StringInfo in, EvpubPosition *position)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		deserialize(in, position);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+		return false;
+	}
+	PG_END_TRY();
+	return true;
 }
 
 EvpubPositionFound
 evpub_position_read(EvpubPosition *position, char **problem)
 {
 	StringInfoData data;
-	struct stat st;
-	int			fd;
-	int			got;
 	uint32		header[2];
+	uint32		length;
+	bool		absent;
 
 	memset(position, 0, sizeof(*position));
-	*problem = NULL;
-	fd = OpenTransientFile(EVPUB_STATE_FILE, O_RDONLY | PG_BINARY);
-	if (fd < 0)
-	{
-		if (errno == ENOENT)
-			return EVPUB_POSITION_ABSENT;
-		*problem = psprintf("could not open file \"%s\": %m", EVPUB_STATE_FILE);
-		return EVPUB_POSITION_DAMAGED;
-	}
-	if (fstat(fd, &st) != 0 || st.st_size > (off_t) MaxAllocSize)
-	{
-		CloseTransientFile(fd);
-		*problem = psprintf("file \"%s\" has an impossible size", EVPUB_STATE_FILE);
-		return EVPUB_POSITION_DAMAGED;
-	}
-	initStringInfo(&data);
-	enlargeStringInfo(&data, st.st_size);
-	got = read(fd, data.data, st.st_size);
-	CloseTransientFile(fd);
-	if (got != st.st_size || got < STATE_HEADER)
-	{
-		*problem = psprintf("file \"%s\" is cut short", EVPUB_STATE_FILE);
-		return EVPUB_POSITION_DAMAGED;
-	}
-	data.len = got;
+	*problem = read_file(&data, &absent);
+	if (*problem)
+		return absent ? EVPUB_POSITION_ABSENT : EVPUB_POSITION_DAMAGED;
 
 	memcpy(header, data.data + 8, sizeof(header));
+	length = data.len - STATE_HEADER;
 	if (memcmp(data.data, STATE_MAGIC, 8) != 0)
 	{
 		*problem = psprintf("file \"%s\" is not a state file of this version",
 							EVPUB_STATE_FILE);
 		return EVPUB_POSITION_DAMAGED;
 	}
-	if (pg_ntoh32(header[0]) != (uint32) (got - STATE_HEADER) ||
-		pg_ntoh32(header[1]) != checksum(data.data + STATE_HEADER, got - STATE_HEADER))
+	if (pg_ntoh32(header[0]) != length ||
+		pg_ntoh32(header[1]) != checksum(data.data + STATE_HEADER, length))
 	{
 		*problem = psprintf("file \"%s\" has a wrong checksum", EVPUB_STATE_FILE);
 		return EVPUB_POSITION_DAMAGED;
 	}
 	data.cursor = STATE_HEADER;
-	deserialize(&data, position);
+	if (!understand(&data, position))
+	{
+		*problem = psprintf("file \"%s\" has contents that make no sense",
+							EVPUB_STATE_FILE);
+		return EVPUB_POSITION_DAMAGED;
+	}
 	pfree(data.data);
 	return EVPUB_POSITION_FOUND;
 }
@@ -224,12 +347,9 @@ write_file(const char *path, const char *data, int length)
 	}
 }
 
-void
-evpub_position_write(const EvpubPosition *position)
+static void
+make_directory(void)
 {
-	StringInfoData data;
-	uint32		header[2] = {0, 0};
-
 	if (MakePGDirectory(EVPUB_STATE_DIRECTORY) == 0)
 		fsync_fname(".", true);
 	else if (errno != EEXIST)
@@ -237,7 +357,48 @@ evpub_position_write(const EvpubPosition *position)
 				(errcode_for_file_access(),
 				 errmsg("could not create directory \"%s\": %m",
 						EVPUB_STATE_DIRECTORY)));
+}
 
+static uint64
+directory_inode(void)
+{
+	struct stat st;
+
+	if (stat(EVPUB_STATE_DIRECTORY, &st) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not stat file \"%s\": %m", EVPUB_STATE_DIRECTORY)));
+	return st.st_ino;
+}
+
+/*
+ * A copy of the data directory made by cp, rsync or tar has another inode
+ * there, and nothing that happens to the original in place changes it.  (The
+ * device is left out: its number may change with a reboot.  A clone of the
+ * whole volume cannot be told in this way.)
+ */
+void
+evpub_position_settle(EvpubPosition *position, TimeLineID timeline)
+{
+	make_directory();
+	position->system_identifier = GetSystemIdentifier();
+	position->timeline = timeline;
+	position->directory_inode = directory_inode();
+}
+
+bool
+evpub_position_moved(const EvpubPosition *position)
+{
+	return position->directory_inode != directory_inode();
+}
+
+void
+evpub_position_write(const EvpubPosition *position)
+{
+	StringInfoData data;
+	uint32		header[2] = {0, 0};
+
+	make_directory();
 	initStringInfo(&data);
 	appendBinaryStringInfo(&data, STATE_MAGIC, 8);
 	appendBinaryStringInfo(&data, (char *) header, sizeof(header));
@@ -261,6 +422,12 @@ evpub_position_remove(void)
 	fsync_fname(EVPUB_STATE_DIRECTORY, true);
 }
 
+void
+evpub_position_set_aside(void)
+{
+	durable_rename(EVPUB_STATE_FILE, EVPUB_STATE_DAMAGED, ERROR);
+}
+
 uint64
 evpub_position_publisher(const EvpubPosition *position)
 {
@@ -282,7 +449,8 @@ void
 evpub_position_add_lineage(EvpubPosition *position, uint64 publisher_id,
 						   TimeLineID timeline, XLogRecPtr from_lsn)
 {
-	EvpubLineage *grown = palloc(sizeof(EvpubLineage) * (position->nlineage + 1));
+	EvpubLineage *grown = MemoryContextAlloc(TopMemoryContext,
+											 sizeof(EvpubLineage) * (position->nlineage + 1));
 
 	if (position->nlineage > 0)
 		memcpy(grown, position->lineage, sizeof(EvpubLineage) * position->nlineage);
@@ -291,6 +459,50 @@ evpub_position_add_lineage(EvpubPosition *position, uint64 publisher_id,
 	grown[position->nlineage].from_lsn = from_lsn;
 	position->lineage = grown;
 	position->nlineage++;
+}
+
+/*
+ * The oldest ones that consumers have been told of are forgotten.  Nothing of
+ * the old array is changed or freed: the caller may go back to it.
+ */
+void
+evpub_position_add_gap(EvpubPosition *position, const EvpubGap *gap)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	int			kept = position->ngaps;
+	EvpubGap   *first = position->gaps;
+	EvpubGap   *grown;
+	EvpubGap	copy = *gap;
+
+	for (; kept >= EVPUB_GAPS_KEPT && first->told; kept--)
+		first++;
+	grown = palloc(sizeof(EvpubGap) * (kept + 1));
+	if (kept > 0)
+		memcpy(grown, first, sizeof(EvpubGap) * kept);
+	copy.reason = pstrdup(gap->reason);
+	copy.cut = palloc(sizeof(TransactionId) * Max(gap->ncut, 1));
+	if (gap->ncut > 0)
+		memcpy(copy.cut, gap->cut, sizeof(TransactionId) * gap->ncut);
+	grown[kept] = copy;
+	position->gaps = grown;
+	position->ngaps = kept + 1;
+	MemoryContextSwitchTo(old);
+}
+
+void
+evpub_position_set_open_gap(EvpubPosition *position, const EvpubOpenGap *gap)
+{
+	EvpubOpenGap copy = *gap;
+
+	if (gap->reason)
+		copy.reason = MemoryContextStrdup(TopMemoryContext, gap->reason);
+	if (gap->ncut > 0)
+	{
+		copy.cut = MemoryContextAlloc(TopMemoryContext,
+									  sizeof(TransactionId) * gap->ncut);
+		memcpy(copy.cut, gap->cut, sizeof(TransactionId) * gap->ncut);
+	}
+	position->gap = copy;
 }
 
 uint64

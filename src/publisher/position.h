@@ -7,10 +7,18 @@
 
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "access/xlogdefs.h"
+#include "datatype/timestamp.h"
 
 #define EVPUB_STATE_DIRECTORY "evpub"
 #define EVPUB_STATE_FILE EVPUB_STATE_DIRECTORY "/state"
+
+/* A damaged state file, set aside when a person has decided how to go on. */
+#define EVPUB_STATE_DAMAGED EVPUB_STATE_DIRECTORY "/state.damaged"
+
+/* Is there when the server was started to recover from an archive. */
+#define EVPUB_RECOVERED_FILE EVPUB_STATE_DIRECTORY "/recovered"
 
 /*
  * What the server is to the publisher; the file says so before anything is
@@ -38,7 +46,8 @@ typedef struct EvpubLineage
 typedef struct EvpubTopic
 {
 	char	   *name;
-	int32		partitions;		/* pinned; 0: not known yet */
+	int32		partitions;		/* pinned; 0: not known yet; -1: not known any
+								 * more, the topic was deleted and made again */
 	int64	   *offsets;		/* last acknowledged, by partition; -1: none */
 
 	/* not in the file: for the relay that runs */
@@ -47,12 +56,42 @@ typedef struct EvpubTopic
 	int32		grown;			/* partitions that the cluster has, if more */
 } EvpubTopic;
 
-/* A gap in what was published, that a person accepted. */
+/*
+ * A gap that is open (role "gap"): what is not published, and why.  Events of
+ * transactions that committed in (from_lsn, to_lsn] are given up when a person
+ * accepts it; reading then begins at restart_lsn.
+ */
+typedef struct EvpubOpenGap
+{
+	XLogRecPtr	from_lsn;		/* confirmed */
+	XLogRecPtr	to_lsn;
+	XLogRecPtr	restart_lsn;
+	bool		given_up;		/* by a limit: does not end by itself, even if
+								 * the WAL is still there */
+	char	   *reason;			/* NULL: there is no open gap */
+	int			ncut;			/* transactions that were prepared then */
+	TransactionId *cut;
+} EvpubOpenGap;
+
+/* A gap that a person accepted, or made by discard(). */
 typedef struct EvpubGap
 {
 	XLogRecPtr	from_lsn;
 	XLogRecPtr	to_lsn;
+	uint64		horizon;		/* full xid that was next then: an incomplete
+								 * transaction below it was cut by this gap */
+	TimestampTz accepted_at;
+	bool		told;			/* consumers have their evpub.gap events */
+	char	   *reason;
+	int			ncut;			/* transactions that are known to be cut */
+	TransactionId *cut;
 } EvpubGap;
+
+/* Accepted gaps that are remembered once they are told. */
+#define EVPUB_GAPS_KEPT 20
+
+/* Transactions that a gap names at most. */
+#define EVPUB_CUT_NAMED 100
 
 typedef struct EvpubPosition
 {
@@ -60,6 +99,8 @@ typedef struct EvpubPosition
 	TimeLineID	timeline;
 	EvpubRole	role;
 	bool		paused;
+	uint64		directory_inode;	/* of EVPUB_STATE_DIRECTORY, see
+									 * evpub_position_settle() */
 	XLogRecPtr	restart_lsn;	/* read from here */
 	XLogRecPtr	confirmed_lsn;	/* commits up to here are in Kafka */
 	uint32		next_event;		/* of the first transaction after it */
@@ -69,7 +110,8 @@ typedef struct EvpubPosition
 	int			ntopics;
 	int			topic_slots;	/* allocated, not in the file */
 	EvpubTopic *topics;
-	int			ngaps;
+	EvpubOpenGap gap;			/* role "gap" */
+	int			ngaps;			/* accepted, oldest first */
 	EvpubGap   *gaps;
 } EvpubPosition;
 
@@ -91,6 +133,28 @@ extern void evpub_position_write(const EvpubPosition *position);
 
 /* Remove it, durably. */
 extern void evpub_position_remove(void);
+
+/*
+ * Name this server as the one that the file belongs to: system identifier,
+ * the given timeline, and the inode of the file's directory.
+ */
+extern void evpub_position_settle(EvpubPosition *position, TimeLineID timeline);
+
+/* Has the directory been copied since? */
+extern bool evpub_position_moved(const EvpubPosition *position);
+
+/* Set a damaged one aside, durably. */
+extern void evpub_position_set_aside(void);
+
+/*
+ * Remember a gap that was accepted.  reason and cut are copied, as all of a
+ * position, into TopMemoryContext.
+ */
+extern void evpub_position_add_gap(EvpubPosition *position, const EvpubGap *gap);
+
+/* Set or clear (reason NULL) the open gap; reason and cut are copied. */
+extern void evpub_position_set_open_gap(EvpubPosition *position,
+										const EvpubOpenGap *gap);
 
 /* The publisher id in force, or 0. */
 extern uint64 evpub_position_publisher(const EvpubPosition *position);

@@ -9,11 +9,44 @@
  *
  * The slot must exist before a label can commit, and only the worker makes
  * slots.  So a transaction that sets a label first puts a request with its xid
- * into shared memory and waits for the answer.  The slot goes only when no
- * such transaction runs and no label is left, decided under the request lock
- * in this order: first all requests have ended, by a snapshot; then, by a
- * *new* snapshot, no label.  A request that committed before the first is seen
- * by the second; one that comes later waits for us and finds no slot.
+ * into shared memory and waits for the answer.
+ *
+ * The slot goes when nobody is registered any more, and no event can be left
+ * that it keeps.  No lock keeps writers away while a label is removed, so this
+ * has to be decided from what can be seen.  What the parts promise:
+ *
+ * - A transaction that changes labels counts itself in registry_changers
+ *   before the first change.  After it has left the proc array, so that every
+ *   new snapshot sees what it did, it raises registry_generation, and only
+ *   then counts itself out.
+ * - A transaction that captures owns an xid before it looks whether its
+ *   database is registered, and so is seen to run from then on until its
+ *   commit record is in WAL and it is visible; a prepared one, too.
+ * - A backend believes what it read of its label only while there are no
+ *   changers, and the generation is the one under which it read (in this
+ *   order: who counted out has raised it).  So it knows what a new snapshot
+ *   would show it.
+ *
+ * The steps of the decision, in this order:
+ *
+ * 1. Read the generation.
+ * 2. Take a snapshot.  No label.
+ * 3. Read the next xid.  A transaction that is given this one or a later one
+ *    looks later than we did, and finds that its database is not registered.
+ * 4. Wait until all transactions below that xid have ended, by snapshots.
+ *    Now no transaction that could have captured is open, and the commit
+ *    records of all that did are before the end of WAL.
+ * 5. Wait until confirmed is past that position.
+ * 6. Under the request lock: no open request by a snapshot; then, by a *new*
+ *    snapshot, no label; then no changers; then the generation is that of step
+ *    1.  A request that committed before the first snapshot is seen by the
+ *    second.  With no changers, everybody whose change the second saw has
+ *    raised the generation; so if it has not risen, nobody has come back and
+ *    gone again meanwhile, with writers that step 4 did not wait for.
+ *
+ * A request that comes later waits for us, and finds no slot.  If a step
+ * fails, it is tried again, or all is started over when the generation rises.
+ * A worker that is restarted in between starts over.
  */
 #include "postgres.h"
 
@@ -22,6 +55,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/objectaccess.h"
@@ -32,6 +66,7 @@
 #include "commands/seclabel.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -52,7 +87,10 @@ PG_FUNCTION_INFO_V1(evpub_register_database);
 
 static object_access_hook_type prev_object_access_hook = NULL;
 
-/* This transaction set or removed a label, or dropped a database. */
+/*
+ * This transaction sets or removes a label, or drops a database: it counts
+ * among registry_changers.
+ */
 static bool registry_touched = false;
 
 /* ---- in every backend ---- */
@@ -64,6 +102,17 @@ this_database(void)
 
 	ObjectAddressSet(address, DatabaseRelationId, MyDatabaseId);
 	return address;
+}
+
+/* Before the first change, see the head of this file. */
+static void
+touch_registry(void)
+{
+	if (registry_touched)
+		return;
+	if (EvpubShmem)
+		pg_atomic_fetch_add_u32(&EvpubShmem->registry_changers, 1);
+	registry_touched = true;
 }
 
 /* Put a request of the current transaction into a free place. */
@@ -176,6 +225,13 @@ check_server(void)
 	PreventCommandDuringRecovery("registering a database with evpub");
 }
 
+/* As SECURITY LABEL does: take_over() changes the labels of all databases. */
+static void
+lock_label(void)
+{
+	LockSharedObject(DatabaseRelationId, MyDatabaseId, 0, ShareUpdateExclusiveLock);
+}
+
 /*
  * Register the current database: make sure of the slot, then set the label.
  * CREATE EXTENSION calls this; a copy made by CREATE DATABASE ... TEMPLATE
@@ -190,10 +246,21 @@ evpub_register_database(PG_FUNCTION_ARGS)
 
 	(void) fcinfo;
 	check_server();
-	registry_touched = true;
+	touch_registry();
 	request_slot(0);
 
 	evpub_shmem_status(&status);
+	if (status.publisher_id == 0 && GetSecurityLabel(&database, EVPUB_NAME) != NULL)
+	{
+		/* a dump made by pg_dump -C has the label before the extension */
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("changes in this database are not published yet"),
+				 errdetail("The publisher's state is \"%s\": %s.",
+						   evpub_state_names[status.state], status.reason),
+				 errhint("Call evpub.take_over() if this server should publish.")));
+		PG_RETURN_VOID();
+	}
 	if (status.publisher_id == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -201,6 +268,7 @@ evpub_register_database(PG_FUNCTION_ARGS)
 				 errdetail("The publisher's state is \"%s\": %s.",
 						   evpub_state_names[status.state], status.reason)));
 	snprintf(label, sizeof(label), "%016llx", (unsigned long long) status.publisher_id);
+	lock_label();
 	SetSecurityLabel(&database, EVPUB_NAME, label);
 	CommandCounterIncrement();
 	PG_RETURN_VOID();
@@ -230,7 +298,7 @@ relabel(const ObjectAddress *object, const char *label)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be superuser to set a label of evpub")));
-	registry_touched = true;
+	touch_registry();
 	if (label == NULL || IsBinaryUpgrade)
 		return;
 	if (!parse_publisher_id(label, &publisher_id))
@@ -253,7 +321,7 @@ object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId,
 	if (access != OAT_DROP)
 		return;
 	if (classId == DatabaseRelationId)
-		registry_touched = true;
+		touch_registry();
 	else if (classId == ExtensionRelationId && !IsBinaryUpgrade)
 	{
 		char	   *name = get_extension_name(objectId);
@@ -266,7 +334,8 @@ object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId,
 		{
 			ObjectAddress database = this_database();
 
-			registry_touched = true;
+			touch_registry();
+			lock_label();
 			SetSecurityLabel(&database, EVPUB_NAME, NULL);
 		}
 	}
@@ -288,10 +357,12 @@ registry_transaction(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
+			/* we are visible; in this order */
 			registry_touched = false;
 			if (EvpubShmem)
 			{
 				pg_atomic_fetch_add_u64(&EvpubShmem->registry_generation, 1);
+				pg_atomic_fetch_sub_u32(&EvpubShmem->registry_changers, 1);
 				evpub_shmem_wake();
 			}
 			break;
@@ -316,19 +387,38 @@ evpub_database_registered(void)
 	static bool known = false;
 	static bool warned = false;
 	uint64		generation = 1;
+	bool		changing = registry_touched;
+
+	/*
+	 * The caller captures if we say so.  From here on the worker sees it run,
+	 * and keeps the slot until it has ended.  A change of a row has an xid
+	 * already, evpub.publish() may be the first that needs one.
+	 */
+	(void) GetTopTransactionId();
 
 	/*
 	 * pg_shseclabel has no cache invalidation; instead every transaction that
 	 * changes labels raises the generation after it has become visible.
 	 */
 	if (EvpubShmem)
+	{
+		if (pg_atomic_read_u32(&EvpubShmem->registry_changers) > 0)
+			changing = true;
+		pg_memory_barrier();
 		generation = pg_atomic_read_u64(&EvpubShmem->registry_generation);
-	if (registry_touched || generation != known_generation)
+	}
+	if (changing || generation != known_generation)
 	{
 		ObjectAddress database = this_database();
 
+		/*
+		 * Not by the catalog snapshot of before: whoever raised the generation
+		 * tells only a moment later that it has to be renewed, and what we
+		 * read now is believed until the generation rises again.
+		 */
+		InvalidateCatalogSnapshot();
 		known = GetSecurityLabel(&database, EVPUB_NAME) != NULL;
-		known_generation = registry_touched ? 0 : generation;
+		known_generation = changing ? 0 : generation;
 	}
 	if (!known && !warned)
 	{
@@ -400,13 +490,13 @@ evpub_registry_count(uint64 *publisher_id)
 	return count;
 }
 
-bool
-evpub_registry_pending(uint64 *publisher_id)
+/* The caller holds the lock. */
+static bool
+find_pending(uint64 *publisher_id)
 {
 	bool		pending = false;
 
 	*publisher_id = 0;
-	LWLockAcquire(EvpubShmem->lock, LW_SHARED);
 	for (int i = 0; i < EVPUB_MAX_REQUESTS; i++)
 		if (EvpubShmem->requests[i].state == EVPUB_REQUEST_PENDING)
 		{
@@ -414,6 +504,28 @@ evpub_registry_pending(uint64 *publisher_id)
 			if (EvpubShmem->requests[i].publisher_id != 0)
 				*publisher_id = EvpubShmem->requests[i].publisher_id;
 		}
+	return pending;
+}
+
+bool
+evpub_registry_pending(EvpubGate *gate, uint64 *publisher_id)
+{
+	bool		pending;
+
+	LWLockAcquire(EvpubShmem->lock, LW_SHARED);
+	pending = find_pending(publisher_id);
+	LWLockRelease(EvpubShmem->lock);
+	if (!pending)
+		return false;
+
+	/*
+	 * Not for somebody who has given up: a cancelled restore of a dump, whose
+	 * label would have named a foreign publisher, must not fence those who
+	 * ask now.
+	 */
+	(void) evpub_registry_open_requests(gate);
+	LWLockAcquire(EvpubShmem->lock, LW_SHARED);
+	pending = find_pending(publisher_id);
 	LWLockRelease(EvpubShmem->lock);
 	return pending;
 }
@@ -438,7 +550,7 @@ evpub_registry_answer(const char *error, const char *hint)
 
 /* The caller holds the lock. */
 static bool
-forget_ended(const EvpubGate *gate, bool *ended)
+forget_ended(const EvpubGate *gate)
 {
 	bool		left = false;
 
@@ -449,10 +561,7 @@ forget_ended(const EvpubGate *gate, bool *ended)
 		if (request->state == EVPUB_REQUEST_FREE)
 			continue;
 		if (evpub_gate_passed(gate, request->xid))
-		{
 			request->state = EVPUB_REQUEST_FREE;
-			*ended = true;
-		}
 		else
 			left = true;
 	}
@@ -460,29 +569,46 @@ forget_ended(const EvpubGate *gate, bool *ended)
 }
 
 bool
-evpub_registry_open_requests(EvpubGate *gate, bool *ended)
+evpub_registry_open_requests(EvpubGate *gate)
 {
 	bool		left;
 
-	*ended = false;
 	LWLockAcquire(EvpubShmem->lock, LW_EXCLUSIVE);
 	evpub_gate_refresh(gate);
-	left = forget_ended(gate, ended);
+	left = forget_ended(gate);
 	LWLockRelease(EvpubShmem->lock);
 	return left;
 }
 
 bool
-evpub_registry_unused(EvpubGate *gate)
+evpub_registry_abandoned(uint64 *generation, FullTransactionId *next_xid)
 {
-	bool		ended;
+	uint64		publisher_id;
+
+	*generation = pg_atomic_read_u64(&EvpubShmem->registry_generation);
+	pg_memory_barrier();
+	if (evpub_registry_count(&publisher_id) > 0)
+		return false;
+	*next_xid = ReadNextFullTransactionId();
+	return true;
+}
+
+bool
+evpub_registry_unused(EvpubGate *gate, uint64 generation)
+{
 	bool		unused;
 	uint64		publisher_id;
 
 	LWLockAcquire(EvpubShmem->lock, LW_EXCLUSIVE);
 	evpub_gate_refresh(gate);
-	unused = !forget_ended(gate, &ended) &&
+	unused = !forget_ended(gate) &&
 		evpub_registry_count(&publisher_id) == 0;
+	pg_memory_barrier();
+	unused = unused &&
+		pg_atomic_read_u32(&EvpubShmem->registry_changers) == 0;
+	pg_memory_barrier();
+	unused = unused &&
+		pg_atomic_read_u64(&EvpubShmem->registry_generation) == generation;
 	LWLockRelease(EvpubShmem->lock);
 	return unused;
 }

@@ -15,6 +15,9 @@
 /* Register label provider, object-access hook and transaction callback. */
 extern void evpub_registry_init(void);
 
+/* Have the labels of all registered databases name this publisher. */
+extern void evpub_registry_relabel(uint64 publisher_id);
+
 /* ---- in the worker ---- */
 
 /*
@@ -25,24 +28,30 @@ extern void evpub_registry_init(void);
 extern int	evpub_registry_count(uint64 *publisher_id);
 
 /*
- * The oldest request that waits for the slot: true and the publisher id that
- * its label will name (0: whichever is current).
+ * Does a request wait for the slot?  *publisher_id gets the id that a label of
+ * theirs will name (0: whichever is current).
  */
-extern bool evpub_registry_pending(uint64 *publisher_id);
+extern bool evpub_registry_pending(EvpubGate *gate, uint64 *publisher_id);
 
 /* Answer all waiting requests: error NULL grants them. */
 extern void evpub_registry_answer(const char *error, const char *hint);
 
-/*
- * Forget requests whose transaction has ended.  True if any is left, or if
- * any was forgotten but "fresh" labels must be looked at (see *ended).
- */
-extern bool evpub_registry_open_requests(EvpubGate *gate, bool *ended);
+/* Forget requests whose transaction has ended.  True if any is left. */
+extern bool evpub_registry_open_requests(EvpubGate *gate);
 
 /*
- * Under the request lock: if nobody asks and nobody is registered, return
- * true.  From then on a request finds no slot and has to wait for the worker.
+ * The first steps of the drop decision (see the head of registry.c): True if
+ * nobody is registered.  *generation gets the one that was looked at, *next_xid
+ * the xid below which transactions are to be waited for.
  */
-extern bool evpub_registry_unused(EvpubGate *gate);
+extern bool evpub_registry_abandoned(uint64 *generation,
+									 FullTransactionId *next_xid);
+
+/*
+ * The last step, under the request lock: does nobody ask, is nobody
+ * registered, and was nobody since "generation"?  Requests that come from then
+ * on wait for the worker, and find no slot.
+ */
+extern bool evpub_registry_unused(EvpubGate *gate, uint64 generation);
 
 #endif							/* EVPUB_REGISTRY_H */

@@ -10,6 +10,7 @@
 #include "storage/shmem.h"
 
 #include "evpub.h"
+#include "publisher/recovery.h"
 #include "publisher/shmem.h"
 
 EvpubShared *EvpubShmem = NULL;
@@ -54,7 +55,8 @@ shmem_startup(void)
 		pg_atomic_init_u64(&EvpubShmem->wakes, 0);
 		pg_atomic_init_u32(&EvpubShmem->wake_wanted, 0);
 		pg_atomic_init_u64(&EvpubShmem->registry_generation, 1);
-		pg_atomic_init_u32(&EvpubShmem->pause_request, 0);
+		pg_atomic_init_u32(&EvpubShmem->registry_changers, 0);
+		EvpubShmem->recovered = evpub_recovery_note();
 		EvpubShmem->lock = &(GetNamedLWLockTranche(EVPUB_NAME))->lock;
 		SpinLockInit(&EvpubShmem->mutex);
 		ConditionVariableInit(&EvpubShmem->changed);

@@ -2,10 +2,10 @@
  * shmem.h
  *		What the publisher and the backends share.
  *
- * "lock" guards requests and everything that goes with registration;
- * "mutex" guards status.  The order is lock before mutex.  Atomics stand
- * alone.  Only the worker writes status (but for the requests to pause and
- * resume); only backends add requests, only the worker ends them.
+ * "lock" guards requests, everything that goes with registration, and
+ * steering; "mutex" guards status.  The order is lock before mutex.  Atomics
+ * stand alone.  Only the worker writes status; only backends add requests and
+ * ask, only the worker ends and answers them.
  */
 #ifndef EVPUB_SHMEM_H
 #define EVPUB_SHMEM_H
@@ -41,12 +41,15 @@ typedef enum EvpubRequestState
 	EVPUB_REQUEST_FAILED		/* until the asker has read the error */
 } EvpubRequestState;
 
-typedef enum EvpubPauseRequest
+/* What a person asks of the worker. */
+typedef enum EvpubAsk
 {
-	EVPUB_REQUEST_NONE,
-	EVPUB_REQUEST_PAUSE,
-	EVPUB_REQUEST_RESUME
-} EvpubPauseRequest;
+	EVPUB_ASK_PAUSE,
+	EVPUB_ASK_RESUME,
+	EVPUB_ASK_TAKE_OVER,
+	EVPUB_ASK_ACCEPT_GAP,
+	EVPUB_ASK_DISCARD
+} EvpubAsk;
 
 #define EVPUB_MAX_REQUESTS 64
 #define EVPUB_TEXT_LENGTH 512
@@ -60,6 +63,47 @@ typedef struct EvpubRequest
 	char		error[EVPUB_TEXT_LENGTH];
 	char		hint[EVPUB_TEXT_LENGTH];
 } EvpubRequest;
+
+/* What the worker did about it. */
+typedef struct EvpubAnswer
+{
+	uint64		number;			/* of the question */
+	int			sqlerrcode;		/* 0: done */
+	bool		nothing_to_do;
+	uint64		publisher_id;	/* the new one, or 0 */
+	char		error[EVPUB_TEXT_LENGTH];
+	char		detail[EVPUB_TEXT_LENGTH];
+	char		hint[EVPUB_TEXT_LENGTH];
+} EvpubAnswer;
+
+/* Answers that stay readable, for those who are slow to read theirs. */
+#define EVPUB_ANSWERS 8
+
+/*
+ * One question at a time: the next may be put when the last one is answered.
+ * A question whose asker has given up is not acted upon, unless that has begun:
+ * one who thinks that take_over() has failed may have another server take over.
+ */
+typedef struct EvpubSteering
+{
+	uint64		asked;			/* number of the last question */
+	uint64		answered;
+	uint64		withdrawn;		/* by its asker; no effect once it is begun */
+	EvpubAsk	what;
+	XLogRecPtr	lsn;
+	EvpubAnswer answers[EVPUB_ANSWERS]; /* by number, modulo */
+} EvpubSteering;
+
+/* A transaction that has logged events, and has not ended: it holds back WAL. */
+typedef struct EvpubHolder
+{
+	TransactionId xid;			/* of one that is not prepared: may be a
+								 * sub-transaction's */
+	XLogRecPtr	lsn;			/* of its first chunk */
+	bool		prepared;
+} EvpubHolder;
+
+#define EVPUB_MAX_HOLDERS 8
 
 typedef struct EvpubStatus
 {
@@ -84,6 +128,9 @@ typedef struct EvpubStatus
 	TimestampTz last_error_at;
 	char		librdkafka_version[32];
 	bool		paused;
+	int			nholders;
+	EvpubHolder holders[EVPUB_MAX_HOLDERS]; /* the oldest first */
+	bool		failed;			/* the worker has ended with an error */
 } EvpubStatus;
 
 typedef struct EvpubShared
@@ -101,11 +148,21 @@ typedef struct EvpubShared
 	/* rises whenever the set of registered databases may have changed */
 	pg_atomic_uint64 registry_generation;
 
-	/* set by pause() and resume(), cleared by the worker when it is durable */
-	pg_atomic_uint32 pause_request; /* EvpubPauseRequest */
+	/*
+	 * Transactions that may change that set, from their first change until
+	 * they have ended and raised the generation.
+	 */
+	pg_atomic_uint32 registry_changers;
+
+	/*
+	 * Started to recover from an archive, from a base backup, or as a standby;
+	 * set by the postmaster before anything else runs.
+	 */
+	bool		recovered;
 
 	LWLock	   *lock;
 	EvpubRequest requests[EVPUB_MAX_REQUESTS];
+	EvpubSteering steering;
 
 	slock_t		mutex;
 	pid_t		worker_pid;		/* 0: not running */

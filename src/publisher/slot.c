@@ -16,6 +16,7 @@
 #include "compat.h"
 #include "evpub.h"
 #include "publisher/slot.h"
+#include "publisher/walreader.h"
 
 EvpubSlotFound
 evpub_slot_find(void)
@@ -49,7 +50,7 @@ evpub_slot_available(void)
 	return available;
 }
 
-XLogRecPtr
+void
 evpub_slot_make(void)
 {
 	evpub_slot_create(EVPUB_NAME);
@@ -58,12 +59,6 @@ evpub_slot_make(void)
 	ReplicationSlotReserveWal();
 	ReplicationSlotMarkDirty();
 	ReplicationSlotSave();
-
-	/*
-	 * Nothing of ours is older: a database is registered only after this, and
-	 * captures only when its registration is visible.
-	 */
-	return GetXLogInsertRecPtr();
 }
 
 void
@@ -79,13 +74,26 @@ evpub_slot_position(void)
 	return MyReplicationSlot ? MyReplicationSlot->data.restart_lsn : InvalidXLogRecPtr;
 }
 
+/*
+ * Saved first, then WAL may go: else a checkpoint and a crash in between leave
+ * a slot on disk whose WAL is gone, to be invalidated.  (18 goes by what was
+ * saved last, and would let go of nothing until the next move.)  One that
+ * moves back must keep WAL at once.
+ */
 static void
 set_position(XLogRecPtr lsn)
 {
+	bool		back;
+
 	SpinLockAcquire(&MyReplicationSlot->mutex);
+	back = MyReplicationSlot->data.restart_lsn == InvalidXLogRecPtr ||
+		lsn < MyReplicationSlot->data.restart_lsn;
 	MyReplicationSlot->data.restart_lsn = lsn;
 	SpinLockRelease(&MyReplicationSlot->mutex);
 	ReplicationSlotMarkDirty();
+	if (back)
+		ReplicationSlotsComputeRequiredLSN();
+	ReplicationSlotSave();
 	ReplicationSlotsComputeRequiredLSN();
 }
 
@@ -105,20 +113,29 @@ evpub_slot_move(XLogRecPtr lsn)
 	if (old_segment == new_segment)
 		return;
 	set_position(lsn);
-	ReplicationSlotSave();
 }
 
 void
-evpub_slot_reset(XLogRecPtr lsn)
+evpub_slot_keep(XLogRecPtr lsn)
 {
+	XLogRecPtr	position;
+	bool		invalidated;
+
 	evpub_slot_hold();
 
 	/* in place: a crash between drop and create would leave no slot */
 	SpinLockAcquire(&MyReplicationSlot->mutex);
+	invalidated = evpub_slot_invalidated(MyReplicationSlot);
 	evpub_slot_revalidate(MyReplicationSlot);
+	position = MyReplicationSlot->data.restart_lsn;
 	SpinLockRelease(&MyReplicationSlot->mutex);
+	if (!invalidated && position != InvalidXLogRecPtr && position <= lsn)
+		return;
+	if (!evpub_walreader_has(lsn))
+		lsn = evpub_walreader_find(lsn);
+	if (lsn == InvalidXLogRecPtr)
+		lsn = GetXLogInsertRecPtr();
 	set_position(lsn);
-	ReplicationSlotSave();
 }
 
 void

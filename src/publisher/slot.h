@@ -23,11 +23,8 @@ extern EvpubSlotFound evpub_slot_find(void);
 /* Is a place for one more slot free? */
 extern bool evpub_slot_available(void);
 
-/*
- * Make the slot and hold it.  It keeps WAL from some place at or before the
- * returned position, which is where a record will start.
- */
-extern XLogRecPtr evpub_slot_make(void);
+/* Make the slot and hold it.  It keeps WAL from the last checkpoint on. */
+extern void evpub_slot_make(void);
 
 /* Hold the existing slot. */
 extern void evpub_slot_hold(void);
@@ -38,8 +35,11 @@ extern void evpub_slot_hold(void);
  */
 extern void evpub_slot_move(XLogRecPtr lsn);
 
-/* Hold it, and make it keep WAL from lsn although it has lost its place. */
-extern void evpub_slot_reset(XLogRecPtr lsn);
+/*
+ * Hold it, and have it keep WAL from lsn on, also if it was invalidated or has
+ * moved on; where that WAL is gone, from what comes next.
+ */
+extern void evpub_slot_keep(XLogRecPtr lsn);
 
 extern XLogRecPtr evpub_slot_position(void);
 

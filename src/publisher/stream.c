@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "publisher/announce.h"
 #include "publisher/stream.h"
 #include "publisher/track.h"
 #include "settings.h"
@@ -33,10 +34,15 @@ static void
 start_reading(EvpubStream *stream)
 {
 	MemoryContext old = MemoryContextSwitchTo(stream->context);
+	TimeLineID	timeline;
+	XLogRecPtr	end = evpub_walreader_end(&timeline);
 
 	stream->reader = evpub_walreader_create();
+	evpub_walreader_set_limit(stream->reader, end, timeline);
 	stream->assembler = evpub_assembler_create((Size) evpub_decode_memory * 1024);
 	evpub_walreader_seek(stream->reader, stream->position->restart_lsn);
+	stream->queue_length += evpub_announce_gaps(&stream->queue, stream->position,
+												stream->reader);
 	MemoryContextSwitchTo(old);
 }
 
@@ -83,6 +89,9 @@ pop_head(EvpubStream *stream)
 	close_chunk(stream);
 	dlist_delete(&transaction->node);
 	stream->queue_length--;
+	stream->stuck = NULL;
+	if (transaction->gap)
+		pfree(transaction->gap);
 	evpub_assembler_release(stream->assembler, transaction);
 	stream->head_open = false;
 	stream->head_visible = false;
@@ -109,6 +118,7 @@ evpub_stream_rewind(EvpubStream *stream)
 	if (stream->broken)
 		pfree(stream->broken);
 	stream->broken = NULL;
+	stream->stuck = NULL;
 	start_reading(stream);
 }
 
@@ -140,6 +150,9 @@ read_records(EvpubStream *stream)
 		transaction->commit.publisher_id =
 			evpub_position_publisher_at(stream->position,
 										stream->reader->xlog->ReadRecPtr);
+		if (transaction->commit.lsn == stream->refused_lsn && !transaction->problem)
+			transaction->problem = MemoryContextStrdup(stream->context,
+													   stream->refused_reason);
 		dlist_push_tail(&stream->queue, &transaction->node);
 		stream->queue_length++;
 		stream->transactions_read++;
@@ -174,14 +187,16 @@ evpub_stream_read(EvpubStream *stream)
 		MemoryContextSwitchTo(stream->context);
 		error = CopyErrorData();
 		FlushErrorState();
-		stream->broken = psprintf("%s; WAL was read up to %X/%X", error->message,
-								  LSN_FORMAT_ARGS(stream->reader->position));
+		stream->broken = pstrdup(error->message);
+		stream->broken_at = stream->reader->position;
 		FreeErrorData(error);
 		MemoryContextSwitchTo(caller);
 		return false;
 	}
 	PG_END_TRY();
 
+	if (stream->reader->position >= stream->limit)
+		stream->caught_up = true;
 	return stream->reader->position > before &&
 		stream->reader->position < stream->limit &&
 		stream->queue_length < QUEUE_LENGTH;
@@ -222,7 +237,8 @@ head_may_go(EvpubStream *stream, EvpubGate *gate, bool *fresh)
 {
 	EvpubTransaction *head = queue_head(stream);
 
-	if (stream->head_visible)
+	/* an accepted gap has no transaction to wait for */
+	if (stream->head_visible || head->xid == InvalidTransactionId)
 		return true;
 	if (!*fresh)
 	{
@@ -277,11 +293,11 @@ put_record(EvpubStream *stream, EvpubRelay *relay, const EvpubEvent *event,
 	EvpubFrameRecord record;
 	char		id[EVPUB_ID_LENGTH + 1];
 	int			start = batch->len;
+	int			headers_start;
 
 	record.topic = route_topic(stream, relay, event->route);
 	record.key_len = event->has_key ? (int32) event->key.len : -1;
 	record.value_len = -1;
-	record.headers_len = event->headers.len;
 	evpub_event_id(id, commit, event->number);
 
 	appendBinaryStringInfo(batch, (char *) &record, sizeof(record));
@@ -294,10 +310,11 @@ put_record(EvpubStream *stream, EvpubRelay *relay, const EvpubEvent *event,
 
 		evpub_event_value(batch, event, commit);
 		record.value_len = batch->len - value_start;
-		memcpy(batch->data + start, &record, sizeof(record));
 	}
-	if (event->headers.len > 0)
-		appendBinaryStringInfo(batch, event->headers.data, event->headers.len);
+	headers_start = batch->len;
+	evpub_event_headers(batch, event, commit);
+	record.headers_len = batch->len - headers_start;
+	memcpy(batch->data + start, &record, sizeof(record));
 }
 
 /* Open the head's next chunk that holds numbers from "next" on, if any. */
@@ -385,13 +402,68 @@ begin_flight(EvpubStream *stream, EvpubInFlight *entry)
 	}
 }
 
-static void
-check_publishable(EvpubTransaction *head)
+/*
+ * False if the head can never be published.  One that an accepted gap has cut
+ * is told as a gap of its own.
+ */
+static bool
+head_is_whole(EvpubStream *stream)
 {
-	if (head->problem)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("%s", head->problem)));
+	EvpubTransaction *head = queue_head(stream);
+	MemoryContext old;
+	bool		whole = true;
+
+	if (!head->problem || head->gap)
+		return true;
+	old = MemoryContextSwitchTo(stream->context);
+	if (!evpub_announce_instead(stream->position, head))
+	{
+		stream->stuck = head->problem;
+		whole = false;
+	}
+	MemoryContextSwitchTo(old);
+	return whole;
+}
+
+/*
+ * Put what is left of the head into the batch.  True when it has no more; then
+ * *entry says what the batch means with it.
+ */
+static bool
+put_head(EvpubStream *stream, EvpubRelay *relay, EvpubInFlight *entry, uint32 *count)
+{
+	EvpubTransaction *head = queue_head(stream);
+
+	if (!stream->head_open)
+	{
+		stream->head_open = true;
+		stream->head_place = 0;
+	}
+	if (entry->first_lsn == InvalidXLogRecPtr || head->first_lsn < entry->first_lsn)
+		entry->first_lsn = head->first_lsn;
+	if (entry->commit_time == 0)
+		entry->commit_time = head->commit.time;
+
+	if (!head->gap)
+	{
+		if (!put_transaction(stream, relay, count, &entry->next_event))
+			return false;
+		entry->transactions++;
+	}
+	else
+	{
+		/* how far it got is not remembered: it is told anew after a crash */
+		if (!evpub_announce_put(&stream->batch, BATCH_BYTES, stream->position,
+								relay, head, &stream->head_place, count))
+			return false;
+		entry->told_lsn = head->gap->to_lsn;
+	}
+	if (head->commit.lsn > entry->confirmed_lsn)
+	{
+		entry->confirmed_lsn = head->commit.lsn;
+		entry->next_event = 0;
+	}
+	return true;
 }
 
 /* Fill one batch from the queue and send it.  False if nothing may go. */
@@ -400,6 +472,7 @@ send_batch(EvpubStream *stream, EvpubRelay *relay, EvpubGate *gate, bool *fresh)
 {
 	EvpubInFlight entry;
 	EvpubFrameBatch header;
+	bool		ended = false;
 
 	begin_flight(stream, &entry);
 	header.first = stream->sent_seq + 1;
@@ -410,28 +483,14 @@ send_batch(EvpubStream *stream, EvpubRelay *relay, EvpubGate *gate, bool *fresh)
 
 	while (!dlist_is_empty(&stream->queue) && stream->batch.len < BATCH_BYTES)
 	{
-		EvpubTransaction *head = queue_head(stream);
-
-		if (!head_may_go(stream, gate, fresh))
+		if (!head_may_go(stream, gate, fresh) || !head_is_whole(stream))
 			break;
-		check_publishable(head);
-		if (!stream->head_open)
-		{
-			stream->head_open = true;
-			stream->head_place = 0;
-		}
-		if (entry.first_lsn == InvalidXLogRecPtr || head->first_lsn < entry.first_lsn)
-			entry.first_lsn = head->first_lsn;
-		if (entry.commit_time == 0)
-			entry.commit_time = head->commit.time;
-		if (!put_transaction(stream, relay, &header.count, &entry.next_event))
+		if (!put_head(stream, relay, &entry, &header.count))
 			break;
-		entry.confirmed_lsn = head->commit.lsn;
-		entry.next_event = 0;
-		entry.transactions++;
+		ended = true;
 		pop_head(stream);
 	}
-	if (header.count == 0 && entry.transactions == 0)
+	if (header.count == 0 && !ended)
 		return false;
 
 	memcpy(stream->batch.data, &header, sizeof(header));
@@ -474,6 +533,8 @@ evpub_stream_acknowledge(EvpubStream *stream, uint64 seq)
 		stream->confirmed_lsn = done->confirmed_lsn;
 		stream->next_event = done->next_event;
 		stream->transactions_published += done->transactions;
+		if (done->told_lsn != InvalidXLogRecPtr)
+			evpub_announce_told(stream->position, done->told_lsn);
 		stream->flight_head = (stream->flight_head + 1) % stream->flight_slots;
 		stream->flight_count--;
 	}
@@ -484,6 +545,27 @@ bool
 evpub_stream_full(const EvpubStream *stream)
 {
 	return stream->queue_length >= QUEUE_LENGTH || stream->broken != NULL;
+}
+
+bool
+evpub_stream_at_stuck(const EvpubStream *stream)
+{
+	return stream->stuck != NULL && stream->flight_count == 0;
+}
+
+XLogRecPtr
+evpub_stream_head_lsn(EvpubStream *stream)
+{
+	if (dlist_is_empty(&stream->queue))
+		return InvalidXLogRecPtr;
+	return queue_head(stream)->commit.lsn;
+}
+
+void
+evpub_stream_refuse(EvpubStream *stream, XLogRecPtr lsn, const char *reason)
+{
+	stream->refused_lsn = lsn;
+	stream->refused_reason = MemoryContextStrdup(stream->context, reason);
 }
 
 bool

@@ -25,6 +25,7 @@ typedef struct EvpubInFlight
 	uint32		next_event;
 	XLogRecPtr	first_lsn;		/* first chunk of its oldest transaction */
 	uint32		transactions;	/* that end in it */
+	XLogRecPtr	told_lsn;		/* gaps up to here are told with it */
 	TimestampTz commit_time;	/* of its oldest transaction */
 } EvpubInFlight;
 
@@ -35,6 +36,7 @@ typedef struct EvpubStream
 	EvpubWalReader *reader;
 	EvpubAssembler *assembler;
 	XLogRecPtr	limit;			/* of the last read */
+	bool		caught_up;		/* has once read to the end of WAL */
 	TimeLineID	timeline;
 
 	/* committed transactions, in commit order, not wholly sent */
@@ -74,6 +76,14 @@ typedef struct EvpubStream
 
 	/* reading cannot go on; set when the reader fails */
 	char	   *broken;
+	XLogRecPtr	broken_at;		/* the record that cannot be read */
+
+	/* the head of the queue cannot be published; the reason, its own memory */
+	char	   *stuck;
+
+	/* a transaction whose chunks were refused twice, by its commit record */
+	XLogRecPtr	refused_lsn;
+	char	   *refused_reason;
 } EvpubStream;
 
 /* Set up in the current context; reading begins at position->restart_lsn. */
@@ -92,8 +102,8 @@ extern void evpub_stream_rewind(EvpubStream *stream);
 extern bool evpub_stream_read(EvpubStream *stream);
 
 /*
- * Hand visible transactions to the relay, as far as its socket takes them.
- * Throws for what cannot be published.
+ * Hand visible transactions to the relay, as far as its socket takes them.  A
+ * transaction that is not complete in WAL sets "stuck".
  */
 extern void evpub_stream_send(EvpubStream *stream, EvpubRelay *relay,
 							  EvpubGate *gate);
@@ -109,6 +119,16 @@ extern bool evpub_stream_full(const EvpubStream *stream);
 
 /* Nothing is queued, and nothing is in flight. */
 extern bool evpub_stream_drained(const EvpubStream *stream);
+
+/* Nothing is in flight, and the queue begins with what cannot be published. */
+extern bool evpub_stream_at_stuck(const EvpubStream *stream);
+
+/* End of the commit record of the next transaction to be sent, or invalid. */
+extern XLogRecPtr evpub_stream_head_lsn(EvpubStream *stream);
+
+/* From the next rewind on, the transaction that committed there gets stuck. */
+extern void evpub_stream_refuse(EvpubStream *stream, XLogRecPtr lsn,
+								const char *reason);
 
 /* Where reading would have to start again after a restart. */
 extern XLogRecPtr evpub_stream_restart_lsn(EvpubStream *stream);

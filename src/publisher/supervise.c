@@ -21,8 +21,9 @@
 #define RETRY_FIRST 100
 #define RETRY_LONGEST 10000
 
-static void
-hinder(EvpubWorker *worker, EvpubHindrance hindrance, const char *text)
+void
+evpub_worker_hinder(EvpubWorker *worker, EvpubHindrance hindrance,
+					const char *text)
 {
 	int			pause = RETRY_FIRST << Min(worker->failures, 10);
 
@@ -124,7 +125,7 @@ start_relay(EvpubWorker *worker)
 
 	if (!evpub_relay_start(&worker->relay, &error, &hint))
 	{
-		hinder(worker, EVPUB_HINDRANCE_RETRY,
+		evpub_worker_hinder(worker, EVPUB_HINDRANCE_RETRY,
 			   hint[0] ? psprintf("%s. %s", error, hint) : error);
 		return;
 	}
@@ -147,7 +148,7 @@ relay_failed(EvpubWorker *worker, const EvpubFrame *frame)
 	if (failure == EVPUB_FAILURE_TOPIC)
 		hindrance = EVPUB_HINDRANCE_RESUME;
 	evpub_worker_end_relay(worker);
-	hinder(worker, hindrance, text);
+	evpub_worker_hinder(worker, hindrance, text);
 	if (failure == EVPUB_FAILURE_CONFIG)
 		worker->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													   RETRY_LONGEST);
@@ -164,6 +165,7 @@ take_ack(EvpubWorker *worker, const EvpubFrame *frame)
 
 	/* progress: the next failure is a new one */
 	worker->failures = 0;
+	worker->refusals = 0;
 	worker->hindrance_text[0] = '\0';
 	return evpub_stream_acknowledge(&worker->stream, seq);
 }
@@ -219,7 +221,7 @@ listen_to_relay(EvpubWorker *worker)
 		if (input == EVPUB_RELAY_FRAME && take_frame(worker, &frame))
 			continue;
 		evpub_worker_end_relay(worker);
-		hinder(worker, EVPUB_HINDRANCE_RETRY,
+		evpub_worker_hinder(worker, EVPUB_HINDRANCE_RETRY,
 			   input == EVPUB_RELAY_CLOSED ?
 			   "the relay ended unexpectedly; see the server log" :
 			   "the relay sent what this worker does not understand; is it of the same version?");

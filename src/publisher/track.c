@@ -88,7 +88,7 @@ static void
 announce(EvpubTopic *topic, EvpubRelay *relay)
 {
 	StringInfoData data;
-	int32		partitions = topic->partitions;
+	int32		partitions = Max(topic->partitions, 0);
 
 	initStringInfo(&data);
 	appendBinaryStringInfo(&data, (char *) &topic->number, sizeof(uint32));
@@ -167,7 +167,7 @@ evpub_track_partitions(EvpubPosition *position, const EvpubFrame *frame)
 	if (number >= (uint32) position->ntopics || partitions <= 0)
 		return false;
 	topic = &position->topics[number];
-	if (topic->partitions == 0)
+	if (topic->partitions <= 0)
 		pin(topic, partitions);
 	else if (partitions > topic->partitions)
 		topic->grown = partitions;
@@ -198,7 +198,7 @@ evpub_track_adopt_growth(EvpubPosition *position)
 	{
 		EvpubTopic *topic = &position->topics[i];
 
-		if (topic->grown <= topic->partitions)
+		if (topic->grown <= Max(topic->partitions, 0))
 			continue;
 		ereport(LOG,
 				(errmsg("evpub: topic \"%s\" has grown from %d to %d partitions",
@@ -215,7 +215,8 @@ evpub_track_accept_topics(EvpubPosition *position)
 {
 	for (int i = 0; i < position->ntopics; i++)
 	{
-		position->topics[i].partitions = 0;
+		if (position->topics[i].partitions > 0)
+			position->topics[i].partitions = -1;
 		position->topics[i].grown = 0;
 	}
 }

@@ -20,7 +20,7 @@
 /* In ms. */
 #define WAIT_IDLE 1000			/* what no latch tells: COMMIT PREPARED, flushes */
 #define WAIT_PREPARED 100		/* prepared transactions hold events */
-#define WAIT_REQUESTS 100		/* a registering transaction may end */
+#define WAIT_REQUESTS 100		/* a transaction that is waited for may end */
 #define WAIT_HEAD 10			/* the next transaction is not visible yet */
 #define WAIT_RELAY 10			/* the old relay is not gone yet */
 
@@ -72,7 +72,7 @@ evpub_waiting_time(const EvpubWorker *worker)
 {
 	long		time = WAIT_IDLE;
 
-	if (worker->requests_open)
+	if (worker->requests_open || worker->retirement == EVPUB_RETIRE_TRANSACTIONS)
 		time = WAIT_REQUESTS;
 	if (worker->relay.pid != 0 && worker->relay.socket == PGINVALID_SOCKET)
 		time = WAIT_RELAY;

@@ -10,11 +10,14 @@
  */
 #include "postgres.h"
 
+#include <sys/stat.h>
+
 #include "access/timeline.h"
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "access/xlogrecovery.h"
 #include "access/xlogutils.h"
+#include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "publisher/walreader.h"
@@ -210,4 +213,110 @@ evpub_walreader_next(EvpubWalReader *reader)
 			 errmsg("could not read WAL at %X/%X: %s",
 					LSN_FORMAT_ARGS(reader->position),
 					message ? message : "no valid record")));
+}
+
+/* ---- behind a break ---- */
+
+static EvpubWalReader *
+reader_up_to_now(void)
+{
+	EvpubWalReader *reader = evpub_walreader_create();
+	TimeLineID	timeline;
+	XLogRecPtr	end = evpub_walreader_end(&timeline);
+
+	evpub_walreader_set_limit(reader, end, timeline);
+	return reader;
+}
+
+static bool
+segment_exists(EvpubWalReader *reader, XLogRecPtr page)
+{
+	char		path[MAXPGPATH];
+	struct stat st;
+	XLogSegNo	segment;
+
+	XLByteToSeg(page, segment, wal_segment_size);
+	XLogFilePath(path, segment_timeline(reader, page), segment, wal_segment_size);
+	return stat(path, &st) == 0;
+}
+
+/* First valid record that starts in this page or later, if the page is good. */
+static XLogRecPtr
+find_from_page(EvpubWalReader *reader, XLogRecPtr page)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	volatile XLogRecPtr found = InvalidXLogRecPtr;
+
+	PG_TRY();
+	{
+		found = XLogFindNextRecord(reader->xlog, page);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return found;
+}
+
+XLogRecPtr
+evpub_walreader_find(XLogRecPtr lsn)
+{
+	EvpubWalReader *reader = reader_up_to_now();
+	XLogRecPtr	page = lsn - lsn % XLOG_BLCKSZ;
+	XLogRecPtr	found = InvalidXLogRecPtr;
+
+	if (page < lsn)
+		page += XLOG_BLCKSZ;
+	for (; page < reader->limit; page += XLOG_BLCKSZ)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!segment_exists(reader, page))
+		{
+			/* the loop adds a page: begin with the next segment */
+			page += wal_segment_size - XLogSegmentOffset(page, wal_segment_size) - XLOG_BLCKSZ;
+			continue;
+		}
+		found = find_from_page(reader, page);
+		if (found != InvalidXLogRecPtr)
+			break;
+	}
+	evpub_walreader_free(reader);
+	return found;
+}
+
+bool
+evpub_walreader_has(XLogRecPtr lsn)
+{
+	EvpubWalReader *reader = reader_up_to_now();
+	bool		exists = segment_exists(reader, lsn);
+
+	evpub_walreader_free(reader);
+	return exists;
+}
+
+bool
+evpub_walreader_probe(XLogRecPtr from, XLogRecPtr to)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	EvpubWalReader *reader = reader_up_to_now();
+	volatile bool readable = true;
+
+	PG_TRY();
+	{
+		evpub_walreader_seek(reader, from);
+		while (readable && reader->position < to)
+			if (!evpub_walreader_next(reader))
+				readable = false;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+		readable = false;
+	}
+	PG_END_TRY();
+	evpub_walreader_free(reader);
+	return readable;
 }

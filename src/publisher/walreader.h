@@ -59,4 +59,16 @@ extern bool evpub_walreader_next(EvpubWalReader *reader);
  */
 extern TimeLineID evpub_walreader_timeline_of(EvpubWalReader *reader, XLogRecPtr lsn);
 
+/*
+ * Where a record starts that can be read, at lsn or behind it: to go on behind
+ * WAL that is missing or damaged.  InvalidXLogRecPtr if there is none.
+ */
+extern XLogRecPtr evpub_walreader_find(XLogRecPtr lsn);
+
+/* Is the segment there that holds lsn? */
+extern bool evpub_walreader_has(XLogRecPtr lsn);
+
+/* Can WAL be read from one position (where a record starts) up to another? */
+extern bool evpub_walreader_probe(XLogRecPtr from, XLogRecPtr to);
+
 #endif							/* EVPUB_WALREADER_H */

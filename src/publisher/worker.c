@@ -34,8 +34,9 @@
 
 #include "compat.h"
 #include "evpub.h"
-#include "publisher/registry.h"
-#include "publisher/track.h"
+#include "publisher/gap.h"
+#include "publisher/recovery.h"
+#include "publisher/steering.h"
 #include "publisher/waiting.h"
 #include "publisher/worker.h"
 #include "publisher/workerstate.h"
@@ -43,9 +44,6 @@
 
 /* Between two flushes for asynchronous commits, in ms. */
 #define FLUSH_INTERVAL 5
-
-/* Between two looks at WAL that could not be read, in ms. */
-#define LOOK_AGAIN_INTERVAL 10000
 
 /* At shutdown, for what is in flight, in ms. */
 #define DRAIN_TIME 500
@@ -94,37 +92,46 @@ attach(void)
 	SpinLockRelease(&EvpubShmem->mutex);
 }
 
-/* ---- licence and registry ---- */
+/* ---- licence ---- */
 
-static void
-set_verdict(EvpubVerdict verdict, const char *reason)
+void
+evpub_worker_set_verdict(EvpubWorker *worker, EvpubVerdict verdict, const char *reason)
 {
-	worker.verdict = verdict;
-	worker.verdict_reason = reason ? MemoryContextStrdup(TopMemoryContext, reason) : NULL;
-	worker.verdict_at = GetCurrentTimestamp();
-	if (verdict == EVPUB_PUBLISH && !worker.streaming)
+	char	   *old_reason = worker->verdict_reason;
+
+	/* first what may fail */
+	if (verdict == EVPUB_PUBLISH && !worker->streaming)
 	{
 		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
-		evpub_stream_init(&worker.stream, &worker.position);
+		evpub_stream_init(&worker->stream, &worker->position);
 		MemoryContextSwitchTo(old);
-		worker.streaming = true;
-		worker.persisted_restart = worker.position.restart_lsn;
-		worker.persisted_events = 0;
+		worker->streaming = true;
+		worker->persisted_restart = worker->position.restart_lsn;
+		worker->persisted_events = 0;
 	}
+	worker->verdict_reason = reason ? MemoryContextStrdup(TopMemoryContext, reason) : NULL;
+	if (old_reason)
+		pfree(old_reason);
+	worker->verdict = verdict;
+	worker->verdict_at = GetCurrentTimestamp();
 }
 
-static void
-end_streaming(void)
+void
+evpub_worker_end_streaming(EvpubWorker *worker)
 {
-	evpub_worker_end_relay(&worker);
-	if (!worker.streaming)
+	evpub_worker_end_relay(worker);
+	if (!worker->streaming)
 		return;
-	worker.streaming = false;
-	evpub_assembler_free(worker.stream.assembler);
-	evpub_walreader_free(worker.stream.reader);
-	MemoryContextDelete(worker.stream.context);
-	memset(&worker.stream, 0, sizeof(worker.stream));
+	worker->streaming = false;
+	worker->before.events_published += worker->stream.events_published;
+	worker->before.transactions_published += worker->stream.transactions_published;
+	worker->before.forged_dropped += worker->stream.forged_before +
+		evpub_assembler_forged(worker->stream.assembler);
+	evpub_assembler_free(worker->stream.assembler);
+	evpub_walreader_free(worker->stream.reader);
+	MemoryContextDelete(worker->stream.context);
+	memset(&worker->stream, 0, sizeof(worker->stream));
 }
 
 static void
@@ -136,110 +143,7 @@ examine(void)
 
 	verdict = evpub_licence_examine(&worker.position, &reason);
 	MemoryContextSwitchTo(old);
-	set_verdict(verdict, reason);
-}
-
-/*
- * Make a new publisher.  An error is the asker's, not ours; the transaction
- * around it releases what was held when it was raised.
- */
-static void
-create_publisher(uint64 foreign_id)
-{
-	MemoryContext caller = CurrentMemoryContext;
-
-	StartTransactionCommand();
-	PG_TRY();
-	{
-		EvpubVerdict verdict;
-		char	   *reason = NULL;
-
-		MemoryContextSwitchTo(TopMemoryContext);
-		verdict = evpub_licence_create(&worker.position, foreign_id, &reason);
-		CommitTransactionCommand();
-		set_verdict(verdict, reason);
-		evpub_worker_show(&worker, EVPUB_STARTING, NULL);
-		evpub_registry_answer(NULL, NULL);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		MemoryContextSwitchTo(caller);
-		evpub_registry_answer(error->message, error->hint);
-		evpub_worker_error(&worker, error->message);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-}
-
-/* Give waiting transactions their slot. */
-static void
-answer_requests(void)
-{
-	uint64		foreign_id;
-
-	if (!evpub_registry_pending(&foreign_id))
-		return;
-	worker.requests_open = true;
-	if (worker.verdict == EVPUB_NOTHING)
-		create_publisher(foreign_id);
-	else
-	{
-		/* slot and file are there, in whichever state they are */
-		evpub_registry_answer(NULL, NULL);
-	}
-}
-
-static void
-retire(void)
-{
-	end_streaming();
-	evpub_licence_retire(&worker.position);
-	ereport(LOG,
-			(errmsg("evpub: no database is registered any more, dropped the replication slot")));
-	set_verdict(EVPUB_NOTHING, EVPUB_NOBODY_REGISTERED);
-}
-
-/*
- * Has the last database been deregistered?  What it committed before is still
- * published: the slot goes when confirmed has passed the deregistration, and
- * only if by then nobody has come back.
- */
-static void
-consider_retirement(void)
-{
-	uint64		publisher_id;
-	uint64		generation = pg_atomic_read_u64(&EvpubShmem->registry_generation);
-	bool		ended = false;
-
-	if (worker.requests_open)
-		worker.requests_open = evpub_registry_open_requests(&worker.gate, &ended);
-	if (worker.verdict == EVPUB_NOTHING)
-		return;
-	if (generation != worker.generation || ended)
-	{
-		worker.generation = generation;
-		if (evpub_registry_count(&publisher_id) > 0)
-			worker.retire_at = InvalidXLogRecPtr;
-		else if (worker.retire_at == InvalidXLogRecPtr)
-		{
-			/* the deregistration is before this; have it flushed and read */
-			worker.retire_at = evpub_walreader_insert_end();
-			evpub_wake_publisher(worker.retire_at);
-		}
-	}
-	if (worker.retire_at == InvalidXLogRecPtr || worker.requests_open)
-		return;
-	if (worker.streaming && worker.stream.confirmed_lsn < worker.retire_at)
-		return;
-	worker.retire_at = InvalidXLogRecPtr;
-	if (evpub_registry_unused(&worker.gate))
-		retire();
+	evpub_worker_set_verdict(&worker, verdict, reason);
 }
 
 /* ---- publishing ---- */
@@ -264,61 +168,45 @@ flush_wanted(void)
 	return false;
 }
 
-static void
-steer(void)
-{
-	uint32		request = pg_atomic_read_u32(&EvpubShmem->pause_request);
-
-	if (request == EVPUB_REQUEST_NONE)
-		return;
-	if (worker.verdict != EVPUB_NOTHING)
-	{
-		worker.position.paused = request == EVPUB_REQUEST_PAUSE;
-		if (worker.streaming)
-		{
-			/* not durable: the request stays, and whoever asked still waits */
-			if (!evpub_worker_persist(&worker, true))
-				return;
-		}
-		else if (worker.position.role != 0)
-			evpub_position_write(&worker.position);
-		if (request == EVPUB_REQUEST_RESUME &&
-			worker.hindrance == EVPUB_HINDRANCE_RESUME)
-		{
-			evpub_track_accept_topics(&worker.position);
-			evpub_worker_retry_now(&worker);
-		}
-	}
-
-	/* durable; a newer request stays for the next round */
-	(void) pg_atomic_compare_exchange_u32(&EvpubShmem->pause_request, &request,
-										  EVPUB_REQUEST_NONE);
-	ConditionVariableBroadcast(&EvpubShmem->changed);
-}
-
-static void
-stand_in_gap(const char *reason)
-{
-	set_verdict(EVPUB_STAND_GAP, reason);
-	evpub_worker_end_relay(&worker);
-}
-
 /*
- * One round of work.  True if there is more to read at once.  What throws in
- * here is WAL that cannot be read or published: the state "gap".
+ * Publishing failed in a way that has nothing to do with the relay: out of
+ * memory, say, or WAL that went away after it was read.  Everything is read
+ * again from the confirmed position, which finds what is missing.  If the same
+ * transaction fails again and its bytes are to blame, it is a gap.
  */
+static void
+publishing_failed(const ErrorData *error)
+{
+	XLogRecPtr	head = evpub_stream_head_lsn(&worker.stream);
+
+	if (error->sqlerrcode == ERRCODE_DATA_CORRUPTED &&
+		head != InvalidXLogRecPtr && ++worker.refusals > 1)
+	{
+		/* what is before it is published first */
+		worker.refusals = 0;
+		evpub_stream_refuse(&worker.stream, head, error->message);
+	}
+	if (worker.relay.socket != PGINVALID_SOCKET)
+		evpub_worker_end_relay(&worker);
+	else
+		evpub_stream_rewind(&worker.stream);
+	evpub_worker_hinder(&worker, EVPUB_HINDRANCE_RETRY, error->message);
+}
+
+/* One round of work.  True if there is more to read at once. */
 static bool
 publish(void)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	EvpubStream *stream = &worker.stream;
 	volatile bool more = false;
 
 	PG_TRY();
 	{
 		if (evpub_waiting_may_read(&worker))
-			more = evpub_stream_read(&worker.stream);
+			more = evpub_stream_read(stream);
 		evpub_worker_supervise(&worker);
-		evpub_stream_idle(&worker.stream);
+		evpub_stream_idle(stream);
 	}
 	PG_CATCH();
 	{
@@ -330,27 +218,17 @@ publish(void)
 		AbortOutOfAnyTransaction();
 		LWLockReleaseAll();
 		MemoryContextSwitchTo(caller);
-		stand_in_gap(error->message);
+		publishing_failed(error);
 		return false;
 	}
 	PG_END_TRY();
 
 	/* what could be read before the break has been published */
-	if (worker.stream.broken && evpub_stream_drained(&worker.stream))
-		stand_in_gap(worker.stream.broken);
+	if (stream->broken && evpub_stream_drained(stream))
+		evpub_gap_unreadable(&worker);
+	else if (evpub_stream_at_stuck(stream))
+		evpub_gap_unpublishable(&worker, evpub_stream_head_lsn(stream), stream->stuck);
 	return more;
-}
-
-/* Somebody may have put the WAL back whose lack made the gap. */
-static void
-look_again(void)
-{
-	if (worker.verdict != EVPUB_STAND_GAP || !worker.streaming ||
-		!TimestampDifferenceExceeds(worker.verdict_at, GetCurrentTimestamp(),
-									LOOK_AGAIN_INTERVAL))
-		return;
-	evpub_stream_rewind(&worker.stream);
-	set_verdict(EVPUB_PUBLISH, NULL);
 }
 
 /* A round without publishing. */
@@ -375,26 +253,29 @@ current_state(const char **reason)
 		case EVPUB_STAND_FENCED:
 			return EVPUB_FENCED;
 		case EVPUB_STAND_GAP:
+			*reason = evpub_worker_gap_reason(&worker);
 			return EVPUB_GAP;
 		case EVPUB_PUBLISH:
 			break;
 	}
-	*reason = NULL;
+	*reason = worker.persist_problem[0] ? worker.persist_problem :
+		evpub_holders_reason(&worker);
 	if (worker.position.paused)
 		return EVPUB_PAUSED;
 	if (!evpub_bootstrap_servers[0])
 	{
-		*reason = "evpub.bootstrap_servers is not set";
+		*reason = psprintf("evpub.bootstrap_servers is not set%s%s",
+						   worker.persist_problem[0] ? "; " : "",
+						   worker.persist_problem);
 		return EVPUB_UNCONFIGURED;
 	}
+
+	/* while it cannot be written, no limit can give the backlog up */
+	if (worker.persist_problem[0])
+		return EVPUB_BLOCKED;
 	if (worker.hindrance_text[0] || worker.trouble[0])
 	{
 		*reason = worker.trouble[0] ? worker.trouble : worker.hindrance_text;
-		return EVPUB_BLOCKED;
-	}
-	if (worker.persist_problem[0])
-	{
-		*reason = worker.persist_problem;
 		return EVPUB_BLOCKED;
 	}
 	if (worker.stream.waiting_xid != InvalidTransactionId &&
@@ -407,6 +288,25 @@ current_state(const char **reason)
 		return EVPUB_BLOCKED;
 	}
 	return worker.hello ? EVPUB_STREAMING : EVPUB_STARTING;
+}
+
+const char *
+evpub_worker_state_name(const EvpubWorker *unused)
+{
+	const char *reason;
+
+	(void) unused;
+	return evpub_state_names[current_state(&reason)];
+}
+
+void
+evpub_worker_show_current(EvpubWorker *unused)
+{
+	const char *reason;
+	EvpubState	state = current_state(&reason);
+
+	(void) unused;
+	evpub_worker_show(&worker, state, reason);
 }
 
 /* ---- life ---- */
@@ -449,6 +349,9 @@ shut_down(void)
 	}
 	if (worker.verdict == EVPUB_PUBLISH)
 		(void) evpub_worker_persist(&worker, true);
+
+	/* the next worker counts on from what is shown */
+	evpub_worker_show_current(&worker);
 	proc_exit(1);
 }
 
@@ -456,6 +359,9 @@ shut_down(void)
 static void
 wait_for_recovery(void)
 {
+	/* whatever this server becomes, it is not the one that the file is about */
+	if (RecoveryInProgress())
+		evpub_recovery_fence();
 	while (RecoveryInProgress())
 	{
 		evpub_worker_show(&worker, EVPUB_STANDBY, "the server is in recovery");
@@ -487,21 +393,42 @@ set_up(void)
 	worker.requests_open = true;
 }
 
-void
-evpub_worker_main(Datum argument)
+/*
+ * An error that nothing else takes ends the worker, and it starts anew.  What
+ * it was must be seen meanwhile, and however often that repeats.  Of the
+ * worker's own state nothing can be trusted here.
+ */
+static void
+show_failure(void)
+{
+	ErrorData  *error;
+	TimestampTz now = GetCurrentTimestamp();
+
+	MemoryContextSwitchTo(TopMemoryContext);
+	error = CopyErrorData();
+	SpinLockAcquire(&EvpubShmem->mutex);
+	EvpubShmem->status.failed = true;
+	EvpubShmem->status.state = EVPUB_BLOCKED;
+	EvpubShmem->status.since = now;
+	strlcpy(EvpubShmem->status.reason, error->message,
+			sizeof(EvpubShmem->status.reason));
+	strlcpy(EvpubShmem->status.last_error, error->message,
+			sizeof(EvpubShmem->status.last_error));
+	EvpubShmem->status.last_error_at = now;
+	SpinLockRelease(&EvpubShmem->mutex);
+}
+
+static void
+live(void)
 {
 	MemoryContext cycle;
-	const char *reason;
-	EvpubState	state;
 
-	(void) argument;
 	MemoryContextSwitchTo(TopMemoryContext);
 	set_up();
 	cycle = AllocSetContextCreate(TopMemoryContext, "evpub cycle", ALLOCSET_DEFAULT_SIZES);
 
 	/* requests are answered with what is shown, the publisher id above all */
-	state = current_state(&reason);
-	evpub_worker_show(&worker, state, reason);
+	evpub_worker_show_current(&worker);
 
 	for (;;)
 	{
@@ -515,9 +442,9 @@ evpub_worker_main(Datum argument)
 		if (ShutdownRequestPending)
 			shut_down();
 
-		answer_requests();
-		steer();
-		look_again();
+		evpub_worker_answer_requests(&worker);
+		evpub_steering_serve(&worker);
+		evpub_gap_look_again(&worker);
 		if (worker.verdict == EVPUB_PUBLISH)
 		{
 			flush_pending = flush_wanted();
@@ -527,11 +454,27 @@ evpub_worker_main(Datum argument)
 		}
 		else
 			stand_still();
-		consider_retirement();
-		state = current_state(&reason);
-		evpub_worker_show(&worker, state, reason);
+		evpub_worker_consider_retirement(&worker);
+		evpub_worker_check_limits(&worker);
+		evpub_worker_show_current(&worker);
 		evpub_waiting_wait(&worker, more ? 0 :
 						   flush_pending ? FLUSH_INTERVAL :
 						   evpub_waiting_time(&worker));
 	}
+}
+
+void
+evpub_worker_main(Datum argument)
+{
+	(void) argument;
+	PG_TRY();
+	{
+		live();
+	}
+	PG_CATCH();
+	{
+		show_failure();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 }

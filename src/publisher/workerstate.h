@@ -1,7 +1,8 @@
 /*
  * workerstate.h
- *		What the parts of the worker share: worker.c (life, registry, waiting),
- *		supervise.c (the relay) and persist.c (state file, slot, status).
+ *		What the parts of the worker share: worker.c (life), registrar.c
+ *		(registration), supervise.c (the relay), persist.c (state file, slot,
+ *		status) and holders.c (what holds back WAL).
  */
 #ifndef EVPUB_WORKERSTATE_H
 #define EVPUB_WORKERSTATE_H
@@ -23,11 +24,23 @@ typedef enum EvpubHindrance
 	EVPUB_HINDRANCE_RESUME		/* only evpub.resume() goes on */
 } EvpubHindrance;
 
+/* On the way to drop the slot, since nobody is registered any more. */
+typedef enum EvpubRetirement
+{
+	EVPUB_RETIRE_NOT,
+	EVPUB_RETIRE_TRANSACTIONS,	/* until all below retire_xid have ended */
+	EVPUB_RETIRE_CONFIRMED		/* until confirmed is past retire_at */
+} EvpubRetirement;
+
 typedef struct EvpubWorker
 {
 	EvpubVerdict verdict;
 	char	   *verdict_reason;
 	TimestampTz verdict_at;
+	XLogRecPtr	gap_begins_at;	/* WAL that could not be read; else invalid */
+	int			refusals;		/* errors in a row that a transaction caused */
+	TimestampTz limits_checked_at;
+	TimestampTz hindered_since; /* 0: events flow; as limits.c has seen it */
 	EvpubPosition position;
 	bool		streaming;		/* "stream" is set up */
 	EvpubStream stream;
@@ -47,8 +60,10 @@ typedef struct EvpubWorker
 	/* registry */
 	uint64		generation;		/* that was last looked at */
 	bool		requests_open;
-	XLogRecPtr	retire_at;		/* nobody is registered: drop the slot when
-								 * confirmed is past this */
+	EvpubRetirement retirement;
+	FullTransactionId retire_xid;
+	XLogRecPtr	retire_at;
+	TimestampTz retire_tried_at;
 
 	/* persistence */
 	TimestampTz persisted_at;
@@ -76,9 +91,54 @@ typedef struct EvpubWorker
 	int			pace;			/* ms between reads; 0: read whenever woken */
 	TimestampTz read_after;		/* with a pace: do not read WAL before */
 
+	/* who holds back WAL, as of holders_at (holders.c) */
+	EvpubHolder holders[EVPUB_MAX_HOLDERS];
+	int			nholders;
+	TimestampTz holders_at;
+
 	/* what the running relay was started with */
 	char	   *relay_settings;
 } EvpubWorker;
+
+/* ---- worker.c ---- */
+
+/* A new verdict; "reason" is copied.  The stream begins with EVPUB_PUBLISH. */
+extern void evpub_worker_set_verdict(EvpubWorker *worker, EvpubVerdict verdict,
+									 const char *reason);
+
+/* End relay and stream. */
+extern void evpub_worker_end_streaming(EvpubWorker *worker);
+
+/* The state that evpub.status shows. */
+extern const char *evpub_worker_state_name(const EvpubWorker *worker);
+
+/* Show it now. */
+extern void evpub_worker_show_current(EvpubWorker *worker);
+
+/* ---- limits.c ---- */
+
+/* Let the database win over the backlog; looks at most once a second. */
+extern void evpub_worker_check_limits(EvpubWorker *worker);
+
+/* ---- registrar.c ---- */
+
+/* Give transactions that register databases their slot, or the error. */
+extern void evpub_worker_answer_requests(EvpubWorker *worker);
+
+/*
+ * Drop slot and state file if nobody is registered any more and nothing is
+ * left to be published.  To be called in each cycle.
+ */
+extern void evpub_worker_consider_retirement(EvpubWorker *worker);
+
+/*
+ * The same, though something may be left: a limit gives it up.  False if
+ * somebody is registered, or it cannot be told right now.
+ */
+extern bool evpub_worker_retire_now(EvpubWorker *worker);
+
+/* The reason for a gap, with what to do when nobody is registered. */
+extern const char *evpub_worker_gap_reason(const EvpubWorker *worker);
 
 /* ---- persist.c ---- */
 
@@ -88,16 +148,42 @@ typedef struct EvpubWorker
  */
 extern bool evpub_worker_persist(EvpubWorker *worker, bool force);
 
+/* Bring worker->position up to what the stream has confirmed. */
+extern void evpub_worker_take_position(EvpubWorker *worker);
+
+/*
+ * Write worker->position to the state file, then move the slot forward to
+ * "slot" (unless invalid), then "tell" standbys.  When it fails: false, and the
+ * position is *before again; the reason is in persist_problem.
+ */
+extern bool evpub_worker_store(EvpubWorker *worker, const EvpubPosition *before,
+							   XLogRecPtr slot, bool tell);
+
 /* Show where we are in shared memory; log a change of state. */
 extern void evpub_worker_show(EvpubWorker *worker, EvpubState state, const char *reason);
 
 /* Remember an error for evpub.status, and log it. */
 extern void evpub_worker_error(EvpubWorker *worker, const char *text);
 
+/* ---- holders.c ---- */
+
+/* Tell everybody which open transactions hold back WAL. */
+extern void evpub_holders_show(EvpubWorker *worker, EvpubStatus *status);
+
+/*
+ * The one that has held back more than a segment of WAL, as a reason for
+ * evpub.status; NULL: none.  In memory of the current context.
+ */
+extern const char *evpub_holders_reason(EvpubWorker *worker);
+
 /* ---- supervise.c ---- */
 
 /* Start, feed, listen to and end the relay, as far as it can go right now. */
 extern void evpub_worker_supervise(EvpubWorker *worker);
+
+/* Something hinders publishing: start a new relay after a pause. */
+extern void evpub_worker_hinder(EvpubWorker *worker, EvpubHindrance hindrance,
+								const char *text);
 
 /* End the relay; what is unconfirmed will be read again. */
 extern void evpub_worker_end_relay(EvpubWorker *worker);

@@ -40,6 +40,9 @@
 /* How long a FAILED frame may take to reach the worker. */
 #define FAREWELL_MS 5000
 
+/* How late librdkafka's threads may wake, in ns; see start(). */
+#define CLIENT_TIMER_SLACK 1000000UL
+
 static bool started;			/* there is a producer */
 
 void *
@@ -88,8 +91,18 @@ start(const char *payload, uint32_t length)
 	const RelaySettings *settings = config_parse(payload, length);
 	rd_kafka_conf_t *conf = config_build(settings);
 	rd_kafka_conf_t *copy = rd_kafka_conf_dup(conf);
-	rd_kafka_t *client = producer_start(conf);
 	const char *version = rd_kafka_version_str();
+	rd_kafka_t *client;
+
+	/*
+	 * librdkafka 2.0 waits for its timers in whole milliseconds, rounded down,
+	 * and spins for the rest: most of the CPU of an idle relay.  Its threads
+	 * inherit that they may wake a little late, and then have nothing to spin
+	 * for.  What is urgent does not come by a timer.
+	 */
+	prctl(PR_SET_TIMERSLACK, CLIENT_TIMER_SLACK);
+	client = producer_start(conf);
+	prctl(PR_SET_TIMERSLACK, 0);	/* the event loop itself wakes in time */
 
 	trouble_start(settings->bootstrap_servers);
 	topics_start(client, settings);

@@ -190,7 +190,7 @@ read_record(Record *record)
 	if (left < sizeof(record->fixed) + EVPUB_FRAME_ID_LENGTH)
 		malformed_record();
 	memcpy(&record->fixed, at, sizeof(record->fixed));
-	if (record->fixed.key_len < -1 || record->fixed.value_len < -1)
+	if (record->fixed.value_len < -1)
 		malformed_record();
 	record->key_len = record->fixed.key_len < 0 ? 0 : (size_t) record->fixed.key_len;
 	record->value_len = record->fixed.value_len < 0 ? 0 : (size_t) record->fixed.value_len;
@@ -272,22 +272,36 @@ may_send(TopicPartition *partition, int64_t now)
 	return true;
 }
 
-static bool
-produce(Topic *topic, const Record *record, int64_t now)
+static int32_t
+choose_partition(Topic *topic, const Record *record)
 {
-	rd_kafka_headers_t *headers;
 	const char *key = record->key;
 	size_t		key_len = record->key_len;
-	int32_t		partition;
-	rd_kafka_resp_err_t error;
 
+	if (record->fixed.key_len < -1)
+	{
+		int32_t		partition = EVPUB_FRAME_TO_PARTITION(record->fixed.key_len);
+
+		if (partition >= topic->pinned)
+			malformed_record();
+		return partition;
+	}
 	if (key == NULL)
 	{
 		key = record->id;
 		key_len = EVPUB_FRAME_ID_LENGTH;
 	}
-	partition = rd_kafka_msg_partitioner_murmur2(topic->handle, key, key_len,
-												 topic->pinned, NULL, NULL);
+	return rd_kafka_msg_partitioner_murmur2(topic->handle, key, key_len,
+											topic->pinned, NULL, NULL);
+}
+
+static bool
+produce(Topic *topic, const Record *record, int64_t now)
+{
+	rd_kafka_headers_t *headers;
+	int32_t		partition = choose_partition(topic, record);
+	rd_kafka_resp_err_t error;
+
 	if (!may_send(topics_partition(topic, partition), now))
 		return false;
 	headers = make_headers(record);

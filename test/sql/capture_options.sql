@@ -69,11 +69,8 @@ SELECT evpub.capture_table('member', tenant => 'x', topic => '..');
 SELECT evpub.capture_table('member', tenant => 'x', topic => repeat('t', 250));
 SELECT evpub.capture_table('member', tenant => 'x', topic => repeat('t', 240) || '{table}{event}');
 SELECT evpub.capture_table('member', tenant => 'x', topic => '{type}', type => 'not a topic');
-SELECT evpub.capture_table('member', tenant => 'x', payload => 'row');
-\echo :LAST_ERROR_SQLSTATE
 SELECT evpub.capture_table('member', tenant => 'x', payload => 'rows');
 \echo :LAST_ERROR_SQLSTATE
-SELECT evpub.capture_table('member', tenant => 'x', envelope => 'cloudevents');
 SELECT evpub.capture_table('member', tenant => 'x', envelope => 'xml');
 SELECT evpub.release_table('member');
 \echo :LAST_ERROR_SQLSTATE
@@ -99,35 +96,36 @@ SELECT evpub.capture_table('pg_catalog.pg_class', tenant => 'x');
 SELECT evpub.capture_table(1, tenant => 'x');
 CREATE TRIGGER by_hand AFTER INSERT ON temporary
 	FOR EACH ROW EXECUTE FUNCTION evpub.capture('tenant=x');
-INSERT INTO temporary VALUES (1);
 
 -- wrong triggers
 CREATE TRIGGER wrong AFTER INSERT ON member
 	FOR EACH ROW EXECUTE FUNCTION evpub.capture('tenant=x', 'colour=red');
-INSERT INTO member VALUES (10);
 \echo :LAST_ERROR_SQLSTATE
-SELECT tenant FROM evpub.tables WHERE "table" = 'member'::regclass;
-DROP TRIGGER wrong ON member;
 CREATE TRIGGER wrong AFTER INSERT ON member
 	FOR EACH ROW EXECUTE FUNCTION evpub.capture('tenant');
-INSERT INTO member VALUES (10);
-DROP TRIGGER wrong ON member;
 CREATE TRIGGER wrong AFTER INSERT ON member
 	FOR EACH ROW EXECUTE FUNCTION evpub.capture('tenant=x', 'tenant=y');
-INSERT INTO member VALUES (10);
-DROP TRIGGER wrong ON member;
 CREATE TRIGGER wrong BEFORE INSERT ON member
 	FOR EACH ROW EXECUTE FUNCTION evpub.capture('tenant=x');
-INSERT INTO member VALUES (10);
 \echo :LAST_ERROR_SQLSTATE
-DROP TRIGGER wrong ON member;
 CREATE TRIGGER wrong AFTER INSERT ON member
 	FOR EACH STATEMENT EXECUTE FUNCTION evpub.capture('tenant=x');
-INSERT INTO member VALUES (10);
-DROP TRIGGER wrong ON member;
 CREATE CONSTRAINT TRIGGER wrong AFTER INSERT ON member DEFERRABLE
 	FOR EACH ROW EXECUTE FUNCTION evpub.capture('tenant=x');
+SELECT "table" FROM evpub.tables;
+-- made where DDL is not checked, they fail when they fire
+SET evpub.capture = off;
+CREATE TRIGGER wrong BEFORE INSERT ON member
+	FOR EACH ROW EXECUTE FUNCTION evpub.capture('tenant=x');
+RESET evpub.capture;
 INSERT INTO member VALUES (10);
+DROP TRIGGER wrong ON member;
+SET evpub.capture = off;
+CREATE TRIGGER wrong AFTER INSERT ON member
+	FOR EACH ROW EXECUTE FUNCTION evpub.capture('tenant=x', 'colour=red');
+RESET evpub.capture;
+INSERT INTO member VALUES (10);
+SELECT tenant FROM evpub.tables WHERE "table" = 'member'::regclass;
 DROP TRIGGER wrong ON member;
 SELECT evpub.capture();
 

@@ -1,0 +1,613 @@
+/*
+ * ddl.c
+ *		Refuses DDL that a captured table's settings do not survive.
+ *
+ * The settings name columns, and need a key.  Without this, a table whose
+ * tenant column was dropped would be found unusable by the next writer, long
+ * after the migration that did it.  So after each DDL statement the settings of
+ * the captured tables that it changed are compiled, as a writer would do it,
+ * and the statement fails if they do not fit any more.
+ *
+ * Which tables these are is told by relcache invalidation: whatever makes a
+ * trigger compile its settings anew (route.c) comes by here, too, by whatever
+ * statement: through inheritance, through DROP TYPE ... CASCADE, in a function.
+ * An event trigger would not be told of all that, and does not fire under
+ * session_replication_role = replica.
+ *
+ * A statement that touches no captured table must not notice this, and one that
+ * takes a bad trigger away must never be refused.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "storage/lmgr.h"
+#include "tcop/tcopprot.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "admin/ddl.h"
+#include "capture/capture.h"
+#include "capture/route.h"
+#include "evpub.h"
+#include "settings.h"
+
+/* What a statement did to a table, what matters most last. */
+typedef enum ChangeKind
+{
+	CHANGE_ANY,					/* something that its relcache entry holds */
+	CHANGE_LOST_KEY,			/* its primary key was dropped */
+	CHANGE_LOST_CAPTURE			/* a capture trigger was dropped */
+} ChangeKind;
+
+typedef struct Change
+{
+	Oid			relation;
+	ChangeKind	kind;
+} Change;
+
+/* A statement that is watched. */
+typedef struct Statement
+{
+	Node	   *tree;
+	int			first_change;	/* its own ones begin here */
+} Statement;
+
+/*
+ * Changes seen in the statement that runs, those of an outer one first.  They
+ * come from invalidation callbacks, where nothing may fail, so there is a fixed
+ * number; beyond it all captured tables are looked at.
+ */
+#define MAX_CHANGES 256
+
+static Change changes[MAX_CHANGES];
+static int	change_count = 0;
+static bool too_many = false;
+static int	depth = 0;			/* statements that are watched */
+
+static ProcessUtility_hook_type next_process_utility = NULL;
+static object_access_hook_type next_object_access_hook = NULL;
+
+/* ---- what a statement changes ---- */
+
+/* When there is no room, what "too many" says as well gives way. */
+static void
+add_change(Oid relation, ChangeKind kind)
+{
+	int			place = change_count;
+
+	for (int i = 0; i < change_count; i++)
+	{
+		if (changes[i].relation == relation && changes[i].kind == kind)
+			return;
+		if (change_count == MAX_CHANGES && changes[i].kind < kind)
+			place = i;
+	}
+	too_many |= change_count == MAX_CHANGES;
+	if (place == MAX_CHANGES)
+		return;
+	changes[place].relation = relation;
+	changes[place].kind = kind;
+	change_count = Max(change_count, place + 1);
+}
+
+static bool
+has_change(const Statement *statement, Oid relation, ChangeKind kind)
+{
+	for (int i = statement->first_change; i < change_count; i++)
+	{
+		if (changes[i].relation == relation && changes[i].kind == kind)
+			return true;
+	}
+	return false;
+}
+
+static void
+relation_changed(Datum arg, Oid relation)
+{
+	(void) arg;
+
+	if (depth > 0 && OidIsValid(relation))
+		add_change(relation, CHANGE_ANY);
+}
+
+/* The function of capture triggers, InvalidOid where there is no extension. */
+static Oid
+capture_function(void)
+{
+	Oid			schema = get_namespace_oid(EVPUB_NAME, true);
+
+	if (!OidIsValid(schema))
+		return InvalidOid;
+	/* not by LookupFuncName(): who runs DDL needs no right on the schema */
+	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+						   CStringGetDatum("capture"),
+						   PointerGetDatum(buildoidvector(NULL, 0)),
+						   ObjectIdGetDatum(schema));
+}
+
+/* A trigger is being dropped: remember its table if it captured that. */
+static void
+drop_trigger(Oid oid)
+{
+	Oid			function = capture_function();
+	Relation	catalog;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (!OidIsValid(function))
+		return;
+	catalog = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(oid));
+	scan = systable_beginscan(catalog, TriggerOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+
+		/* a partition loses its part with the captured table's, or detached */
+		if (trigger->tgfoid == function && !OidIsValid(trigger->tgparentid))
+			add_change(trigger->tgrelid, CHANGE_LOST_CAPTURE);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+}
+
+static void
+drop_constraint(Oid oid)
+{
+	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(oid));
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	if (((Form_pg_constraint) GETSTRUCT(tuple))->contype == CONSTRAINT_PRIMARY)
+		add_change(((Form_pg_constraint) GETSTRUCT(tuple))->conrelid, CHANGE_LOST_KEY);
+	ReleaseSysCache(tuple);
+}
+
+static void
+access_object(ObjectAccessType access, Oid classid, Oid objid, int subid, void *arg)
+{
+	if (next_object_access_hook != NULL)
+		next_object_access_hook(access, classid, objid, subid, arg);
+	if (depth == 0 || access != OAT_DROP)
+		return;
+	if (classid == TriggerRelationId)
+		drop_trigger(objid);
+	else if (classid == ConstraintRelationId)
+		drop_constraint(objid);
+}
+
+/* ---- does a captured table's capture survive? ---- */
+
+static void
+refuse(Relation rel, const char *reason)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("cannot change table \"%s\" because its capture depends on what is changed",
+					RelationGetRelationName(rel)),
+			 errdetail_internal("%s", reason),
+			 errhint("First release the table, or capture it with other options; in one transaction with the change, nothing is missed.")));
+}
+
+/*
+ * Compile the settings of a trigger.  Their errors advise who captures a table,
+ * and so become the reason for refusing another statement.
+ */
+static void
+check_settings(const Statement *statement, Relation rel, const Trigger *trigger)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		evpub_route_check(trigger, rel);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		if (IsA(statement->tree, CreateTrigStmt) ||
+			error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES ||
+			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INTERNAL_ERROR)
+			ReThrowError(error);
+		refuse(rel, psprintf("Afterwards: %s.%s%s", error->message,
+							 error->detail ? " " : "",
+							 error->detail ? error->detail : ""));
+	}
+	PG_END_TRY();
+}
+
+static const char *
+filter_of(const Trigger *trigger)
+{
+	for (int i = 0; i < trigger->tgnargs; i++)
+		if (strncmp(trigger->tgargs[i], "filter=", 7) == 0)
+			return trigger->tgargs[i] + 7;
+	return NULL;
+}
+
+/*
+ * The condition that a filter was made into follows a renamed column; its text,
+ * from which the capture is shown and made again, does not.
+ */
+static void
+check_filter(const Statement *statement, Relation rel, const Trigger *trigger)
+{
+	RenameStmt *rename = (RenameStmt *) statement->tree;
+	const char *filter = filter_of(trigger);
+	AttrNumber	column;
+	Relation	catalog;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		depends = false;
+
+	if (filter == NULL || trigger->tgisclone || !IsA(rename, RenameStmt) ||
+		rename->renameType != OBJECT_COLUMN)
+		return;
+	column = get_attnum(RelationGetRelid(rel), rename->newname);
+	catalog = table_open(DependRelationId, AccessShareLock);
+	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(TriggerRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(trigger->tgoid));
+	scan = systable_beginscan(catalog, DependDependerIndexId, true, NULL, 2, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
+
+		if (depend->refclassid == RelationRelationId &&
+			depend->refobjid == RelationGetRelid(rel) && depend->refobjsubid == column)
+			depends = true;
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	if (depends)
+		refuse(rel, psprintf("Column \"%s\" is in the filter \"%s\".",
+							 rename->subname, filter));
+}
+
+static bool
+has_primary_key(Relation rel)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	bool		found = false;
+	ListCell   *cell;
+
+	foreach(cell, indexes)
+	{
+		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
+
+		if (!HeapTupleIsValid(tuple))
+			elog(ERROR, "cache lookup failed for index %u", lfirst_oid(cell));
+		found |= ((Form_pg_index) GETSTRUCT(tuple))->indisprimary;
+		ReleaseSysCache(tuple);
+	}
+	list_free(indexes);
+	return found;
+}
+
+/*
+ * Is it not to be expected that the settings fit?  A parallel restore of a dump
+ * may make the trigger before the key.
+ */
+static bool
+waits_for_key(const Statement *statement, Relation rel, const Trigger *trigger)
+{
+	for (int i = 0; i < trigger->tgnargs; i++)
+		if (strncmp(trigger->tgargs[i], "key_columns=", 12) == 0)
+			return false;
+	return !has_primary_key(rel) && !too_many &&
+		!has_change(statement, RelationGetRelid(rel), CHANGE_LOST_KEY);
+}
+
+/*
+ * Check a table, as one that was captured or as a partition of one: those go
+ * second, so that an error names the table to release.
+ */
+static void
+check_captured(const Statement *statement, Relation rel, Oid function,
+			   bool as_partition)
+{
+	/* the relation's own may be built anew meanwhile */
+	TriggerDesc *triggers = CopyTriggerDesc(rel->trigdesc);
+	bool		own = false;
+	bool		of_root = false;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (trigger->tgfoid != function || trigger->tgenabled == TRIGGER_DISABLED)
+			continue;
+		own |= !trigger->tgisclone;
+		of_root |= trigger->tgisclone;
+		if (trigger->tgisclone != as_partition)
+			continue;
+		evpub_capture_check_trigger(trigger);
+		check_filter(statement, rel, trigger);
+		if (!waits_for_key(statement, rel, trigger))
+			check_settings(statement, rel, trigger);
+	}
+	if (own && of_root)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" is captured itself and as a partition",
+						RelationGetRelationName(rel)),
+				 errdetail("Its changes would be published twice."),
+				 errhint("Capture either the partitioned table or the partition.")));
+}
+
+/*
+ * Check a table that the statement may have changed.  What another session
+ * changed meanwhile comes by as well; what is ours, we have locked.
+ */
+static void
+check_changed(const Statement *statement, Oid relid, Oid function,
+			  bool as_partition)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		has_triggers;
+	Relation	rel;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	has_triggers = ((Form_pg_class) GETSTRUCT(tuple))->relhastriggers;
+	ReleaseSysCache(tuple);
+	if (!has_triggers || !ConditionalLockRelationOid(relid, AccessShareLock))
+		return;
+	rel = try_relation_open(relid, NoLock);
+	if (rel != NULL)
+	{
+		if (CheckRelationLockedByMe(rel, ShareUpdateExclusiveLock, true))
+			check_captured(statement, rel, function, as_partition);
+		relation_close(rel, NoLock);
+	}
+	UnlockRelationOid(relid, AccessShareLock);
+}
+
+/* DROP ... CASCADE of what a filter needs takes triggers away. */
+static void
+check_lost(Oid relid)
+{
+	Relation	rel;
+
+	rel = try_relation_open(relid, AccessShareLock);
+	if (rel != NULL)
+		refuse(rel, "Triggers that capture it would be dropped.");
+}
+
+/* Tables with capture triggers: all, or the one that is given. */
+static List *
+captured_tables(Oid function, Oid only)
+{
+	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
+	List	   *tables = NIL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(only));
+	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, OidIsValid(only),
+							  NULL, OidIsValid(only) ? 1 : 0, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		if (((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid == function)
+			tables = lappend_oid(tables, ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+
+	/* those with several triggers once */
+	list_sort(tables, list_oid_cmp);
+	list_deduplicate_oid(tables);
+	return tables;
+}
+
+/* Tables hear nothing of the name of their schema, but templates may hold it. */
+static void
+check_schema(const Statement *statement, Oid schema, Oid function)
+{
+	ListCell   *cell;
+
+	foreach(cell, captured_tables(function, InvalidOid))
+	{
+		Relation	rel;
+
+		if (get_rel_namespace(lfirst_oid(cell)) != schema)
+			continue;
+		rel = try_relation_open(lfirst_oid(cell), AccessShareLock);
+		if (rel == NULL)
+			continue;
+		check_captured(statement, rel, function, false);
+		relation_close(rel, NoLock);
+	}
+}
+
+static void
+check_changes(const Statement *statement, Oid function, bool as_partition)
+{
+	ListCell   *cell;
+
+	/* looking at tables must not add to them */
+	for (int i = statement->first_change, end = change_count; i < end; i++)
+	{
+		if (changes[i].kind == CHANGE_ANY)
+			check_changed(statement, changes[i].relation, function, as_partition);
+		else if (changes[i].kind == CHANGE_LOST_CAPTURE)
+			check_lost(changes[i].relation);
+	}
+	if (!too_many)
+		return;
+	foreach(cell, captured_tables(function, InvalidOid))
+		check_changed(statement, lfirst_oid(cell), function, as_partition);
+}
+
+static void
+check_renamed_schema(const Statement *statement, const RenameStmt *rename, Oid function)
+{
+	if (rename->renameType == OBJECT_SCHEMA)
+		check_schema(statement, get_namespace_oid(rename->newname, false), function);
+}
+
+static void
+check_statement(const Statement *statement)
+{
+	bool		renames = IsA(statement->tree, RenameStmt);
+	bool		drops_trigger = IsA(statement->tree, DropStmt) &&
+		((DropStmt *) statement->tree)->removeType == OBJECT_TRIGGER;
+	Oid			function;
+
+	/* what it did last is not told yet */
+	CommandCounterIncrement();
+	if (drops_trigger ||
+		(change_count == statement->first_change && !too_many && !renames))
+		return;
+	function = capture_function();
+	if (!OidIsValid(function))
+		return;
+
+	check_changes(statement, function, false);
+	check_changes(statement, function, true);
+	if (renames)
+		check_renamed_schema(statement, (RenameStmt *) statement->tree, function);
+}
+
+/* ---- the hook ---- */
+
+static bool
+has_capture(RangeVar *name, Oid function)
+{
+	Oid			relid = RangeVarGetRelid(name, NoLock, true);
+
+	return OidIsValid(relid) && captured_tables(function, relid) != NIL;
+}
+
+/*
+ * ATTACH PARTITION of a captured table to one.  PostgreSQL would fail because
+ * of triggers of the same name, and not say what to do.
+ */
+static void
+check_attach(Node *tree)
+{
+	AlterTableStmt *alter = (AlterTableStmt *) tree;
+	Oid			function;
+	ListCell   *cell;
+
+	if (!IsA(tree, AlterTableStmt))
+		return;
+	foreach(cell, alter->cmds)
+	{
+		AlterTableCmd *command = lfirst_node(AlterTableCmd, cell);
+		RangeVar   *partition;
+
+		if (command->subtype != AT_AttachPartition || alter->objtype != OBJECT_TABLE)
+			continue;
+		function = capture_function();
+		partition = ((PartitionCmd *) command->def)->name;
+		if (OidIsValid(function) && has_capture(partition, function) &&
+			has_capture(alter->relation, function))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("cannot attach table \"%s\", which is captured itself, to captured table \"%s\"",
+							partition->relname, alter->relation->relname),
+					 errdetail("Its changes would be published twice."),
+					 errhint("Use evpub.release_table() for \"%s\" in the same transaction; attached, it is captured as a part of \"%s\".",
+							 partition->relname, alter->relation->relname)));
+	}
+}
+
+static void
+run_statement(PlannedStmt *planned, const char *query, bool read_only,
+			  ProcessUtilityContext context, ParamListInfo params,
+			  QueryEnvironment *environment, DestReceiver *destination,
+			  QueryCompletion *completion)
+{
+	if (next_process_utility != NULL)
+		next_process_utility(planned, query, read_only, context, params,
+							 environment, destination, completion);
+	else
+		standard_ProcessUtility(planned, query, read_only, context, params,
+								environment, destination, completion);
+}
+
+/* A part of a statement is checked with the whole. */
+static bool
+is_watched(Node *tree, ProcessUtilityContext context)
+{
+	return context != PROCESS_UTILITY_SUBCOMMAND && evpub_capture_enabled &&
+		!IsBinaryUpgrade && GetCommandLogLevel(tree) == LOGSTMT_DDL;
+}
+
+static void
+process_utility(PlannedStmt *planned, const char *query, bool read_only,
+				ProcessUtilityContext context, ParamListInfo params,
+				QueryEnvironment *environment, DestReceiver *destination,
+				QueryCompletion *completion)
+{
+	Statement	statement = {planned->utilityStmt, change_count};
+
+	if (!is_watched(statement.tree, context))
+	{
+		run_statement(planned, query, read_only, context, params, environment,
+					  destination, completion);
+		return;
+	}
+
+	/* the statement may free or change its tree */
+	statement.tree = copyObject(statement.tree);
+	check_attach(statement.tree);
+	depth++;
+	PG_TRY();
+	{
+		run_statement(planned, query, read_only, context, params, environment,
+					  destination, completion);
+		if (IsTransactionState())
+			check_statement(&statement);
+	}
+	PG_FINALLY();
+	{
+		change_count = statement.first_change;
+		if (--depth == 0)
+			too_many = false;
+	}
+	PG_END_TRY();
+}
+
+void
+evpub_ddl_init(void)
+{
+	next_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+	next_object_access_hook = object_access_hook;
+	object_access_hook = access_object;
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+}

@@ -1,0 +1,92 @@
+/*
+ * replayed.c
+ *		evpub.wait_replayed(): for readers of a replica.
+ *
+ * An event is published when its row can be read on the primary.  On a standby
+ * the row is there when replay has come to the event's lsn.  Nobody announces
+ * how far replay is, so it is looked at again and again, first after a
+ * millisecond, later more seldom.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/xlog.h"
+#include "access/xlogrecovery.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/pg_lsn.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "publisher/walreader.h"
+
+PG_FUNCTION_INFO_V1(evpub_wait_replayed);
+
+/* Milliseconds between two looks. */
+#define FIRST_PAUSE 1
+#define LONGEST_PAUSE 50
+
+static void
+refuse_null(const char *argument)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			 errmsg("%s must not be null", argument),
+			 errhint("Give a value for argument \"%s\".", argument)));
+}
+
+static long
+timeout_ms(const Interval *interval)
+{
+	double		ms = interval->time / 1000.0 +
+		(interval->day + interval->month * (double) DAYS_PER_MONTH) * SECS_PER_DAY * 1000.0;
+
+	if (ms < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("timeout must not be negative"),
+				 errhint("Use '0 s' to ask without waiting.")));
+	return (long) Min(ms, (double) INT_MAX);
+}
+
+/* A primary has what it has flushed; a standby may be promoted while we wait. */
+static bool
+is_replayed(XLogRecPtr lsn)
+{
+	if (RecoveryInProgress())
+		return GetXLogReplayRecPtr(NULL) >= lsn;
+	return GetFlushRecPtr(NULL) >= lsn;
+}
+
+Datum
+evpub_wait_replayed(PG_FUNCTION_ARGS)
+{
+	TimestampTz started = GetCurrentTimestamp();
+	long		pause = FIRST_PAUSE;
+	long		timeout;
+	XLogRecPtr	lsn;
+
+	if (PG_ARGISNULL(0))
+		refuse_null("lsn");
+	if (PG_ARGISNULL(1))
+		refuse_null("timeout");
+	lsn = evpub_walreader_before_header(PG_GETARG_LSN(0));
+	timeout = timeout_ms(PG_GETARG_INTERVAL_P(1));
+
+	while (!is_replayed(lsn))
+	{
+		long		left = timeout -
+			TimestampDifferenceMilliseconds(started, GetCurrentTimestamp());
+
+		if (left <= 0)
+			PG_RETURN_BOOL(false);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 Min(left, pause), evpub_wait_event("EvpubWaitReplayed"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		pause = Min(pause * 2, LONGEST_PAUSE);
+	}
+	PG_RETURN_BOOL(true);
+}

@@ -1,0 +1,454 @@
+/*
+ * resync.c
+ *		evpub.resync(): an event for each row that there is.
+ *
+ * For consumers that begin, or that are to be brought up to date.  Rows are
+ * read in pages by key, and each page is committed with its events, so that
+ * nobody waits long for a row, and a call that is cancelled has told what it
+ * has told.
+ *
+ * Two promises are kept beside live writes.  "resynced" of a row never comes
+ * after the "deleted" that ended it, nor with values older than those of an
+ * event before it: rows are locked until their events are committed, see
+ * resync_query.c.  And each row whose events are all before "resync_started"
+ * is told of before "resync_finished", so that consumers may forget rows that
+ * they were not told of: rows are read only after all is visible that was
+ * committed before "resync_started" (settle.c).
+ *
+ * In C and not in PL/pgSQL, because of rights: EXECUTE on the procedure is all
+ * that a caller needs.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "parser/parse_func.h"
+#include "tcop/pquery.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+#include "admin/resync.h"
+#include "admin/settle.h"
+#include "admin/triggers.h"
+#include "capture/row.h"
+#include "compat.h"
+#include "evpub.h"
+#include "settings.h"
+
+PG_FUNCTION_INFO_V1(evpub_resync);
+
+/* Attempts at one row that end with a serialization failure. */
+#define MAX_FAILURES 100
+
+/* A table, through all of its transactions. */
+typedef struct Progress
+{
+	const EvpubResync *resync;
+	Oid			relid;
+	MemoryContext context;		/* as long as this */
+	MemoryContext transaction;	/* reset with each transaction */
+	Oid			trigger;		/* must not change meanwhile */
+	List	   *tenants;		/* EvpubSlice * */
+
+	EvpubResyncKey after;		/* the last page ended here */
+	MemoryContext after_context;
+	int			size;			/* of the next page */
+	bool		wait;			/* for locks of others */
+	int			failures;
+	uint64		rows;
+} Progress;
+
+/* ---- what is asked for ---- */
+
+static void
+refuse_null(const char *argument)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			 errmsg("%s must not be null", argument),
+			 errhint("Give a value for argument \"%s\".", argument)));
+}
+
+static void
+check_call(FunctionCallInfo fcinfo)
+{
+	Oid			capture;
+
+	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
+		castNode(CallContext, fcinfo->context)->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("evpub.resync() cannot run inside a transaction block"),
+				 errdetail("It commits after each batch."),
+				 errhint("CALL it by itself, not between BEGIN and COMMIT, and not from a function.")));
+	PreventCommandDuringRecovery("evpub.resync()");
+	PreventCommandIfReadOnly("evpub.resync()");
+
+	capture = LookupFuncName(list_make2(makeString("evpub"), makeString("capture")),
+							 0, NULL, false);
+	if (!evpub_may_execute(capture, GetUserId()))
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, "capture");
+	if (!evpub_capture_enabled)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no events are made while evpub.capture is off"),
+				 errhint("SET evpub.capture = on.")));
+}
+
+/* In each transaction that makes events. */
+static void
+check_registered(void)
+{
+	if (!evpub_database_registered())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this database is not registered to publish"),
+				 errhint("SELECT evpub.register_database(), if it is to publish.")));
+}
+
+static const char *
+text_argument(FunctionCallInfo fcinfo, int i)
+{
+	return PG_ARGISNULL(i) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(i));
+}
+
+static const char *
+make_run(void)
+{
+	uint64		number;
+
+	if (!pg_strong_random(&number, sizeof(number)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate a random number"),
+				 errhint("Try again.")));
+	return psprintf("%08x%08x", (uint32) (number >> 32), (uint32) number);
+}
+
+/* Arguments: rels, tenant, filter, batch, topic. */
+static void
+read_arguments(FunctionCallInfo fcinfo, EvpubResync *resync, Oid **rels, int *nrels)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+
+	if (PG_ARGISNULL(0))
+		refuse_null("rels");
+	if (PG_ARGISNULL(3))
+		refuse_null("batch");
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), REGCLASSOID, sizeof(Oid), true,
+					  TYPALIGN_INT, &elements, &nulls, nrels);
+	*rels = palloc(Max(*nrels, 1) * sizeof(Oid));
+	for (int i = 0; i < *nrels; i++)
+	{
+		if (nulls[i])
+			refuse_null("a table in rels");
+		(*rels)[i] = DatumGetObjectId(elements[i]);
+	}
+	resync->context = CurrentMemoryContext;
+	resync->tenant = text_argument(fcinfo, 1);
+	resync->filter = text_argument(fcinfo, 2);
+	resync->batch = PG_GETARG_INT32(3);
+	resync->topic = text_argument(fcinfo, 4);
+	resync->run = make_run();
+	if (resync->batch < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("batch must be at least 1"),
+				 errhint("It is the number of rows that are committed together.")));
+	if (resync->filter != NULL)
+		(void) evpub_filter_parse(resync->filter, EVPUB_RESYNC_ROW);
+}
+
+/* ---- transactions ---- */
+
+/*
+ * Commit, and begin the next one.  READ COMMITTED whatever the default is: who
+ * waited for a lock must see what the other has committed.
+ */
+static void
+next_transaction(Progress *progress)
+{
+	SPI_commit();
+	(void) set_config_option("transaction_isolation", "read committed",
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
+							 true, 0, false);
+	if (progress != NULL)
+		MemoryContextReset(progress->transaction);
+}
+
+static void
+set_local(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+}
+
+/*
+ * Open the table in a new transaction; its queries run next.  A policy that
+ * hides rows is an error, since consumers would forget those rows.
+ */
+static void
+begin_table(Progress *progress, EvpubResyncTable *table)
+{
+	EnsurePortalSnapshotExists();
+	set_local("row_security", "off");
+	MemoryContextSwitchTo(progress->transaction);
+	evpub_resync_open(table, progress->resync, progress->relid);
+	if (!OidIsValid(progress->trigger))
+		progress->trigger = table->trigger;
+	else if (progress->trigger != table->trigger)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" was captured anew meanwhile",
+						RelationGetRelationName(table->rel)),
+				 errhint("Call evpub.resync() again.")));
+}
+
+static void
+end_table(Progress *progress, EvpubResyncTable *table)
+{
+	evpub_resync_close(table);
+	MemoryContextSwitchTo(progress->context);
+	next_transaction(progress);
+}
+
+/* All that can be wrong with a table, before anything is told. */
+static void
+check_table(const EvpubResync *resync, Oid relid)
+{
+	EvpubResyncTable table;
+	EvpubResyncQuery query;
+	AttrNumber *columns;
+
+	evpub_resync_open(&table, resync, relid);
+	evpub_resync_query_rows(&query, &table, NULL, NULL, false, &columns);
+	if (SPI_prepare(query.text.data, query.nargs, query.types) == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", query.text.data,
+			 SPI_result_code_string(SPI_result));
+	(void) evpub_resync_mark(&table, "resync_started");
+	evpub_resync_close(&table);
+}
+
+/* ---- rows ---- */
+
+/*
+ * Somebody has a row of the page locked, or has moved it to another partition.
+ * We never wait with locked rows in hand, so that we are in nobody's deadlock:
+ * pages get smaller, down to a single row, for which we wait.
+ */
+static void
+after_failure(Progress *progress, ErrorData *error)
+{
+	bool		locked = error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+	bool		moved = error->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE;
+
+	/* waiting, it can only be the caller's own lock_timeout */
+	if (!(locked && !progress->wait) && !moved)
+		ReThrowError(error);
+	if (progress->size > 1)
+		progress->size = Max(progress->size / 8, 1);
+	else if (locked)
+		progress->wait = true;
+	else if (++progress->failures > MAX_FAILURES)
+		ReThrowError(error);
+	FreeErrorData(error);
+}
+
+/* Tell of a page.  False if it has to be tried again. */
+static bool
+try_page(Progress *progress, EvpubResyncTable *table, EvpubResyncKey end)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile uint64 told = 0;
+	ErrorData *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		told = evpub_resync_tell(table, progress->after, end, progress->wait);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+
+	if (error != NULL)
+	{
+		after_failure(progress, error);
+		return false;
+	}
+	progress->rows += told;
+	progress->size = (int) Min((int64) progress->size * 2, progress->resync->batch);
+	progress->wait = false;
+	progress->failures = 0;
+	return true;
+}
+
+/* The key at which the next page ends, in the current context; NULL: no more. */
+static EvpubResyncKey
+find_end(Progress *progress, EvpubResyncTable *table)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	EvpubResyncQuery query;
+	EvpubResyncKey end = NULL;
+
+	evpub_resync_query_end(&query, table, progress->after, progress->size);
+	if (SPI_execute_with_args(query.text.data, query.nargs, query.types,
+							  query.values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not run \"%s\"", query.text.data);
+	MemoryContextSwitchTo(caller);
+	if (SPI_processed > 0)
+	{
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+
+		end = palloc(desc->natts * sizeof(Datum));
+		for (int i = 0; i < desc->natts; i++)
+		{
+			Form_pg_attribute attribute = TupleDescAttr(desc, i);
+			bool		isnull;
+			Datum		value = SPI_getbinval(SPI_tuptable->vals[0], desc, i + 1, &isnull);
+
+			if (isnull)
+				elog(ERROR, "key column is null");
+			if (attribute->attlen == -1)
+				end[i] = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+			else
+				end[i] = datumCopy(value, attribute->attbyval, attribute->attlen);
+		}
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return end;
+}
+
+/* Keep a key beyond the transaction. */
+static void
+keep_after(Progress *progress, const EvpubResyncTable *table, EvpubResyncKey end)
+{
+	MemoryContext caller;
+	EvpubCapture *capture = table->capture;
+
+	MemoryContextReset(progress->after_context);
+	caller = MemoryContextSwitchTo(progress->after_context);
+	progress->after = palloc(capture->key_columns * sizeof(Datum));
+	for (int i = 0; i < capture->key_columns; i++)
+	{
+		Form_pg_attribute attribute =
+			TupleDescAttr(RelationGetDescr(table->rel),
+						  capture->key_column[i].number - 1);
+
+		progress->after[i] = datumCopy(end[i], attribute->attbyval, attribute->attlen);
+	}
+	MemoryContextSwitchTo(caller);
+}
+
+/* One transaction.  False if there are no rows any more. */
+static bool
+tell_next_page(Progress *progress)
+{
+	EvpubResyncTable table;
+	EvpubResyncKey end;
+	bool		more;
+
+	begin_table(progress, &table);
+	check_registered();
+	/* pages are small, however many rows the planner believes in */
+	set_local("enable_seqscan", "off");
+	end = table.no_such_tenant ? NULL : find_end(progress, &table);
+	more = (end != NULL);
+	if (more && try_page(progress, &table, end))
+		keep_after(progress, &table, end);
+	end_table(progress, &table);
+	return more;
+}
+
+/* ---- a table ---- */
+
+static void
+begin_progress(Progress *progress, const EvpubResync *resync, Oid relid)
+{
+	memset(progress, 0, sizeof(Progress));
+	progress->resync = resync;
+	progress->relid = relid;
+	progress->size = resync->batch;
+	progress->context = AllocSetContextCreate(resync->context, "evpub resync",
+											  ALLOCSET_DEFAULT_SIZES);
+	progress->transaction = AllocSetContextCreate(progress->context,
+												  "evpub resync transaction",
+												  ALLOCSET_DEFAULT_SIZES);
+	progress->after_context = AllocSetContextCreate(progress->context,
+													"evpub resync key",
+													ALLOCSET_SMALL_SIZES);
+	MemoryContextSwitchTo(progress->context);
+}
+
+static void
+resync_table(const EvpubResync *resync, Oid relid)
+{
+	EvpubResyncTable table;
+	Progress	progress;
+	char	   *name;
+
+	begin_progress(&progress, resync, relid);
+	begin_table(&progress, &table);
+	name = MemoryContextStrdup(progress.context, RelationGetRelationName(table.rel));
+	progress.tenants = evpub_resync_tenants(&table, progress.context);
+	check_registered();
+	evpub_resync_put_marks(&table, progress.tenants, "resync_started");
+	end_table(&progress, &table);
+
+	evpub_settle();
+	while (tell_next_page(&progress))
+		;
+
+	begin_table(&progress, &table);
+	check_registered();
+	evpub_resync_put_marks(&table, progress.tenants, "resync_finished");
+	end_table(&progress, &table);
+
+	ereport(NOTICE,
+			(errmsg("table \"%s\" resynced (rows: " UINT64_FORMAT ", tenants: %d)",
+					name, progress.rows, list_length(progress.tenants))));
+	MemoryContextSwitchTo(resync->context);
+	MemoryContextDelete(progress.context);
+}
+
+Datum
+evpub_resync(PG_FUNCTION_ARGS)
+{
+	EvpubResync resync;
+	Oid		   *rels;
+	int			nrels;
+
+	check_call(fcinfo);
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	EnsurePortalSnapshotExists();
+	read_arguments(fcinfo, &resync, &rels, &nrels);
+	check_registered();
+	for (int i = 0; i < nrels; i++)
+		check_table(&resync, rels[i]);
+
+	next_transaction(NULL);
+	for (int i = 0; i < nrels; i++)
+		resync_table(&resync, rels[i]);
+	SPI_finish();
+	PG_RETURN_VOID();
+}

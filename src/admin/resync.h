@@ -1,0 +1,123 @@
+/*
+ * resync.h
+ *		What evpub.resync() was asked for, and a table while it is at work on it.
+ */
+#ifndef EVPUB_ADMIN_RESYNC_H
+#define EVPUB_ADMIN_RESYNC_H
+
+#include "postgres.h"
+
+#include "nodes/pg_list.h"
+#include "utils/portal.h"
+#include "utils/rel.h"
+
+#include "capture/options.h"
+#include "capture/route.h"
+
+/* How rows are named in the filter: it replaces {row}. */
+#define EVPUB_RESYNC_ROW "_evpub_row"
+
+/* Rows taken from a query at a time. */
+#define EVPUB_RESYNC_FETCH 100
+
+/* What was asked for; lives through all transactions of the call. */
+typedef struct EvpubResync
+{
+	MemoryContext context;
+	const char *tenant;			/* NULL: all */
+	const char *filter;			/* NULL: all rows */
+	const char *topic;			/* NULL: that of each table */
+	int			batch;
+	const char *run;			/* id that all marks of the call carry */
+} EvpubResync;
+
+/* Key of the row where a batch ended; NULL before the first. */
+typedef Datum *EvpubResyncKey;
+
+/* A captured table in one transaction, open and locked. */
+typedef struct EvpubResyncTable
+{
+	const EvpubResync *resync;
+	Relation	rel;
+	Oid			trigger;		/* its settings are told of */
+	EvpubOptions options;		/* of that trigger, but for the topic */
+	EvpubCapture *capture;
+	Node	   *condition;		/* of that trigger, on OLD and NEW; or NULL */
+
+	/* the tenant that was asked for, as the table has it */
+	bool		no_such_tenant; /* no row of the table can be its */
+	bool		tenant_by_value;	/* the column must be equal to this */
+	Datum		tenant_value;
+	EvpubSlice	tenant;			/* as events name it */
+} EvpubResyncTable;
+
+/* ---- the table (resync_table.c) ---- */
+
+/*
+ * Open a captured table, which the caller owns, and compile its settings into
+ * memory of the current context; ERROR if it cannot be told of.
+ */
+extern void evpub_resync_open(EvpubResyncTable *table, const EvpubResync *resync,
+							  Oid relid);
+extern void evpub_resync_close(EvpubResyncTable *table);
+
+/*
+ * The settings by which a mark is made: those of rows, with type
+ * "<table>.<event>", and a key that has no row in it.  NULL if the envelope
+ * gives consumers no way to know it from a row.
+ */
+extern EvpubCapture *evpub_resync_mark(const EvpubResyncTable *table,
+									   const char *event);
+
+/* ---- queries (resync_query.c) ---- */
+
+/* A query and its parameters, for SPI. */
+typedef struct EvpubResyncQuery
+{
+	StringInfoData text;
+	int			nargs;
+	Oid		   *types;
+	Datum	   *values;
+} EvpubResyncQuery;
+
+extern Portal evpub_resync_open_query(EvpubResyncQuery *query);
+
+/* Tenants of all rows asked for, as values of the tenant's column. */
+extern void evpub_resync_query_tenants(EvpubResyncQuery *query,
+									   const EvpubResyncTable *table);
+
+/* The last key of the "size" rows that follow "after". */
+extern void evpub_resync_query_end(EvpubResyncQuery *query,
+								   const EvpubResyncTable *table,
+								   EvpubResyncKey after, int size);
+
+/*
+ * The rows that follow "after" up to "end", locked.  "columns" gets the
+ * attribute numbers of the result, zero-terminated.  Without "wait", ERROR
+ * (lock_not_available) if somebody has one of them locked.
+ */
+extern void evpub_resync_query_rows(EvpubResyncQuery *query,
+									const EvpubResyncTable *table,
+									EvpubResyncKey after, EvpubResyncKey end,
+									bool wait, AttrNumber **columns);
+
+/* ---- rows (resync_rows.c) ---- */
+
+/*
+ * Put an event for each row after "after" up to "end", and lock it; returns how
+ * many.
+ */
+extern uint64 evpub_resync_tell(EvpubResyncTable *table, EvpubResyncKey after,
+								EvpubResyncKey end, bool wait);
+
+/* ---- tenants and marks (resync_marks.c) ---- */
+
+/*
+ * The tenants of the rows that are there, as a list of EvpubSlice * in the
+ * order of their bytes, in a context; or the one that was asked for.
+ */
+extern List *evpub_resync_tenants(EvpubResyncTable *table, MemoryContext context);
+extern void evpub_resync_put_marks(EvpubResyncTable *table, List *tenants,
+								   const char *event);
+
+#endif							/* EVPUB_ADMIN_RESYNC_H */

@@ -1,0 +1,237 @@
+/*
+ * resync_table.c
+ *		A captured table that evpub.resync() tells of.
+ *
+ * Rows are told of as the table's trigger would: its arguments are compiled the
+ * same way, and its WHEN condition says which rows belong.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/objectaddress.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_trigger.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "nodes/nodes.h"
+#include "nodes/value.h"
+#include "parser/parse_func.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "admin/resync.h"
+
+static void
+check_owner(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Form_pg_class form;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid),
+				 errhint("Name an existing table.")));
+	form = (Form_pg_class) GETSTRUCT(tuple);
+	if (!has_privs_of_role(GetUserId(), form->relowner))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, NameStr(form->relname));
+	ReleaseSysCache(tuple);
+}
+
+/* ---- its settings ---- */
+
+static void
+refuse_partition(Relation rel)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s\" is captured as a partition",
+					RelationGetRelationName(rel)),
+			 errdetail("Consumers know its rows as rows of the partitioned table."),
+			 errhint("Name the partitioned table.")));
+}
+
+static void
+refuse_uncaptured(Relation rel, bool truncate_only)
+{
+	if (truncate_only)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("rows of table \"%s\" are not captured",
+						RelationGetRelationName(rel)),
+				 errdetail("Its operations are only \"truncate\"."),
+				 errhint("Capture the table with more operations.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("table \"%s\" is not captured", RelationGetRelationName(rel)),
+			 errhint("View evpub.tables shows which tables are captured.")));
+}
+
+/*
+ * Take the settings of the row trigger that comes first by name, as in view
+ * evpub.tables.  Those of updates that cross a filter are no use: their
+ * conditions hold for no row at rest.
+ */
+static void
+read_trigger(EvpubResyncTable *table)
+{
+	Oid			function = LookupFuncName(list_make2(makeString("evpub"),
+													 makeString("capture")),
+										  0, NULL, false);
+	TriggerDesc *triggers = table->rel->trigdesc;
+	bool		truncate_only = false;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+		char	  **arguments;
+
+		if (trigger->tgfoid != function)
+			continue;
+		if (trigger->tgisclone)
+			refuse_partition(table->rel);
+		truncate_only = true;
+		if (!TRIGGER_FOR_ROW(trigger->tgtype))
+			continue;
+
+		/* an invalidation may free the trigger */
+		arguments = palloc(Max(trigger->tgnargs, 1) * sizeof(char *));
+		for (int j = 0; j < trigger->tgnargs; j++)
+			arguments[j] = pstrdup(trigger->tgargs[j]);
+		evpub_options_read(&table->options, trigger->tgnargs, arguments, true);
+		if (table->options.value[EVPUB_OPTION_AS] != NULL)
+			continue;
+		table->trigger = trigger->tgoid;
+		table->condition = trigger->tgqual ? stringToNode(trigger->tgqual) : NULL;
+		return;
+	}
+	refuse_uncaptured(table->rel, truncate_only);
+}
+
+/*
+ * The tenant that was asked for, as the column prints it: the letters of a uuid
+ * may be given in upper case, for example.
+ */
+static void
+find_tenant(EvpubResyncTable *table)
+{
+	EvpubCapture *capture = table->capture;
+	EvpubSlice	given = evpub_utf8(table->resync->tenant,
+								   strlen(table->resync->tenant));
+	Form_pg_attribute attribute;
+	Oid			input;
+	Oid			ioparam;
+
+	table->tenant = given;
+	if (capture->has_tenant && capture->tenant.len == given.len &&
+		memcmp(capture->tenant.data, given.data, given.len) == 0)
+		return;					/* may stand in for NULL: each row is asked */
+	if (!capture->has_tenant_column)
+	{
+		table->no_such_tenant = true;
+		return;
+	}
+	attribute = TupleDescAttr(RelationGetDescr(table->rel),
+							  capture->tenant_column.number - 1);
+	getTypeInputInfo(attribute->atttypid, &input, &ioparam);
+	table->tenant_by_value = true;
+	table->tenant_value = OidInputFunctionCall(input,
+											   pstrdup(table->resync->tenant),
+											   ioparam, attribute->atttypmod);
+	table->tenant = evpub_column_text(&capture->tenant_column,
+									  table->tenant_value,
+									  palloc(EVPUB_SMALL_TEXT));
+}
+
+void
+evpub_resync_open(EvpubResyncTable *table, const EvpubResync *resync, Oid relid)
+{
+	memset(table, 0, sizeof(EvpubResyncTable));
+	table->resync = resync;
+	check_owner(relid);
+
+	/* the lock that locking rows takes; DDL and TRUNCATE wait for it */
+	table->rel = table_open(relid, RowShareLock);
+	read_trigger(table);
+	if (resync->topic != NULL)
+		table->options.value[EVPUB_OPTION_TOPIC] = resync->topic;
+	table->capture = evpub_route_compile(&table->options, table->rel, relid);
+	if (resync->tenant != NULL)
+		find_tenant(table);
+}
+
+/* The lock stays until the end of the transaction. */
+void
+evpub_resync_close(EvpubResyncTable *table)
+{
+	table_close(table->rel, NoLock);
+	table->rel = NULL;
+}
+
+/* ---- marks ---- */
+
+/* A template with one placeholder replaced by another template. */
+static const char *
+replace_place(const char *source, const char *place, const char *replacement)
+{
+	StringInfoData result;
+
+	initStringInfo(&result);
+	while (*source)
+	{
+		if (strncmp(source, "{{", 2) == 0)
+		{
+			appendStringInfoString(&result, "{{");
+			source += 2;
+		}
+		else if (strncmp(source, place, strlen(place)) == 0)
+		{
+			appendStringInfoString(&result, replacement);
+			source += strlen(place);
+		}
+		else
+			appendStringInfoChar(&result, *source++);
+	}
+	return result.data;
+}
+
+static bool
+has_place(const char *source, const char *place)
+{
+	return strcmp(replace_place(source, place, ""), source) != 0;
+}
+
+/*
+ * Marks go where the rows go: in topic and key their type is that of the rows.
+ * With {pk} in the key rows of a tenant are in many partitions, and marks in
+ * the one of the tenant's name.
+ */
+EvpubCapture *
+evpub_resync_mark(const EvpubResyncTable *table, const char *event)
+{
+	EvpubOptions options = table->options;
+	const char *type = options.value[EVPUB_OPTION_TYPE];
+	const char *key = options.value[EVPUB_OPTION_KEY];
+	const char *topic = options.value[EVPUB_OPTION_TOPIC];
+	const char *headers = options.value[EVPUB_OPTION_HEADERS];
+
+	if (table->capture->envelope == EVPUB_ENVELOPE_NONE &&
+		(headers == NULL ||
+		 !(has_place(headers, "{event}") || has_place(headers, "{type}"))))
+		return NULL;
+
+	options.value[EVPUB_OPTION_TYPE] = has_place(type, "{event}") ?
+		replace_place(type, "{event}", event) : psprintf("{table}.%s", event);
+	options.value[EVPUB_OPTION_KEY] =
+		(table->capture->key.places & EVPUB_PLACE_BIT(EVPUB_PLACE_PK)) ?
+		"{tenant}" : replace_place(key, "{type}", type);
+	options.value[EVPUB_OPTION_TOPIC] =
+		replace_place(topic ? topic : evpub_route_default_topic(), "{type}", type);
+	if (headers != NULL)
+		options.value[EVPUB_OPTION_HEADERS] = replace_place(headers, "{event}", event);
+	/* a tombstone wants a key of a row */
+	options.value[EVPUB_OPTION_ON_DELETE] = "event";
+	return evpub_route_compile(&options, table->rel, RelationGetRelid(table->rel));
+}

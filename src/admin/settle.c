@@ -1,0 +1,69 @@
+/*
+ * settle.c
+ *		Waiting until commits are visible.
+ *
+ * A transaction writes its commit record first and becomes visible later, after
+ * it has waited for synchronous standbys.  In between its events stand already
+ * before those of whoever commits now, but nobody sees its rows.
+ *
+ * A committing transaction first holds up checkpoints, writes its commit
+ * record, notes the commit in pg_xact, and lets checkpoints go on.  So once all
+ * are gone that hold up checkpoints now, every commit record before now is
+ * noted there, and what is in progress all the same is on its way to be
+ * visible.
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/snapmgr.h"
+
+#include "admin/settle.h"
+#include "compat.h"
+
+/* The time between commit record and note is that of a flush. */
+#define PAUSE_MS 1
+
+static void
+wait_for_notes(void)
+{
+	int			count;
+	VirtualTransactionId *committing =
+		GetVirtualXIDsDelayingChkpt(&count, DELAY_CHKPT_START);
+
+	while (HaveVirtualXIDsDelayingChkpt(committing, count, DELAY_CHKPT_START))
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 PAUSE_MS, evpub_wait_event("EvpubSettle"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	pfree(committing);
+}
+
+void
+evpub_settle(void)
+{
+	Snapshot	snapshot;
+	TransactionId *xids;
+	uint32		count;
+
+	wait_for_notes();
+
+	/* a snapshot does not last through a wait, its list of xids must */
+	snapshot = GetTransactionSnapshot();
+	count = snapshot->xcnt;
+	xids = palloc(Max(count, 1) * sizeof(TransactionId));
+	memcpy(xids, snapshot->xip, count * sizeof(TransactionId));
+	for (uint32 i = 0; i < count; i++)
+	{
+		/* it keeps the lock on its xid until it is visible */
+		if (TransactionIdDidCommit(xids[i]))
+			XactLockTableWait(xids[i], NULL, NULL, XLTW_None);
+	}
+	pfree(xids);
+}

@@ -1,0 +1,292 @@
+/*
+ * triggers.c
+ *		Making the triggers of a captured table.
+ *
+ * They are made as parse trees, never as text: what a caller gives as a filter
+ * goes through the parser as one expression, and can be nothing else.
+ *
+ * A filter cannot be one condition, since the WHEN of an INSERT may not name
+ * OLD, and that of a DELETE not NEW.  So there is a trigger for each operation,
+ * and three for updates: of rows that stay inside, that enter, and that leave.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_trigger.h"
+#include "nodes/makefuncs.h"
+#include "nodes/parsenodes.h"
+#include "parser/parser.h"
+#include "tcop/dest.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "admin/triggers.h"
+#include "capture/route.h"
+#include "compat.h"
+
+/*
+ * Triggers fire in the order of their names, and an underscore sorts before
+ * lower-case letters: what users' own triggers write comes after the event of
+ * the row that fired them.
+ */
+#define TRIGGER_NAME "_evpub_capture"
+
+typedef struct Target
+{
+	Oid			relid;
+	char	   *schema;
+	char	   *table;
+	const EvpubOptions *options;
+	bool		on_replica;
+} Target;
+
+static void
+run(Node *statement)
+{
+	PlannedStmt *planned = makeNode(PlannedStmt);
+
+	planned->commandType = CMD_UTILITY;
+	planned->utilityStmt = statement;
+	planned->stmt_location = -1;
+	ProcessUtility(planned, "evpub.capture_table", false,
+				   PROCESS_UTILITY_SUBCOMMAND, NULL, NULL, None_Receiver, NULL);
+	CommandCounterIncrement();
+}
+
+static void
+create_trigger(const Target *target, const char *name, int16 timing, int16 events,
+			   bool row, const EvpubOptions *options, Node *when)
+{
+	CreateTrigStmt *statement = makeNode(CreateTrigStmt);
+
+	statement->trigname = pstrdup(name);
+	statement->relation = makeRangeVar(target->schema, target->table, -1);
+	statement->funcname = list_make2(makeString("evpub"), makeString("capture"));
+	statement->args = evpub_options_arguments(options);
+	statement->row = row;
+	statement->timing = timing;
+	statement->events = events;
+	statement->whenClause = when;
+	run((Node *) statement);
+
+	if (target->on_replica)
+	{
+		AlterTableStmt *alter = makeNode(AlterTableStmt);
+		AlterTableCmd *command = makeNode(AlterTableCmd);
+
+		command->subtype = AT_EnableAlwaysTrig;
+		command->name = pstrdup(name);
+		alter->relation = makeRangeVar(target->schema, target->table, -1);
+		alter->relation->inh = false;
+		alter->cmds = list_make1(command);
+		alter->objtype = OBJECT_TABLE;
+		run((Node *) alter);
+	}
+}
+
+/* ---- the filter ---- */
+
+static void
+refuse_filter(const char *filter)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("filter \"%s\" is not one expression on {row}", filter),
+			 errhint("Write a condition on {row}, such as '{row}.deleted_at IS NULL'.")));
+}
+
+char *
+evpub_filter_text(const char *filter, const char *row)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	while (*filter)
+	{
+		if (strncmp(filter, "{row}", 5) == 0)
+		{
+			appendStringInfoString(&text, row);
+			filter += 5;
+		}
+		else
+			appendStringInfoChar(&text, *filter++);
+	}
+	return text.data;
+}
+
+/* Has the statement nothing but one expression? */
+static Node *
+only_expression(Node *node)
+{
+	SelectStmt *select = (SelectStmt *) node;
+	ResTarget  *target;
+
+	if (!IsA(node, SelectStmt) || list_length(select->targetList) != 1 ||
+		select->distinctClause || select->intoClause || select->fromClause ||
+		select->whereClause || select->groupClause || select->havingClause ||
+		select->windowClause || select->valuesLists || select->sortClause ||
+		select->limitOffset || select->limitCount || select->lockingClause ||
+		select->withClause || select->op != SETOP_NONE)
+		return NULL;
+	target = linitial(select->targetList);
+	if (target->name != NULL || target->indirection != NIL ||
+		IsA(target->val, SetToDefault))
+		return NULL;
+	return target->val;
+}
+
+Node *
+evpub_filter_parse(const char *filter, const char *row)
+{
+	/* a comment at its end must not swallow what follows */
+	char	   *query = psprintf("SELECT (%s\n)", evpub_filter_text(filter, row));
+	List	   *statements = raw_parser(query, RAW_PARSE_DEFAULT);
+	Node	   *expression = NULL;
+
+	if (list_length(statements) == 1)
+		expression = only_expression(linitial_node(RawStmt, statements)->stmt);
+	if (expression == NULL)
+		refuse_filter(filter);
+	return expression;
+}
+
+static Node *
+is_true(Node *condition, bool wanted)
+{
+	BooleanTest *test = makeNode(BooleanTest);
+
+	test->arg = (Expr *) condition;
+	test->booltesttype = wanted ? IS_TRUE : IS_NOT_TRUE;
+	test->location = -1;
+	return (Node *) test;
+}
+
+/* A condition on an update: was the row inside, and is it? */
+static Node *
+crossing(const char *filter, bool was, bool is)
+{
+	return (Node *) makeBoolExpr(AND_EXPR,
+								 list_make2(is_true(evpub_filter_parse(filter, "OLD"), was),
+											is_true(evpub_filter_parse(filter, "NEW"), is)),
+								 -1);
+}
+
+static void
+create_filtered(const Target *target)
+{
+	const char *filter = target->options->value[EVPUB_OPTION_FILTER];
+	EvpubOptions options = *target->options;
+
+	if (strstr(filter, "{row}") == NULL)
+		refuse_filter(filter);
+	if (evpub_options_operation(&options, "insert"))
+		create_trigger(target, TRIGGER_NAME "_insert", TRIGGER_TYPE_AFTER,
+					   TRIGGER_TYPE_INSERT, true, &options,
+					   is_true(evpub_filter_parse(filter, "NEW"), true));
+	if (evpub_options_operation(&options, "delete"))
+		create_trigger(target, TRIGGER_NAME "_delete", TRIGGER_TYPE_AFTER,
+					   TRIGGER_TYPE_DELETE, true, &options,
+					   is_true(evpub_filter_parse(filter, "OLD"), true));
+	if (!evpub_options_operation(&options, "update"))
+		return;
+	create_trigger(target, TRIGGER_NAME "_update", TRIGGER_TYPE_AFTER,
+				   TRIGGER_TYPE_UPDATE, true, &options, crossing(filter, true, true));
+	options.value[EVPUB_OPTION_AS] = "created";
+	create_trigger(target, TRIGGER_NAME "_enter", TRIGGER_TYPE_AFTER,
+				   TRIGGER_TYPE_UPDATE, true, &options, crossing(filter, false, true));
+	options.value[EVPUB_OPTION_AS] = "deleted";
+	create_trigger(target, TRIGGER_NAME "_leave", TRIGGER_TYPE_AFTER,
+				   TRIGGER_TYPE_UPDATE, true, &options, crossing(filter, true, false));
+}
+
+/* ROW(<row>.a, <row>.b, ...) of the columns whose changes count */
+static Node *
+counted_columns(const char *row, Relation rel, const bool *counts)
+{
+	RowExpr    *columns = makeNode(RowExpr);
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		ColumnRef  *column;
+
+		if (!counts[i] || TupleDescAttr(desc, i)->attisdropped)
+			continue;
+		column = makeNode(ColumnRef);
+		column->fields = list_make2(makeString(pstrdup(row)),
+									makeString(pstrdup(NameStr(TupleDescAttr(desc, i)->attname))));
+		column->location = -1;
+		columns->args = lappend(columns->args, column);
+	}
+	columns->row_format = COERCE_EXPLICIT_CALL;
+	columns->location = -1;
+	return (Node *) columns;
+}
+
+/*
+ * A condition on an update: one of the counted columns has other bytes.  The
+ * trigger looks again, but is not even queued for all other updates, which
+ * makes them nearly as cheap as without it.  By a function, since an operator
+ * between two ROWs is taken for one on each column, also when pg_dump's script
+ * is read.
+ */
+static Node *
+counted_changes(const Target *target)
+{
+	Relation	rel = table_open(target->relid, NoLock);
+	EvpubCapture *capture = evpub_route_compile(target->options, rel, target->relid);
+	Node	   *condition;
+
+	condition = (Node *) makeFuncCall(SystemFuncName("record_image_ne"),
+									  list_make2(counted_columns("old", rel, capture->counts),
+												 counted_columns("new", rel, capture->counts)),
+									  COERCE_EXPLICIT_CALL, -1);
+	/* CREATE TRIGGER refuses a table that somebody has open */
+	table_close(rel, NoLock);
+	return condition;
+}
+
+static void
+create_plain(const Target *target)
+{
+	const EvpubOptions *options = target->options;
+	int16		events = 0;
+
+	if (evpub_options_operation(options, "insert"))
+		events |= TRIGGER_TYPE_INSERT;
+	if (evpub_options_operation(options, "update"))
+	{
+		if (options->value[EVPUB_OPTION_UPDATE_COLUMNS] == NULL)
+			events |= TRIGGER_TYPE_UPDATE;
+		else
+			create_trigger(target, EVPUB_UPDATE_TRIGGER, TRIGGER_TYPE_AFTER,
+						   TRIGGER_TYPE_UPDATE, true, options, counted_changes(target));
+	}
+	if (evpub_options_operation(options, "delete"))
+		events |= TRIGGER_TYPE_DELETE;
+	if (events != 0)
+		create_trigger(target, TRIGGER_NAME, TRIGGER_TYPE_AFTER, events, true,
+					   options, NULL);
+}
+
+void
+evpub_triggers_create(Oid relid, const EvpubOptions *options, bool on_replica)
+{
+	Target		target;
+
+	target.relid = relid;
+	target.schema = get_namespace_name(get_rel_namespace(relid));
+	target.table = get_rel_name(relid);
+	target.options = options;
+	target.on_replica = on_replica;
+	if (options->value[EVPUB_OPTION_FILTER] != NULL)
+		create_filtered(&target);
+	else
+		create_plain(&target);
+	if (evpub_options_operation(options, "truncate") &&
+		!evpub_options_chosen(options, EVPUB_OPTION_ON_TRUNCATE, "ignore"))
+		create_trigger(&target, TRIGGER_NAME "_truncate", TRIGGER_TYPE_BEFORE,
+					   TRIGGER_TYPE_TRUNCATE, false, options, NULL);
+}

@@ -1,0 +1,624 @@
+/*
+ * compile.c
+ *		Compiling the options of a captured table for one relation.
+ *
+ * All that can be wrong with options is found here, by capture_table() at once
+ * and by a trigger that was made by hand at its first row.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_index.h"
+#include "commands/dbcommands.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#include "capture/headers.h"
+#include "capture/route.h"
+#include "settings.h"
+
+/* ATTRIBUTE_GENERATED_VIRTUAL, which is there from 18 on */
+#define GENERATED_VIRTUAL 'v'
+
+#define TEXT_SLICE(s) {s, sizeof(s) - 1}
+
+const EvpubSlice evpub_op_names[EVPUB_OPS] = {
+	[EVPUB_OP_CREATE] = TEXT_SLICE("create"),
+	[EVPUB_OP_UPDATE] = TEXT_SLICE("update"),
+	[EVPUB_OP_DELETE] = TEXT_SLICE("delete"),
+	[EVPUB_OP_TRUNCATE] = TEXT_SLICE("truncate"),
+	[EVPUB_OP_RESYNC] = TEXT_SLICE("resync"),
+};
+const EvpubSlice evpub_event_names[EVPUB_OPS] = {
+	[EVPUB_OP_CREATE] = TEXT_SLICE("created"),
+	[EVPUB_OP_UPDATE] = TEXT_SLICE("updated"),
+	[EVPUB_OP_DELETE] = TEXT_SLICE("deleted"),
+	[EVPUB_OP_TRUNCATE] = TEXT_SLICE("truncated"),
+	[EVPUB_OP_RESYNC] = TEXT_SLICE("resynced"),
+};
+
+/* Places that are the same for all rows of a trigger and operation. */
+#define ROW_PLACES (EVPUB_PLACE_BIT(EVPUB_PLACE_TENANT) | \
+					EVPUB_PLACE_BIT(EVPUB_PLACE_PK))
+
+static EvpubSlice
+keep_text(const char *text)
+{
+	char	   *copy = pstrdup(text);
+
+	return evpub_utf8(copy, strlen(copy));
+}
+
+const char *
+evpub_route_default_topic(void)
+{
+	return evpub_default_topic != NULL ? evpub_default_topic : "";
+}
+
+/*
+ * Fill in the columns of the primary key.  RelationGetPrimaryKeyIndex() is no
+ * use: it passes over a deferrable key, and has other arguments in 18.
+ */
+static void
+compile_key_columns(EvpubCapture *capture, Relation rel)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *cell;
+
+	foreach(cell, indexes)
+	{
+		HeapTuple	tuple;
+		Form_pg_index index;
+
+		tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
+		if (!HeapTupleIsValid(tuple))
+			elog(ERROR, "cache lookup failed for index %u", lfirst_oid(cell));
+		index = (Form_pg_index) GETSTRUCT(tuple);
+		if (index->indisprimary)
+		{
+			capture->key_columns = index->indnkeyatts;
+			capture->key_column = palloc0(index->indnkeyatts *
+										  sizeof(EvpubColumn));
+			for (int i = 0; i < index->indnkeyatts; i++)
+				evpub_column_init(&capture->key_column[i],
+								  RelationGetDescr(rel),
+								  index->indkey.values[i]);
+		}
+		ReleaseSysCache(tuple);
+	}
+	list_free(indexes);
+
+	if (capture->key_columns == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("cannot capture table \"%s\" without a primary key",
+						RelationGetRelationName(rel)),
+				 errdetail("An event names its row by the primary key."),
+				 errhint("Add a primary key, or name key_columns.")));
+}
+
+/*
+ * The column that an option names.  Triggers do not see the values of virtual
+ * generated columns.
+ */
+static AttrNumber
+find_column(Relation rel, const char *name, const char *option)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+
+		if (attribute->attisdropped ||
+			strcmp(NameStr(attribute->attname), name) != 0)
+			continue;
+		if (attribute->attgenerated == GENERATED_VIRTUAL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("virtual generated column \"%s\" of table \"%s\" cannot be named as %s",
+							name, RelationGetRelationName(rel), option),
+					 errdetail("Triggers do not see the values of virtual generated columns."),
+					 errhint("Make it a stored generated column.")));
+		return i + 1;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("column \"%s\" of table \"%s\" does not exist",
+					name, RelationGetRelationName(rel)),
+			 errdetail("It is named as %s.", option),
+			 errhint("Name columns of the table.")));
+}
+
+/* Columns that stand in for the primary key. */
+static void
+compile_named_key(EvpubCapture *capture, const EvpubOptions *options, Relation rel)
+{
+	List	   *names = evpub_options_list(options, EVPUB_OPTION_KEY_COLUMNS);
+	ListCell   *cell;
+
+	if (names == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key_columns must not be empty"),
+				 errhint("Name the columns that identify a row.")));
+	capture->key_column = palloc0(list_length(names) * sizeof(EvpubColumn));
+	foreach(cell, names)
+	{
+		AttrNumber	number = find_column(rel, lfirst(cell), "key_columns");
+
+		if (!TupleDescAttr(RelationGetDescr(rel), number - 1)->attnotnull)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("column \"%s\" of table \"%s\" may be null, and cannot be a key",
+							(char *) lfirst(cell), RelationGetRelationName(rel)),
+					 errhint("ALTER TABLE ... ALTER COLUMN ... SET NOT NULL first.")));
+		evpub_column_init(&capture->key_column[capture->key_columns++],
+						  RelationGetDescr(rel), number);
+	}
+}
+
+/* A unique index on some of the key columns, and on all rows? */
+static bool
+index_is_within_key(const EvpubCapture *capture, Form_pg_index index, HeapTuple tuple)
+{
+	if (!index->indisunique || !index->indisvalid || !index->indisready ||
+		!heap_attisnull(tuple, Anum_pg_index_indpred, NULL))
+		return false;
+	for (int i = 0; i < index->indnkeyatts; i++)
+	{
+		bool		found = false;
+
+		for (int j = 0; j < capture->key_columns; j++)
+			if (capture->key_column[j].number == index->indkey.values[i])
+				found = true;
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Is there never more than one row with these key columns?  Not if the index is
+ * checked late; then it finds the others.
+ */
+static void
+compile_uniqueness(EvpubCapture *capture, Relation rel)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *cell;
+
+	foreach(cell, indexes)
+	{
+		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
+		Form_pg_index index;
+
+		if (!HeapTupleIsValid(tuple))
+			elog(ERROR, "cache lookup failed for index %u", lfirst_oid(cell));
+		index = (Form_pg_index) GETSTRUCT(tuple);
+		if (index_is_within_key(capture, index, tuple))
+		{
+			if (index->indimmediate)
+				capture->key_is_unique = true;
+			else
+				capture->twin_index = index->indexrelid;
+		}
+		ReleaseSysCache(tuple);
+	}
+	list_free(indexes);
+}
+
+/*
+ * Events of one row are put together only if they come from triggers with the
+ * same options: others go elsewhere, or say other things.
+ */
+static void
+compile_collapse(EvpubCapture *capture, const EvpubOptions *options)
+{
+	StringInfoData arguments;
+	EvpubOptions same = *options;
+	ListCell   *cell;
+
+	capture->collapse = evpub_options_chosen(options, EVPUB_OPTION_COLLAPSE, "true");
+	initStringInfo(&arguments);
+	same.value[EVPUB_OPTION_AS] = NULL; /* the triggers of a filter belong together */
+	foreach(cell, evpub_options_arguments(&same))
+		appendStringInfo(&arguments, "%s,", strVal(lfirst(cell)));
+	capture->identity = hash_bytes_extended((unsigned char *) arguments.data,
+											arguments.len, capture->root);
+}
+
+/* What goes into "data". */
+static void
+compile_data(EvpubCapture *capture, const EvpubOptions *options, Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	List	   *names = evpub_options_list(options, EVPUB_OPTION_DATA_COLUMNS);
+	ListCell   *cell;
+
+	if (evpub_options_chosen(options, EVPUB_OPTION_PAYLOAD, "row"))
+		capture->payload = EVPUB_PAYLOAD_ROW;
+	else if (evpub_options_chosen(options, EVPUB_OPTION_PAYLOAD, "changed_columns"))
+		capture->payload = EVPUB_PAYLOAD_CHANGED_COLUMNS;
+
+	if (capture->payload == EVPUB_PAYLOAD_ROW && names != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("payload \"row\" has all columns; data_columns is for the other payloads"),
+				 errhint("Leave one of them out.")));
+	capture->data_column = palloc0(Max(desc->natts, list_length(names)) * sizeof(EvpubColumn));
+	foreach(cell, names)
+		evpub_column_init_data(&capture->data_column[capture->data_columns++], desc,
+							   find_column(rel, lfirst(cell), "data_columns"));
+	for (int i = 0; capture->payload == EVPUB_PAYLOAD_ROW && i < desc->natts; i++)
+	{
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			evpub_column_init_data(&capture->data_column[capture->data_columns++], desc,
+								   find_column(rel, NameStr(TupleDescAttr(desc, i)->attname),
+											   "payload \"row\""));
+	}
+}
+
+/*
+ * Which columns' changes make an update count.  Those that say where an event
+ * goes always do: else consumers would keep a row under its old key for ever.
+ */
+static void
+compile_counts(EvpubCapture *capture, const EvpubOptions *options, Relation rel)
+{
+	bool		named_count = options->value[EVPUB_OPTION_UPDATE_COLUMNS] != NULL;
+	List	   *names;
+	ListCell   *cell;
+
+	if (!named_count && options->value[EVPUB_OPTION_IGNORE_COLUMNS] == NULL)
+		return;
+	capture->counts = palloc(RelationGetDescr(rel)->natts * sizeof(bool));
+	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
+		capture->counts[i] = !named_count;
+	names = evpub_options_list(options, named_count ? EVPUB_OPTION_UPDATE_COLUMNS :
+							   EVPUB_OPTION_IGNORE_COLUMNS);
+	foreach(cell, names)
+		capture->counts[find_column(rel, lfirst(cell), named_count ? "update_columns" :
+									"ignore_columns") - 1] = named_count;
+	for (int i = 0; i < capture->key_columns; i++)
+		capture->counts[capture->key_column[i].number - 1] = true;
+	if (capture->has_tenant_column)
+		capture->counts[capture->tenant_column.number - 1] = true;
+}
+
+static void
+compile_headers(EvpubCapture *capture, const EvpubOptions *options,
+				const EvpubPlaceValues *names, uint32 known)
+{
+	const char *source = options->value[EVPUB_OPTION_HEADERS];
+	EvpubHeader *headers;
+
+	if (source == NULL)
+		return;
+	capture->headers = evpub_headers_parse(DirectFunctionCall1(jsonb_in, CStringGetDatum(source)),
+										   &headers);
+	capture->header = palloc(Max(capture->headers, 1) * sizeof(EvpubHeaderTemplate));
+	for (int i = 0; i < capture->headers; i++)
+	{
+		capture->header[i].name = headers[i].name;
+		evpub_template_compile(&capture->header[i].value, headers[i].value,
+							   EVPUB_TEMPLATE_KEY, "headers", names, known);
+		capture->places |= capture->header[i].value.places;
+		capture->places_but_topic |= capture->header[i].value.places;
+	}
+}
+
+/* A name as it stands in a URI. */
+static EvpubSlice
+uri_text(EvpubSlice name)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (uint32 i = 0; i < name.len; i++)
+	{
+		unsigned char c = name.data[i];
+
+		if (c < 0x80 && (isalnum(c) || strchr("-._~", c) != NULL))
+			appendStringInfoChar(&text, c);
+		else
+			appendStringInfo(&text, "%%%02X", c);
+	}
+	return (EvpubSlice) {text.data, text.len};
+}
+
+static void
+compile_envelope(EvpubCapture *capture, const EvpubOptions *options,
+				 const EvpubPlaceValues *names)
+{
+	const char *key = options->value[EVPUB_OPTION_KEY];
+
+	capture->envelope = EVPUB_ENVELOPE_PLAIN;
+	if (evpub_options_chosen(options, EVPUB_OPTION_ENVELOPE, "none"))
+		capture->envelope = EVPUB_ENVELOPE_NONE;
+	else if (evpub_options_chosen(options, EVPUB_OPTION_ENVELOPE, "cloudevents"))
+		capture->envelope = EVPUB_ENVELOPE_CLOUDEVENTS;
+	else if (evpub_options_chosen(options, EVPUB_OPTION_ENVELOPE, "cloudevents_binary"))
+		capture->envelope = EVPUB_ENVELOPE_CLOUDEVENTS_BINARY;
+	if (capture->envelope == EVPUB_ENVELOPE_CLOUDEVENTS ||
+		capture->envelope == EVPUB_ENVELOPE_CLOUDEVENTS_BINARY)
+	{
+		EvpubSlice	database = names->place[EVPUB_PLACE_DATABASE];
+
+		if (capture->type.count == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("type of a CloudEvent must not be empty"),
+					 errhint("Give a type such as '{table}.{event}'.")));
+		if (database.data == NULL)
+		{
+			database.data = get_database_name(MyDatabaseId);
+			database.len = strlen(database.data);
+		}
+		capture->source = uri_text(database);
+		capture->places |= EVPUB_PLACE_BIT(EVPUB_PLACE_PK);
+	}
+
+	capture->tombstone = evpub_options_chosen(options, EVPUB_OPTION_ON_DELETE, "tombstone");
+	if (capture->tombstone &&
+		(strstr(key, "{table}") == NULL || strstr(key, "{pk}") == NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a tombstone needs a key of its row"),
+				 errdetail("Compaction would remove the events of all rows that share the key \"%s\".", key),
+				 errhint("Use a key with {table} and {pk}, such as '{tenant}/{table}/{pk}'.")));
+}
+
+static void
+compile_operations(EvpubCapture *capture, const EvpubOptions *options)
+{
+	capture->has_filter = options->value[EVPUB_OPTION_FILTER] != NULL;
+	capture->enters = evpub_options_chosen(options, EVPUB_OPTION_AS, "created");
+	capture->leaves = evpub_options_chosen(options, EVPUB_OPTION_AS, "deleted");
+	capture->on_insert = evpub_options_operation(options, "insert");
+	capture->on_update = evpub_options_operation(options, "update");
+	capture->on_delete = evpub_options_operation(options, "delete");
+}
+
+/* The names that templates of this relation may hold. */
+static void
+fill_names(EvpubPlaceValues *values, Oid root)
+{
+	char	   *schema = get_namespace_name(get_rel_namespace(root));
+	char	   *table = get_rel_name(root);
+
+	if (schema == NULL || table == NULL)
+		elog(ERROR, "cache lookup failed for relation %u", root);
+	values->place[EVPUB_PLACE_DATABASE] = evpub_database_name();
+	values->place[EVPUB_PLACE_SCHEMA] = keep_text(schema);
+	values->place[EVPUB_PLACE_TABLE] = keep_text(table);
+}
+
+static void
+compile_tenant(EvpubCapture *capture, const EvpubOptions *options,
+			   Relation rel, const EvpubPlaceValues *names, uint32 known)
+{
+	const char *column = options->value[EVPUB_OPTION_TENANT_COLUMN];
+	const char *tenant = options->value[EVPUB_OPTION_TENANT];
+	EvpubTemplate template;
+	StringInfoData text;
+
+	if (column == NULL && tenant == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no tenant is given for table \"%s\"",
+						RelationGetRelationName(rel)),
+				 errdetail("Every event names the tenant that it belongs to."),
+				 errhint("Give tenant_column, or tenant as a constant or a template such as '{schema}'.")));
+	if (column != NULL)
+	{
+		evpub_column_init(&capture->tenant_column, RelationGetDescr(rel),
+						  find_column(rel, column, "tenant_column"));
+		capture->has_tenant_column = true;
+	}
+	if (tenant != NULL)
+	{
+		evpub_template_compile(&template, tenant, EVPUB_TEMPLATE_TENANT,
+							   "tenant", names, known);
+		initStringInfo(&text);
+		evpub_template_render(&text, &template, NULL);
+		capture->tenant.data = text.data;
+		capture->tenant.len = text.len;
+		capture->has_tenant = true;
+	}
+}
+
+void
+evpub_route_render(const EvpubCapture *capture, EvpubPlaceValues *values,
+				   StringInfo type_text, StringInfo topic, StringInfo type)
+{
+	EvpubSlice	text;
+
+	evpub_template_render(type_text, &capture->type, values);
+	text.data = type_text->data;
+	text.len = type_text->len;
+	values->place[EVPUB_PLACE_TYPE] = text;
+	if (capture->envelope == EVPUB_ENVELOPE_CLOUDEVENTS_BINARY)
+		appendBinaryStringInfo(type, text.data, text.len);
+	else if (capture->envelope != EVPUB_ENVELOPE_NONE)
+		evpub_json_string(type, text);
+
+	evpub_template_render(topic, &capture->topic, values);
+	text.data = topic->data;
+	text.len = topic->len;
+	evpub_topic_check(text);
+}
+
+/* Refuse a topic that is seen to be illegal already now. */
+static void
+check_constant_topics(const EvpubCapture *capture)
+{
+	for (int op = 0; op < EVPUB_OPS; op++)
+	{
+		EvpubPlaceValues values;
+		StringInfoData type_text;
+		StringInfoData topic;
+		StringInfoData type;
+
+		initStringInfo(&type_text);
+		initStringInfo(&topic);
+		initStringInfo(&type);
+		values.place[EVPUB_PLACE_OP] = evpub_op_names[op];
+		values.place[EVPUB_PLACE_EVENT] = evpub_event_names[op];
+		evpub_route_render(capture, &values, &type_text, &topic, &type);
+	}
+}
+
+static void
+compile_templates(EvpubCapture *capture, const EvpubOptions *options,
+				  const EvpubPlaceValues *names, uint32 known)
+{
+	const char *topic = options->value[EVPUB_OPTION_TOPIC];
+	uint32		topic_places;
+
+	evpub_template_compile(&capture->key, options->value[EVPUB_OPTION_KEY],
+						   EVPUB_TEMPLATE_KEY, "key", names, known);
+	evpub_template_compile(&capture->type, options->value[EVPUB_OPTION_TYPE],
+						   EVPUB_TEMPLATE_TYPE, "type", names, known);
+	if (topic != NULL)
+		evpub_template_compile(&capture->topic, topic, EVPUB_TEMPLATE_TOPIC,
+							   "topic", names, known);
+	else
+		evpub_template_compile(&capture->topic, evpub_route_default_topic(),
+							   EVPUB_TEMPLATE_TOPIC, "evpub.default_topic",
+							   names, known);
+	capture->places = capture->topic.places | capture->key.places |
+		capture->type.places;
+
+	capture->places_but_topic = capture->key.places;
+	topic_places = capture->topic.places;
+	if (topic_places & EVPUB_PLACE_BIT(EVPUB_PLACE_TYPE))
+		topic_places |= capture->type.places;
+	capture->route_is_constant =
+		((topic_places | capture->type.places) & ROW_PLACES) == 0;
+	if (capture->route_is_constant)
+		check_constant_topics(capture);
+}
+
+/* Tables whose rows come and go with their events. */
+static void
+check_relation(Relation rel)
+{
+	const char *name = RelationGetRelationName(rel);
+
+	switch (rel->rd_rel->relpersistence)
+	{
+		case RELPERSISTENCE_TEMP:
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("cannot capture temporary table \"%s\"", name),
+					 errdetail("Nobody but this session could read the rows that its events name."),
+					 errhint("Use evpub.publish() to publish an event by hand.")));
+			break;
+		case RELPERSISTENCE_UNLOGGED:
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("cannot capture unlogged table \"%s\"", name),
+					 errdetail("After a crash the table is empty, but its events would be published."),
+					 errhint("Use ALTER TABLE ... SET LOGGED first.")));
+			break;
+		default:
+			break;
+	}
+}
+
+/*
+ * With {pk} in the key an event for all rows of a tenant would stand in another
+ * partition than theirs, and could overtake them.
+ */
+static void
+compile_on_truncate(EvpubCapture *capture, const EvpubOptions *options)
+{
+	bool		by_row = (capture->key.places & EVPUB_PLACE_BIT(EVPUB_PLACE_PK)) != 0;
+
+	if (!evpub_options_operation(options, "truncate") ||
+		evpub_options_chosen(options, EVPUB_OPTION_ON_TRUNCATE, "ignore"))
+		capture->on_truncate = EVPUB_TRUNCATE_IGNORE;
+	else if (evpub_options_chosen(options, EVPUB_OPTION_ON_TRUNCATE, "error"))
+		capture->on_truncate = EVPUB_TRUNCATE_ERROR;
+	else if (options->value[EVPUB_OPTION_ON_TRUNCATE] == NULL)
+		capture->on_truncate = by_row ? EVPUB_TRUNCATE_ERROR : EVPUB_TRUNCATE_PER_TENANT;
+	else if (by_row)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("on_truncate \"per_tenant\" needs a key without {pk}"),
+				 errdetail("The event could overtake those of the rows, which have other keys."),
+				 errhint("Use \"error\" or \"ignore\", or a key such as '{tenant}'.")));
+	else
+		capture->on_truncate = EVPUB_TRUNCATE_PER_TENANT;
+}
+
+/*
+ * Where rows pass through each other's keys, what is left under a key is looked
+ * up, and a row outside the filter would be taken for one that is told of.
+ */
+static void
+check_filter(const EvpubCapture *capture, const EvpubOptions *options, Relation rel)
+{
+	if (options->value[EVPUB_OPTION_FILTER] == NULL || capture->key_is_unique)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("cannot capture table \"%s\" with a filter", RelationGetRelationName(rel)),
+			 errdetail("Its key is deferrable, or no unique index is on it."),
+			 errhint("Leave the filter out, or use a key that is unique at every moment.")));
+}
+
+EvpubCapture *
+evpub_route_compile(const EvpubOptions *options, Relation rel, Oid root)
+{
+	EvpubCapture *capture = palloc0(sizeof(EvpubCapture));
+	EvpubPlaceValues names;
+	uint32		known = EVPUB_PLACE_BIT(EVPUB_PLACE_DATABASE) |
+		EVPUB_PLACE_BIT(EVPUB_PLACE_SCHEMA) | EVPUB_PLACE_BIT(EVPUB_PLACE_TABLE);
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	capture->context = CurrentMemoryContext;
+	capture->relation = RelationGetRelid(rel);
+	capture->root = root;
+	capture->default_topic_generation = evpub_default_topic_generation;
+
+	check_relation(rel);
+	evpub_options_check(options);
+	fill_names(&names, root);
+	compile_tenant(capture, options, rel, &names, known);
+	if (options->value[EVPUB_OPTION_KEY_COLUMNS] != NULL)
+		compile_named_key(capture, options, rel);
+	else
+		compile_key_columns(capture, rel);
+	compile_templates(capture, options, &names, known);
+	compile_headers(capture, options, &names, known);
+	compile_envelope(capture, options, &names);
+	compile_data(capture, options, rel);
+	compile_counts(capture, options, rel);
+	compile_operations(capture, options);
+	compile_on_truncate(capture, options);
+	compile_uniqueness(capture, rel);
+	check_filter(capture, options, rel);
+	compile_collapse(capture, options);
+
+	if (capture->has_tenant_column)
+		capture->last_column = capture->tenant_column.number;
+	for (int i = 0; i < capture->key_columns; i++)
+		capture->last_column = Max(capture->last_column,
+								   capture->key_column[i].number);
+	for (int i = 0; i < capture->data_columns; i++)
+		capture->last_column = Max(capture->last_column,
+								   capture->data_column[i].number);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (TupleDescAttr(desc, i)->attisdropped)
+			capture->has_dropped_columns = true;
+	}
+	return capture;
+}
+

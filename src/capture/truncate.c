@@ -1,0 +1,301 @@
+/*
+ * truncate.c
+ *		Events of TRUNCATE.
+ *
+ * TRUNCATE tells nobody which rows it takes away.  So the table is read before,
+ * and each tenant that has rows in it gets one event.  It is read directly,
+ * with the newest snapshot: SQL would not see rows that row security hides, nor
+ * under REPEATABLE READ what others have committed meanwhile, and TRUNCATE
+ * takes those, too.  The table is locked exclusively by then.
+ *
+ * A statement trigger stands only on the table that was captured.  A single
+ * partition that is truncated is seen by the object access hook, which is
+ * called for every table that TRUNCATE takes.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
+#include "catalog/partition.h"
+#include "catalog/partition.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "capture/row.h"
+#include "capture/truncate.h"
+#include "evpub.h"
+#include "settings.h"
+
+static object_access_hook_type next_object_access_hook = NULL;
+
+/* The captured table that the statement named last, and which statement. */
+static Oid	named_root = InvalidOid;
+static TimestampTz named_in_transaction = 0;
+static TimestampTz named_at = 0;
+static CommandId named_by = 0;
+
+/* ---- tenants ---- */
+
+typedef struct Tenant
+{
+	EvpubSlice	name;
+	uint32		hash;
+	char		status;
+} Tenant;
+
+#define SH_PREFIX tenants
+#define SH_ELEMENT_TYPE Tenant
+#define SH_KEY_TYPE EvpubSlice
+#define SH_KEY name
+#define SH_HASH_KEY(tb, key) hash_bytes((const unsigned char *) (key).data, (key).len)
+#define SH_EQUAL(tb, a, b) ((a).len == (b).len && memcmp((a).data, (b).data, (a).len) == 0)
+#define SH_STORE_HASH
+#define SH_GET_HASH(tb, a) (a)->hash
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+static void
+put_event(EvpubCapture *capture, EvpubSlice tenant)
+{
+	EvpubRow	row;
+	StringInfoData json;
+
+	memset(&row, 0, sizeof(row));
+	initStringInfo(&json);
+	evpub_json_string(&json, tenant);
+	row.has_tenant = true;
+	row.tenant = tenant;
+	row.tenant_json = (EvpubSlice) {json.data, json.len};
+	row.pk_json = (EvpubSlice) {"null", 4};
+	row.pk_text = (EvpubSlice) {"", 0};
+	ItemPointerSetInvalid(&row.place);
+	evpub_row_event(capture, EVPUB_CHANGE_TRUNCATE, &row);
+}
+
+/* Put the tenants of a table's rows into the set, and an event for each new one. */
+static void
+tell_tenants(EvpubCapture *capture, Relation rel, tenants_hash *seen)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext per_row = AllocSetContextCreate(caller, "evpub truncate",
+												  ALLOCSET_DEFAULT_SIZES);
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		EvpubRow	row;
+		Tenant	   *tenant;
+		bool		found;
+
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(per_row);
+		MemoryContextSwitchTo(per_row);
+		evpub_row_tenant(&row, capture, slot);
+		if (row.has_tenant && tenants_lookup(seen, row.tenant) == NULL)
+		{
+			MemoryContextSwitchTo(caller);
+			row.tenant.data = memcpy(palloc(row.tenant.len + 1), row.tenant.data,
+									 row.tenant.len);
+			tenant = tenants_insert(seen, row.tenant, &found);
+			put_event(capture, tenant->name);
+		}
+		MemoryContextSwitchTo(caller);
+		if (!capture->has_tenant_column && seen->members > 0)
+			break;				/* there are no others */
+	}
+	MemoryContextDelete(per_row);
+	ExecDropSingleTupleTableSlot(slot);
+	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
+}
+
+static void
+refuse_truncate(const char *table)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("cannot truncate captured table \"%s\"", table),
+			 errdetail("With these settings there is no event for what TRUNCATE takes away."),
+			 errhint("Use DELETE, or capture the table with another on_truncate.")));
+}
+
+/* The table itself, or the partitions that have its rows. */
+static void
+tell_truncate(const Trigger *trigger, Relation rel)
+{
+	EvpubCapture *capture = evpub_route_get(trigger, rel);
+	tenants_hash *seen;
+	ListCell   *cell;
+
+	if (capture->on_truncate == EVPUB_TRUNCATE_IGNORE)
+		return;
+	if (capture->on_truncate == EVPUB_TRUNCATE_ERROR)
+		refuse_truncate(RelationGetRelationName(rel));
+
+	seen = tenants_create(CurrentMemoryContext, 64, NULL);
+	foreach(cell, find_all_inheritors(RelationGetRelid(rel), NoLock, NULL))
+	{
+		Relation	leaf = table_open(lfirst_oid(cell), AccessExclusiveLock);
+		EvpubCapture *of_leaf = capture;
+
+		if (lfirst_oid(cell) != RelationGetRelid(rel) &&
+			!leaf->rd_rel->relispartition)
+			of_leaf = NULL;		/* a table that inherits has its own capture */
+		else if (lfirst_oid(cell) != RelationGetRelid(rel))
+			of_leaf = evpub_route_of_partition(trigger, leaf, capture->root);
+		if (of_leaf != NULL && RELKIND_HAS_TABLE_AM(leaf->rd_rel->relkind))
+			tell_tenants(of_leaf, leaf, seen);
+		table_close(leaf, NoLock);
+	}
+	tenants_destroy(seen);
+}
+
+void
+evpub_truncate_capture(const Trigger *trigger, Relation rel)
+{
+	tell_truncate(trigger, rel);
+}
+
+/* ---- single partitions ---- */
+
+/*
+ * The capture trigger of a relation, or false.  *root gets the captured table.
+ * Looks into the catalog, because the relation may not be locked yet.
+ */
+static bool
+find_capture(Oid relid, Oid capture, Oid *trigger_oid, Oid *root)
+{
+	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
+	bool		found = false;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, NULL, 1,
+							  &key);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+
+		if (trigger->tgfoid != capture || trigger->tgenabled == TRIGGER_DISABLED)
+			continue;
+		found = true;
+		*trigger_oid = trigger->oid;
+		*root = OidIsValid(trigger->tgparentid) ? InvalidOid : relid;
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return found;
+}
+
+/* Was the captured table above this partition named by the same statement? */
+static bool
+is_told_with_root(Oid relid)
+{
+	ListCell   *cell;
+
+	if (!OidIsValid(named_root) || named_by != GetCurrentCommandId(false) ||
+		named_at != GetCurrentStatementStartTimestamp() ||
+		named_in_transaction != GetCurrentTransactionStartTimestamp())
+		return false;
+	foreach(cell, get_partition_ancestors(relid))
+	{
+		if (lfirst_oid(cell) == named_root)
+			return true;
+	}
+	return false;
+}
+
+static void
+truncate_partition(Oid relid, Oid trigger_oid)
+{
+	Relation	rel;
+
+	/* TRUNCATE will lock it so, and check this first */
+	if (pg_class_aclcheck(relid, GetUserId(), ACL_TRUNCATE) != ACLCHECK_OK)
+		return;
+	rel = table_open(relid, AccessExclusiveLock);
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		if (rel->trigdesc->triggers[i].tgoid == trigger_oid)
+		{
+			tell_truncate(&rel->trigdesc->triggers[i], rel);
+			break;
+		}
+	}
+	table_close(rel, NoLock);
+}
+
+static void
+check_truncate(Oid relid)
+{
+	Oid			schema = get_namespace_oid("evpub", true);
+	Oid			capture;
+	Oid			trigger_oid;
+	Oid			root;
+
+	/* in a database without the extension there is no such function */
+	if (!OidIsValid(schema) || !evpub_capture_enabled)
+		return;
+
+	/* not by LookupFuncName(): whoever truncates needs no right on the schema */
+	capture = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+							  CStringGetDatum("capture"),
+							  PointerGetDatum(buildoidvector(NULL, 0)),
+							  ObjectIdGetDatum(schema));
+	if (!OidIsValid(capture) || !find_capture(relid, capture, &trigger_oid, &root))
+		return;
+	if (OidIsValid(root))
+	{
+		/* its own statement trigger tells */
+		named_root = root;
+		named_by = GetCurrentCommandId(false);
+		named_at = GetCurrentStatementStartTimestamp();
+		named_in_transaction = GetCurrentTransactionStartTimestamp();
+	}
+	else if (!is_told_with_root(relid) && evpub_database_registered())
+		truncate_partition(relid, trigger_oid);
+}
+
+static void
+access_object(ObjectAccessType access, Oid classid, Oid objid, int subid,
+			  void *arg)
+{
+	if (next_object_access_hook != NULL)
+		next_object_access_hook(access, classid, objid, subid, arg);
+	if (access == OAT_TRUNCATE && classid == RelationRelationId)
+		check_truncate(objid);
+}
+
+void
+evpub_truncate_init(void)
+{
+	next_object_access_hook = object_access_hook;
+	object_access_hook = access_object;
+}

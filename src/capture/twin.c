@@ -1,0 +1,94 @@
+/*
+ * twin.c
+ *		Another row that has the key of one that is gone.
+ *
+ * With a deferrable key two rows may have the same key until the transaction
+ * ends.  UPDATE t SET id = id + 1 makes 1 a second 2, and then 2 to 3: a consumer
+ * that is told last that 2 is deleted would lose it.  Whether a row has the key
+ * cannot be told from the events, since a row that nobody touched may have it;
+ * so the index is asked, each time that a row goes.  Then the row that stays is
+ * told of, with its own data.
+ *
+ * Triggers run when the statement has changed all of its rows, so what is found
+ * has this key until a later trigger tells otherwise.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/tableam.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "capture/twin.h"
+#include "compat.h"
+
+/* Conditions on the columns of the index; all of them are key columns. */
+static void
+fill_keys(ScanKey keys, Relation index, TupleTableSlot *slot)
+{
+	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index); i++)
+	{
+		AttrNumber	number = index->rd_index->indkey.values[i];
+		Oid			type = index->rd_opcintype[i];
+		Oid			operator = get_opfamily_member(index->rd_opfamily[i], type, type,
+												   BTEqualStrategyNumber);
+
+		if (!OidIsValid(operator))
+			elog(ERROR, "missing equality operator of type %u in opfamily %u",
+				 type, index->rd_opfamily[i]);
+		ScanKeyEntryInitialize(&keys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid,
+							   index->rd_indcollation[i], get_opcode(operator),
+							   slot->tts_values[number - 1]);
+	}
+}
+
+static bool
+same_slice(EvpubSlice a, EvpubSlice b)
+{
+	return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
+}
+
+/* As consumers see it: values that are equal may not print the same. */
+static bool
+is_twin(EvpubCapture *capture, const EvpubRow *gone, TupleTableSlot *found)
+{
+	EvpubRow	row;
+
+	evpub_row_render_old(&row, capture, found);
+	return row.has_tenant && same_slice(row.tenant, gone->tenant) &&
+		same_slice(row.pk_json, gone->pk_json);
+}
+
+TupleTableSlot *
+evpub_twin_find(EvpubCapture *capture, Relation rel, const EvpubRow *gone,
+				TupleTableSlot *slot)
+{
+	ScanKeyData keys[INDEX_MAX_KEYS];
+	TupleTableSlot *found;
+	Relation	index;
+	IndexScanDesc scan;
+	bool		is_found = false;
+
+	if (likely(!OidIsValid(capture->twin_index)))
+		return NULL;
+
+	found = table_slot_create(rel, NULL);
+	index = index_open(capture->twin_index, AccessShareLock);
+	fill_keys(keys, index, slot);
+	scan = evpub_index_beginscan(rel, index, SnapshotSelf,
+								 IndexRelationGetNumberOfKeyAttributes(index));
+	index_rescan(scan, keys, scan->numberOfKeys, NULL, 0);
+	while (!is_found && index_getnext_slot(scan, ForwardScanDirection, found))
+	{
+		/* what is rendered points into the slot, which must not need its page */
+		ExecMaterializeSlot(found);
+		is_found = is_twin(capture, gone, found);
+	}
+	index_endscan(scan);
+	index_close(index, NoLock);
+	if (is_found)
+		return found;
+	ExecDropSingleTupleTableSlot(found);
+	return NULL;
+}

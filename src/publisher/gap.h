@@ -1,0 +1,38 @@
+/*
+ * gap.h
+ *		What is committed, but cannot or may not be published.
+ */
+#ifndef EVPUB_GAP_H
+#define EVPUB_GAP_H
+
+#include "postgres.h"
+
+#include "publisher/steering.h"
+#include "publisher/workerstate.h"
+
+/* What evpub.status says of an open gap. */
+extern char *evpub_gap_text(const EvpubOpenGap *gap);
+
+/* The stream is broken and drained: WAL cannot be read. */
+extern void evpub_gap_unreadable(EvpubWorker *worker);
+
+/* The transaction that committed at commit_lsn can never be published. */
+extern void evpub_gap_unpublishable(EvpubWorker *worker, XLogRecPtr commit_lsn,
+									const char *reason);
+
+/* A limit is reached: the database needs the WAL that is kept. */
+extern void evpub_gap_give_up(EvpubWorker *worker, const char *reason);
+
+/* Try again now and then. */
+extern void evpub_gap_look_again(EvpubWorker *worker);
+
+/* Go on publishing from the position in the state file. */
+extern void evpub_gap_close(EvpubWorker *worker);
+
+/* evpub.accept_gap() and evpub.discard() */
+extern void evpub_gap_accept(EvpubWorker *worker, XLogRecPtr lsn,
+							 EvpubAnswer *answer);
+extern void evpub_gap_discard(EvpubWorker *worker, XLogRecPtr up_to,
+							  EvpubAnswer *answer);
+
+#endif							/* EVPUB_GAP_H */

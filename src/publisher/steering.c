@@ -1,0 +1,169 @@
+/*
+ * steering.c
+ *		What a person asks of the worker: pause, resume, take over, accept a
+ *		gap, discard.
+ *
+ * Only the worker changes position, state file and slot, so a backend puts a
+ * question into shared memory and waits.  It is answered when what it wants is
+ * durable, or refused with the reason; nothing is half done.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "publisher/gap.h"
+#include "publisher/steering.h"
+#include "publisher/track.h"
+
+void
+evpub_answer_refuse(EvpubAnswer *answer, int sqlerrcode, const char *error,
+					const char *detail, const char *hint)
+{
+	answer->sqlerrcode = sqlerrcode;
+	strlcpy(answer->error, error, sizeof(answer->error));
+	strlcpy(answer->detail, detail ? detail : "", sizeof(answer->detail));
+	strlcpy(answer->hint, hint ? hint : "", sizeof(answer->hint));
+}
+
+/* Refuse with the error that was just thrown. */
+static void
+refuse_with_error(EvpubAnswer *answer, MemoryContext context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	AbortOutOfAnyTransaction();
+	LWLockReleaseAll();
+	MemoryContextSwitchTo(context);
+	evpub_answer_refuse(answer, error->sqlerrcode, error->message,
+						error->detail, error->hint);
+}
+
+static void
+pause_or_resume(EvpubWorker *worker, bool pause, EvpubAnswer *answer)
+{
+	EvpubPosition before = worker->position;
+
+	if (worker->position.role == 0)
+	{
+		evpub_answer_refuse(answer, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+							"there is no publisher on this server",
+							worker->verdict_reason, NULL);
+		return;
+	}
+	evpub_worker_take_position(worker);
+	worker->position.paused = pause;
+	if (!evpub_worker_store(worker, &before, worker->position.restart_lsn, false))
+	{
+		evpub_answer_refuse(answer, ERRCODE_IO_ERROR, worker->persist_problem, NULL,
+							"Try again when the state file can be written.");
+		return;
+	}
+	if (!pause && worker->hindrance == EVPUB_HINDRANCE_RESUME)
+	{
+		evpub_track_accept_topics(&worker->position);
+		evpub_worker_retry_now(worker);
+	}
+}
+
+static void
+take_over(EvpubWorker *worker, EvpubAnswer *answer)
+{
+	if (worker->verdict != EVPUB_STAND_FENCED)
+	{
+		evpub_answer_refuse(answer, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+							"this server is not fenced",
+							psprintf("State is \"%s\".", evpub_worker_state_name(worker)),
+							NULL);
+		return;
+	}
+	evpub_licence_take_over(&worker->position);
+	answer->publisher_id = evpub_position_publisher(&worker->position);
+	ereport(LOG,
+			(errmsg("evpub: publishing was taken over by user request, as publisher %016llx, from %X/%X",
+					(unsigned long long) answer->publisher_id,
+					LSN_FORMAT_ARGS(worker->position.confirmed_lsn))));
+	evpub_worker_set_verdict(worker, EVPUB_PUBLISH, NULL);
+}
+
+static void
+decide(EvpubWorker *worker, EvpubAsk what, XLogRecPtr lsn, EvpubAnswer *answer)
+{
+	switch (what)
+	{
+		case EVPUB_ASK_PAUSE:
+		case EVPUB_ASK_RESUME:
+			pause_or_resume(worker, what == EVPUB_ASK_PAUSE, answer);
+			break;
+		case EVPUB_ASK_TAKE_OVER:
+			take_over(worker, answer);
+			break;
+		case EVPUB_ASK_ACCEPT_GAP:
+			evpub_gap_accept(worker, lsn, answer);
+			break;
+		case EVPUB_ASK_DISCARD:
+			evpub_gap_discard(worker, lsn, answer);
+			break;
+	}
+}
+
+static bool
+question_open(void)
+{
+	bool		open;
+
+	LWLockAcquire(EvpubShmem->lock, LW_SHARED);
+	open = EvpubShmem->steering.asked != EvpubShmem->steering.answered;
+	LWLockRelease(EvpubShmem->lock);
+	return open;
+}
+
+void
+evpub_steering_serve(EvpubWorker *worker)
+{
+	EvpubSteering *steering = &EvpubShmem->steering;
+	MemoryContext caller = CurrentMemoryContext;
+	EvpubAnswer answer;
+	EvpubAsk	what;
+	XLogRecPtr	lsn;
+	bool		open;
+
+	if (!question_open())
+		return;
+	LWLockAcquire(EvpubShmem->lock, LW_EXCLUSIVE);
+	open = steering->withdrawn != steering->asked;
+	if (!open)
+		steering->answered = steering->asked;
+	memset(&answer, 0, sizeof(answer));
+	answer.number = steering->asked;
+	what = steering->what;
+	lsn = steering->lsn;
+	LWLockRelease(EvpubShmem->lock);
+	if (!open)
+	{
+		ConditionVariableBroadcast(&EvpubShmem->changed);
+		return;
+	}
+
+	PG_TRY();
+	{
+		decide(worker, what, lsn, &answer);
+	}
+	PG_CATCH();
+	{
+		refuse_with_error(&answer, caller);
+	}
+	PG_END_TRY();
+
+	/* the status that the asker looks at next must be the new one */
+	evpub_worker_show_current(worker);
+	LWLockAcquire(EvpubShmem->lock, LW_EXCLUSIVE);
+	steering->answers[answer.number % EVPUB_ANSWERS] = answer;
+	steering->answered = answer.number;
+	LWLockRelease(EvpubShmem->lock);
+	ConditionVariableBroadcast(&EvpubShmem->changed);
+}
