@@ -108,6 +108,13 @@ sub new
 	return $self;
 }
 
+# One that somebody else started, at 127.0.0.1:port: to read from, not to steer.
+sub attach
+{
+	my ($class, $port) = @_;
+	return bless { name => 'kafka', port => $port }, $class;
+}
+
 sub name { $_[0]{name} }
 sub port { $_[0]{port} }
 sub pid { $_[0]{pid} }

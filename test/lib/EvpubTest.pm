@@ -25,23 +25,33 @@ our @EXPORT = qw(
   cms_tables events decode_event check_ids
   murmur2 partition_of
   worker_pid relay_pid own_memory_kb watch_memory
+  process_use records_between
   start_psql start_pgbench running finish
 );
 
 our $TOPIC = 'cms-hr-operation';
+
+# The database in which status is looked up: one that has the extension.
+our $DATABASE = 'postgres';
+
 our $MEMORY_LIMIT_KB = 64 * 1024;
 
 my $timeout = $PostgreSQL::Test::Utils::timeout_default || 180;
 
 # capture_node(name, kafka => EvpubKafka | undef, conf => text, start => 0,
-#              extension => 0, wal_level => 'logical', preload => 0)
+#              extension => 0, wal_level => 'logical', preload => 0,
+#              initdb => [options], archive => 1,
+#              install_path => another PostgreSQL's)
 # A running server with evpub preloaded and created in database postgres.
 sub capture_node
 {
 	my ($name, %args) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = PostgreSQL::Test::Cluster->new($name,
+		$args{install_path} ? (install_path => $args{install_path}) : ());
 	$node->init(
-		allows_streaming => ($args{wal_level} || '') eq 'logical' ? 'logical' : 1);
+		has_archiving => $args{archive} || 0,
+		allows_streaming => ($args{wal_level} || '') eq 'logical' ? 'logical' : 1,
+		extra => $args{initdb} || []);
 	$node->append_conf('postgresql.conf',
 		"shared_preload_libraries = 'evpub'")
 	  unless exists $args{preload} && !$args{preload};
@@ -88,7 +98,7 @@ sub set_brokers
 sub status
 {
 	my ($node, $column) = @_;
-	return $node->safe_psql('postgres', "SELECT $column FROM evpub.status");
+	return $node->safe_psql($DATABASE, "SELECT $column FROM evpub.status");
 }
 
 # wait_until(what, sub { true when done }, seconds)
@@ -116,7 +126,7 @@ sub wait_for_status
 			sub {
 				my ($out, $err);
 				$node->psql(
-					'postgres', "SELECT 1 FROM evpub.status WHERE $condition",
+					$DATABASE, "SELECT 1 FROM evpub.status WHERE $condition",
 					stdout => \$out,
 					stderr => \$err);
 				return $out && $out eq '1';
@@ -127,7 +137,7 @@ sub wait_for_status
 	{
 		my ($out, $err);
 		$node->psql(
-			'postgres', 'SELECT * FROM evpub.status',
+			$DATABASE, 'SELECT * FROM evpub.status',
 			stdout => \$out,
 			stderr => \$err,
 			extra_params => ['-x']);
@@ -150,7 +160,7 @@ sub wait_published
 	my ($node, $seconds) = @_;
 	$seconds ||= $timeout;
 	my $done =
-	  $node->safe_psql('postgres',
+	  $node->safe_psql($DATABASE,
 		"SELECT evpub.wait_published(NULL, '$seconds s')");
 	diag 'not published within '
 	  . "$seconds s; state: "
@@ -280,7 +290,8 @@ sub worker_pid
 	for my $pid (
 		split ' ', _slurp("/proc/$postmaster/task/$postmaster/children"))
 	{
-		return $pid if _slurp("/proc/$pid/cmdline") =~ /evpub/;
+		# until it has a title of its own, any child has the postmaster's
+		return $pid if _slurp("/proc/$pid/cmdline") =~ /^postgres:.*evpub publisher/;
 	}
 	return undef;
 }
@@ -304,6 +315,43 @@ sub own_memory_kb
 		$sum += $1 if _slurp("/proc/$pid/status") =~ /^RssAnon:\s+(\d+)/m;
 	}
 	return $sum;
+}
+
+# process_use(pid): what a process has and has used: {cpu_ms, wakes, read_kb,
+# written_kb, anon_kb, fds}, of all its threads.  A wake is a wait that ended;
+# read and written is what went through to the disk.  Descriptors of WAL are not
+# counted: a process keeps the segment that it last read, and last wrote.
+sub process_use
+{
+	my ($pid) = @_;
+	my %use = (cpu_ms => 0, wakes => 0);
+	for my $task (glob "/proc/$pid/task/*")
+	{
+		# in ns; /proc/PID/stat counts in hundredths of a second
+		$use{cpu_ms} += $1 / 1e6 if _slurp("$task/schedstat") =~ /^(\d+)/;
+		$use{wakes} += $1
+		  if _slurp("$task/status") =~ /^voluntary_ctxt_switches:\s+(\d+)/m;
+	}
+	my $io = _slurp("/proc/$pid/io");
+	($use{read_kb}) = map { $_ / 1024 } $io =~ /^read_bytes: (\d+)/m;
+	($use{written_kb}) = map { $_ / 1024 } $io =~ /^write_bytes: (\d+)/m;
+	($use{anon_kb}) = _slurp("/proc/$pid/status") =~ /^RssAnon:\s+(\d+)/m;
+	$use{fds} =
+	  grep { (readlink($_) // '') !~ m{/pg_wal/} } glob "/proc/$pid/fd/*";
+	return \%use;
+}
+
+# records_between(directory, from, to): the WAL records between two positions,
+# as pg_waldump shows them.
+sub records_between
+{
+	my ($directory, $from, $to) = @_;
+	return () if $from eq $to;
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ 'pg_waldump', '-p', $directory, '-s', $from, '-e', $to ],
+		'>', \$out, '2>', \$err)
+	  or croak "pg_waldump: $err";
+	return split /\n/, $out;
 }
 
 # watch_memory(node, sub { true when done }, seconds): polls, and returns the
@@ -346,7 +394,8 @@ sub start_psql
 }
 
 # start_pgbench(node, {script text => weight}, clients =>, seconds => |
-#               transactions =>, mode => 'simple'): pgbench in the background.
+#               transactions =>, mode => 'simple', rate => a second,
+#               database =>): pgbench in the background.
 sub start_pgbench
 {
 	my ($node, $scripts, %args) = @_;
@@ -369,7 +418,8 @@ sub start_pgbench
 			($args{transactions}
 				? ('-t', $args{transactions})
 				: ('-T', $args{seconds} || 5)),
-			@files, 'postgres'
+			($args{rate} ? ('-R', $args{rate}) : ()),
+			@files, $args{database} || 'postgres'
 		],
 		'<', \$run->{in}, '>', \$run->{out}, '2>', \$run->{err});
 	return $run;

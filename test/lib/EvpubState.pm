@@ -1,0 +1,102 @@
+
+# EvpubState - the publisher's state file as a test sees it: read, and written
+# with other values and a right checksum.
+#
+# Only the fields of fixed place, which come first, are known here (see
+# src/publisher/position.c); what follows them is carried along.
+package EvpubState;
+
+use strict;
+use warnings;
+
+use Carp;
+use Exporter 'import';
+use File::Path qw(make_path);
+
+our @EXPORT = qw(state_file read_state write_state lsn_number lsn_text);
+
+# payload: network byte order
+my @fields = (
+	[ system_identifier => 'Q>' ],
+	[ timeline => 'N' ],
+	[ role => 'a' ],
+	[ paused => 'C' ],
+	[ directory_inode => 'Q>' ],
+	[ restart_lsn => 'Q>' ],
+	[ confirmed_lsn => 'Q>' ],
+	[ next_event => 'N' ],
+	[ sequence => 'Q>' ]);
+my $fixed_format = join ' ', map { $_->[1] } @fields;
+my $fixed_length = length pack $fixed_format, map { $_->[1] eq 'a' ? 'x' : 0 } @fields;
+
+sub state_file
+{
+	my ($data_dir) = @_;
+	return "$data_dir/evpub/state";
+}
+
+# CRC-32C, bit by bit: the files are small.
+sub _checksum
+{
+	my ($data) = @_;
+	my $crc = 0xffffffff;
+	for my $byte (unpack 'C*', $data)
+	{
+		$crc ^= $byte;
+		$crc = ($crc >> 1) ^ ($crc & 1 ? 0x82f63b78 : 0) for 1 .. 8;
+	}
+	return $crc ^ 0xffffffff;
+}
+
+# read_state(data directory): {magic, the fields of fixed place, rest}; undef
+# when there is no file.
+sub read_state
+{
+	my ($data_dir) = @_;
+	my $file = state_file($data_dir);
+	open my $in, '<:raw', $file or return undef;
+	local $/;
+	my ($magic, $length, $crc, $payload) = unpack 'a8 N N a*', <$in>;
+	croak "$file: not a state file" unless $magic =~ /^evpubst\d$/;
+	croak "$file: wrong length" unless $length == length $payload;
+	croak "$file: wrong checksum" unless $crc == _checksum($payload);
+
+	my %state = (magic => $magic, rest => substr($payload, $fixed_length));
+	@state{ map { $_->[0] } @fields } = unpack $fixed_format, $payload;
+	# another version may have moved these fields
+	croak "$file: of another format than this test knows"
+	  unless $state{role} =~ /^[cafgxr]$/ && $state{timeline} < 1000 && $state{paused} < 2;
+	return \%state;
+}
+
+# write_state(data directory, state): as read_state() gave it, with what the
+# test has changed.
+sub write_state
+{
+	my ($data_dir, $state) = @_;
+	my $file = state_file($data_dir);
+	my $payload = pack($fixed_format, map { $state->{ $_->[0] } } @fields)
+	  . $state->{rest};
+
+	make_path("$data_dir/evpub");
+	open my $out, '>:raw', $file or croak "$file: $!";
+	print $out pack('a8 N N', $state->{magic}, length $payload, _checksum($payload)),
+	  $payload;
+	close $out or croak "$file: $!";
+	return;
+}
+
+sub lsn_number
+{
+	my ($text) = @_;
+	my ($high, $low) = split m{/}, $text;
+	return (hex($high) << 32) + hex($low);
+}
+
+sub lsn_text
+{
+	my ($number) = @_;
+	return sprintf '%X/%X', $number >> 32, $number & 0xffffffff;
+}
+
+1;
