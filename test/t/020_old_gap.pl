@@ -1,0 +1,91 @@
+# WAL from long ago is kept for a prepared transaction.  When it is lost, only
+# that transaction is: what was published since is not published again.
+use strict;
+use warnings;
+
+use EvpubKafka;
+use EvpubTest;
+use Test::More;
+
+my $kafka = EvpubKafka->new->start;
+my $node = capture_node('main', kafka => $kafka, conf => "evpub.min_disk_free = '-1'");
+$node->safe_psql(
+	'postgres', q{
+CREATE TABLE t (id int PRIMARY KEY);
+SELECT evpub.capture_table('t', tenant => 'acme');
+INSERT INTO t VALUES (0);
+});
+ok(wait_published($node), 'published before');
+
+sub accept_gap
+{
+	my ($lsn) = status($node, 'state_reason') =~ /accept_gap\('([^']+)'\)/
+	  or die 'no gap';
+	$node->safe_psql('postgres', "SELECT evpub.accept_gap('$lsn')");
+	return $lsn;
+}
+
+# xid of a transaction that inserts an id and is prepared
+sub prepare
+{
+	my ($id) = @_;
+	return $node->safe_psql('postgres',
+		"BEGIN; INSERT INTO t VALUES ($id); SELECT pg_current_xact_id(); PREPARE TRANSACTION 'p$id'");
+}
+
+my $prepared = prepare(1000);
+my $segment = $node->data_dir . '/pg_wal/'
+  . $node->safe_psql('postgres', 'SELECT pg_walfile_name(pg_current_wal_lsn())');
+$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
+$node->safe_psql('postgres', "INSERT INTO t VALUES ($_)") for 1 .. 20;
+$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
+ok(wait_published($node), 'published since');
+$node->safe_psql('postgres', 'CHECKPOINT');
+$node->stop;
+my $confirmed = '0/0';
+unlink $segment or die $!;
+$node->start;
+ok(wait_for_state($node, 'gap'), 'the WAL that the prepared transaction needs is lost');
+$confirmed = status($node, 'confirmed_lsn');
+accept_gap();
+is(status($node, "confirmed_lsn >= '$confirmed'"), 't', 'confirmed does not move back');
+$node->safe_psql('postgres', 'INSERT INTO t VALUES (21)');
+ok(wait_published($node), 'published after');
+
+my @all = events($kafka);
+my %times;
+$times{ $_->{event}{id} }++ for @all;
+is(scalar(grep { $_ > 1 } values %times), 0, 'no event comes twice');
+check_ids('events', @all);
+my @gaps = grep { $_->{event}{type} eq 'evpub.gap' } @all;
+cmp_ok(scalar @gaps, '>', 0, 'the gap is told');
+is_deeply($gaps[0]{event}{data}{transactions}, [$prepared], 'with the prepared transaction');
+$node->safe_psql('postgres', "ROLLBACK PREPARED 'p1000'");
+
+# One that was prepared when the backlog was given up, and was committed before
+# the gap was accepted.
+set_brokers($node, '');
+ok(wait_for_state($node, 'unconfigured'), 'no brokers');
+$prepared = prepare(2000);
+for my $id (101 .. 105)
+{
+	$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
+	$node->safe_psql('postgres', "INSERT INTO t VALUES ($id)");
+}
+$node->append_conf('postgresql.conf', 'evpub.max_lag_size = 20');
+$node->reload;
+ok(wait_for_state($node, 'gap'), 'given up');
+$node->append_conf('postgresql.conf', 'evpub.max_lag_size = -1');
+$node->reload;
+$node->safe_psql('postgres', "COMMIT PREPARED 'p2000'");
+$node->restart;
+ok(wait_for_state($node, 'gap'), 'after a restart, too');
+set_brokers($node, $kafka->bootstrap);
+my $end = accept_gap();
+ok(wait_published($node), 'published');
+(@gaps) = grep { $_->{event}{type} eq 'evpub.gap' && $_->{event}{data}{last_lsn} eq $end } events($kafka);
+cmp_ok(scalar @gaps, '>', 0, 'the gap is told');
+is_deeply($gaps[0]{event}{data}{transactions}, [$prepared],
+	'a transaction that was prepared then is named, though it has committed since');
+$node->stop;
+done_testing();

@@ -1,0 +1,41 @@
+# A gap in WAL of an earlier timeline, met by a server that was promoted and has
+# taken over: ids ascend over it.
+use strict;
+use warnings;
+
+use EvpubKafka;
+use EvpubTest;
+use Test::More;
+
+my $kafka = EvpubKafka->new->start;
+my $primary = capture_node('primary', kafka => $kafka);
+$primary->safe_psql(
+	'postgres', q{
+CREATE TABLE t (id int PRIMARY KEY);
+SELECT evpub.capture_table('t', tenant => 'acme');
+INSERT INTO t VALUES (1);
+});
+ok(wait_published($primary), 'published before');
+$primary->backup('backup');
+my $node = PostgreSQL::Test::Cluster->new('standby');
+$node->init_from_backup($primary, 'backup', has_streaming => 1);
+$node->start;
+$primary->safe_psql('postgres', "INSERT INTO t VALUES ($_)") for 2 .. 5;
+$primary->wait_for_catchup($node);
+$primary->stop;
+$node->promote;
+ok(wait_for_state($node, 'fenced'), 'promoted: fenced');
+$node->safe_psql('postgres', 'INSERT INTO t VALUES (6)');
+$node->safe_psql('postgres', 'SELECT evpub.take_over()');
+ok(wait_for_state($node, 'gap'), 'WAL before the backup is not there');
+my ($lsn) = status($node, 'state_reason') =~ /accept_gap\('([^']+)'\)/;
+$node->safe_psql('postgres', "SELECT evpub.accept_gap('$lsn')");
+ok(wait_published($node), 'published after');
+
+my ($publisher) = status($node, 'publisher_id');
+my @events = grep { index($_->{event}{id}, $publisher) == 0 } events($kafka);
+check_ids('events of the new publisher', @events);
+is_deeply([ map { $_->{event}{pk}{id} } grep { $_->{event}{type} ne 'evpub.gap' } @events ],
+	[ 2 .. 6 ], 'what was committed on both timelines');
+$node->stop;
+done_testing();

@@ -1,0 +1,81 @@
+
+# pg_wal on a file system of its own that runs full while no broker answers: the
+# database goes on, the backlog is given up by the default of
+# evpub.min_disk_free, and accept_gap() ends it.
+#
+# The file system is a tmpfs in a mount namespace that this test makes for
+# itself; where users may not, it is skipped.
+use strict;
+use warnings;
+
+# before anything else: PostgreSQL's modules change where output goes
+my $disk;
+
+BEGIN
+{
+	$disk = $ENV{EVPUB_SMALL_DISK};
+	my @namespace = qw(unshare --user --map-current-user --keep-caps --mount);
+	my $mount = 'mount -t tmpfs -o size=64m,mode=700 tmpfs "$0" 2>/dev/null && exec "$@"';
+	if (!$disk)
+	{
+		$disk = "$ENV{TESTDIR}/disk";
+		mkdir $disk;
+		if (system("@namespace true 2>/dev/null") == 0
+			&& system(@namespace, 'sh', '-c', $mount, $disk, 'true') == 0)
+		{
+			$ENV{EVPUB_SMALL_DISK} = $disk;
+			exec @namespace, 'sh', '-c', $mount, $disk, $^X,
+			  (map { "-I$_" } @INC), $0;
+		}
+		print "1..0 # SKIP no tmpfs can be mounted: user namespaces are not permitted\n";
+		exit 0;
+	}
+}
+
+use EvpubGap;
+use EvpubKafka;
+use EvpubTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $kafka = EvpubKafka->new->start;
+my $node = gap_node(
+	'main',
+	kafka => $kafka,
+	initdb => [ '-X', "$disk/wal" ],
+	conf => "max_wal_size = 8MB\n");
+my ($size) = `df --output=size -k $disk` =~ /(\d+)\s*$/;
+is($size, 64 * 1024, 'pg_wal is on a small file system');
+$node->safe_psql('postgres', q{INSERT INTO a VALUES (1, 'acme'); INSERT INTO b VALUES (1, 'acme')});
+ok(wait_published($node), 'published');
+$node->append_conf('postgresql.conf', q{evpub.min_disk_free = '20%'});
+set_brokers($node, '127.0.0.1:' . EvpubKafka::free_port());
+ok(wait_for_state($node, 'blocked'), 'no broker');
+
+# three times what fits, with a pause for the worker's look each second
+my $least = $size;
+my $failed = 0;
+for my $i (2 .. 64)
+{
+	grow_wal($node, 3);
+	$failed++ if sqlstate($node, "INSERT INTO a VALUES ($i, 'acme')") ne '00000';
+	my ($free) = `df --output=avail -k $disk` =~ /(\d+)\s*$/;
+	$least = $free if $free < $least;
+	$node->safe_psql('postgres', 'SELECT pg_sleep(0.3)');
+}
+is($failed, 0, 'writers write');
+note "least free: $least kB of $size";
+cmp_ok($least, '<', $size / 4, 'the file system was nearly full');
+ok(wait_for_state($node, 'gap'), 'state "gap"');
+like(status($node, 'state_reason'), qr/evpub\.min_disk_free/, 'by the limit');
+set_brokers($node, $kafka->bootstrap);
+my ($from, $to) = accept_gap($node, 'full disk');
+$node->safe_psql('postgres', q{INSERT INTO a VALUES (1000, 'acme')});
+ok(wait_published($node), 'goes on');
+my $ids = check_gap_events('full disk', $kafka, { one => 3, two => 2 },
+	[ $from, $to, qr/min_disk_free/, [] ]);
+is($ids->{one}[0], 1, 'what was published before is there');
+is($ids->{one}[-1], 1000, 'and what came behind the gap');
+
+$node->stop;
+done_testing();
