@@ -1,0 +1,131 @@
+
+# The consumer of examples/spring: it keeps a copy of organizations and members,
+# which a foreign key ties, through bulk, duplicates, poison, outages and a
+# resync, by field "type" and by header __TypeId__.  What it does step by step is
+# in its own JUnit tests; here is what they need, and the count at the end.
+use strict;
+use warnings;
+
+use Cwd qw(abs_path);
+use EvpubKafka;
+use EvpubTest;
+use File::Basename qw(dirname);
+use IPC::Run ();
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $example = abs_path(dirname(__FILE__) . '/../../examples/spring');
+my $jars = $ENV{EVPUB_SPRING_JARS}
+  or die "EVPUB_SPRING_JARS is not set: run this by test/run\n";
+my $topic = $EvpubTest::TOPIC;
+my $dir = PostgreSQL::Test::Utils::tempdir();
+
+sub files
+{
+	return split /\n/, scalar `find '$example/src' -name '*.java'`;
+}
+
+# The compiler works while the servers start.
+my ($compiled, $out, $err) = ('', '', '');
+my $javac = IPC::Run::start(
+	[
+		'javac', '-J-XX:TieredStopAtLevel=1', '-parameters', '-Xlint:all',
+		'-Werror', '-proc:none', '-d', "$dir/classes", '-cp', "$jars/*", files()
+	],
+	'>', \$compiled, '2>&1');
+
+my $kafka = EvpubKafka->new->start;
+# JDBC knows no Unix-domain sockets
+my $node = capture_node('main',
+	kafka => $kafka,
+	conf => "listen_addresses = '127.0.0.1'");
+cms_tables($node, capture => 0);
+for my $table (qw(code organization member))
+{
+	$node->safe_psql('postgres',
+		"SELECT evpub.capture_table('$table', tenant_column => 'tenant_id',"
+		  . " headers => '{\"__TypeId__\": \"$table\"}')");
+}
+$node->safe_psql('postgres', 'CREATE DATABASE copy');
+# of tens of thousands of small transactions; nothing crashes here
+$node->safe_psql('postgres', 'ALTER DATABASE copy SET synchronous_commit = off');
+
+# Organizations in one transaction, and their members from another session
+# right after; the same ids for two tenants.
+$node->safe_psql(
+	'postgres', q{
+INSERT INTO organization
+SELECT t, i, 'o' FROM unnest('{acme,globex}'::text[]) t, generate_series(1, 10000) i});
+$node->safe_psql(
+	'postgres', q{
+INSERT INTO member
+SELECT t, i, i, 'm' FROM unnest('{acme,globex}'::text[]) t, generate_series(1, 10000) i});
+ok(wait_published($node), 'organizations and members are published');
+
+ok(IPC::Run::finish($javac), 'the example compiles without a warning')
+  or diag $compiled;
+
+# Heap and compiler as small as will do.
+my $url = 'jdbc:postgresql://127.0.0.1:' . $node->port;
+my $user = $node->safe_psql('postgres', 'SELECT current_user');
+my $passed;
+{
+	local $ENV{EVPUB_BROKERS} = $kafka->bootstrap;
+	local $ENV{EVPUB_SOURCE_JDBC} = "$url/postgres?user=$user";
+	local $ENV{EVPUB_COPY_JDBC} = "$url/copy?user=$user";
+	$passed = IPC::Run::run(
+		[
+			'java', '-Xmx256m', '-XX:TieredStopAtLevel=1',
+			'-cp',
+			"$dir/classes:$example/src/main/resources:$example/src/test/resources:$jars/*",
+			'org.junit.platform.console.ConsoleLauncher', 'execute',
+			'--disable-banner', '--disable-ansi-colors', '--details=verbose',
+			'--scan-classpath', "$dir/classes"
+		],
+		'>', \$out, '2>', \$err);
+}
+ok($passed, 'its tests pass') or diag "$out\n$err";
+note $out;
+my ($found) = $out =~ /\[\s+(\d+) tests found/;
+my ($successful) = $out =~ /\[\s+(\d+) tests successful/;
+cmp_ok($found // 0, '>=', 20, 'all of them were found');
+is($successful, $found, 'none was left out');
+
+# The copies once more, seen from outside.
+my $rows = q{
+SELECT count(*), md5(string_agg(concat_ws('|', tenant_id, id, name), ',' ORDER BY tenant_id COLLATE "C", id))
+FROM %s.organization};
+my $expected = $node->safe_psql('postgres', sprintf($rows, 'public'));
+like($expected, qr/^2\d{4}\|/, 'organizations are there');
+for my $copy (qw(plain headers))
+{
+	is($node->safe_psql('copy', sprintf($rows, $copy)), $expected,
+		"$copy: every organization as it is, and no other");
+	is($node->safe_psql('copy', "SELECT count(*) FROM $copy.member"), '0',
+		"$copy: no member that was truncated");
+	is($kafka->record_count("$topic-hr-$copy-dlt"), 2,
+		"$copy: dead letters are the two that had to be");
+}
+
+# What docs/consumers.md shows is what was tested: its Java is in the example,
+# and its Python gives the rows that there are.
+my $docs = slurp_file(abs_path(dirname(__FILE__) . '/../../docs/consumers.md'));
+my $code = join '', map { slurp_file($_) } files();
+my @java = $docs =~ /^```java\n(.*?)^```$/msg;
+cmp_ok(scalar @java, '>=', 5, 'the documentation has Java');
+ok(index($code, $_) >= 0, 'excerpt is in the example: ' . (split /\n/)[0])
+  for @java;
+
+my ($python) = $docs =~ /^```python\n(.*?)^```$/ms;
+append_to_file("$dir/consumer.py", $python);
+ok( IPC::Run::run(
+		[ 'kcat', '-C', '-q', '-e', '-J', '-b', $kafka->bootstrap, '-t', $topic ],
+		'|', [ 'python3', "$dir/consumer.py" ],
+		'>', \$out, '2>', \$err),
+	'the Python of the documentation runs') or diag $err;
+my ($organizations) = split /\|/, $expected;
+is($out, "organization $organizations\nmember 0\n", 'it finds the rows that there are');
+like($err, qr{\Ano event at \S+: .*\nno event at \S+: .*\n\z}, 'and the poison and the tombstone');
+
+$node->stop;
+done_testing();
