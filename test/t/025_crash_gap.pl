@@ -184,11 +184,14 @@ sub lsn { my ($h, $l) = split m{/}, $_[0]; return (hex($h) << 32) + hex($l) }
 my (%seen_id, %last, %publisher, %gaps, %told, %reasons);
 my ($strange, $phantoms, $disorder, $untold, $holes) = (0, 0, 0, 0, 0);
 
+# stays with the logs when something is wrong
+open my $records, '>', $node->basedir . '/records' or die $!;
 $kafka->each_line(
 	$EvpubLoad::TOPIC,
 	sub {
 		my ($partition, $key, $value) = @_;
 		my ($id) = $value =~ /^\{"id":"([^"]+)"/;
+		print $records "$partition $value\n";
 		if (!defined $id)
 		{
 			$strange++;
@@ -230,13 +233,16 @@ $kafka->each_line(
 			$holes++;
 			if (!grep { $_->[0] < $to && $_->[1] > $from } @{ $gaps{$partition} })
 			{
-				diag "$tenant: $seq after $last_seq, $id, in no gap that was told"
+				diag sprintf "%s: %d after %d (%X to %X), %s, partition %d, in no gap that was told: %s",
+				  $tenant, $seq, $last_seq, $from, $to, $id, $partition,
+				  join ', ', map { sprintf '%X-%X', @$_ } @{ $gaps{$partition} }
 				  if $untold++ < 5;
 			}
 		}
 		$last{$tenant} = [ $seq, lsn($lsn) ];
 		$publisher{$tenant}{$publisher} = 1;
 	});
+close $records;
 
 is($strange, 0, 'every record is an event of the table, or tells of a gap');
 is($phantoms, 0, 'nothing that was rolled back');
