@@ -11,7 +11,9 @@
  */
 #include "postgres.h"
 
+#include "access/nbtree.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "nodes/makefuncs.h"
@@ -21,6 +23,7 @@
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/typcache.h"
 
 #include "admin/triggers.h"
 #include "capture/route.h"
@@ -201,51 +204,96 @@ create_filtered(const Target *target)
 				   TRIGGER_TYPE_UPDATE, true, &options, crossing(filter, true, false));
 }
 
-/* ROW(<row>.a, <row>.b, ...) of the columns whose changes count */
 static Node *
-counted_columns(const char *row, Relation rel, const bool *counts)
+column_of(const char *row, Form_pg_attribute attribute)
 {
-	RowExpr    *columns = makeNode(RowExpr);
-	TupleDesc	desc = RelationGetDescr(rel);
+	ColumnRef  *column = makeNode(ColumnRef);
 
-	for (int i = 0; i < desc->natts; i++)
-	{
-		ColumnRef  *column;
+	column->fields = list_make2(makeString(pstrdup(row)),
+								makeString(pstrdup(NameStr(attribute->attname))));
+	column->location = -1;
+	return (Node *) column;
+}
 
-		if (!counts[i] || TupleDescAttr(desc, i)->attisdropped)
-			continue;
-		column = makeNode(ColumnRef);
-		column->fields = list_make2(makeString(pstrdup(row)),
-									makeString(pstrdup(NameStr(TupleDescAttr(desc, i)->attname))));
-		column->location = -1;
-		columns->args = lappend(columns->args, column);
-	}
-	columns->row_format = COERCE_EXPLICIT_CALL;
-	columns->location = -1;
-	return (Node *) columns;
+static Node *
+row_of(List *columns)
+{
+	RowExpr    *row = makeNode(RowExpr);
+
+	row->args = columns;
+	row->row_format = COERCE_EXPLICIT_CALL;
+	row->location = -1;
+	return (Node *) row;
+}
+
+/*
+ * Are equal values of this column the same bytes?  B-tree operator classes
+ * tell, since deduplication must know: not so for numeric (1.0 = 1.00), citext,
+ * text in a nondeterministic collation.  Built-in types only: pg_dump's script
+ * finds an "=" of others not on its empty search path.
+ */
+static bool
+equal_is_same(Form_pg_attribute attribute)
+{
+	TypeCacheEntry *type = lookup_type_cache(getBaseType(attribute->atttypid),
+											 TYPECACHE_EQ_OPR | TYPECACHE_BTREE_OPFAMILY);
+	Oid			procedure;
+
+	if (!OidIsValid(type->eq_opr) || type->eq_opr >= FirstGenbkiObjectId ||
+		!OidIsValid(type->btree_opf))
+		return false;
+	procedure = get_opfamily_proc(type->btree_opf, type->btree_opintype,
+								  type->btree_opintype, BTEQUALIMAGE_PROC);
+	return OidIsValid(procedure) &&
+		DatumGetBool(OidFunctionCall1Coll(procedure, attribute->attcollation,
+										  ObjectIdGetDatum(type->btree_opintype)));
 }
 
 /*
  * A condition on an update: one of the counted columns has other bytes.  The
  * trigger looks again, but is not even queued for all other updates, which
- * makes them nearly as cheap as without it.  By a function, since an operator
- * between two ROWs is taken for one on each column, also when pg_dump's script
- * is read.
+ * makes them nearly as cheap as without it.  Where "=" tells, it is asked, since
+ * making two ROWs costs ten times as much; they are compared by a function,
+ * since an operator between them is taken for one on each column, also when
+ * pg_dump's script is read.
  */
 static Node *
 counted_changes(const Target *target)
 {
 	Relation	rel = table_open(target->relid, NoLock);
 	EvpubCapture *capture = evpub_route_compile(target->options, rel, target->relid);
-	Node	   *condition;
+	TupleDesc	desc = RelationGetDescr(rel);
+	List	   *changes = NIL;
+	List	   *old = NIL;
+	List	   *new = NIL;
 
-	condition = (Node *) makeFuncCall(SystemFuncName("record_image_ne"),
-									  list_make2(counted_columns("old", rel, capture->counts),
-												 counted_columns("new", rel, capture->counts)),
-									  COERCE_EXPLICIT_CALL, -1);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+
+		if (!capture->counts[i] || attribute->attisdropped)
+			continue;
+		if (equal_is_same(attribute))
+			changes = lappend(changes,
+							  makeA_Expr(AEXPR_DISTINCT,
+										 list_make2(makeString("pg_catalog"), makeString("=")),
+										 column_of("old", attribute),
+										 column_of("new", attribute), -1));
+		else
+		{
+			old = lappend(old, column_of("old", attribute));
+			new = lappend(new, column_of("new", attribute));
+		}
+	}
+	if (old != NIL)
+		changes = lappend(changes,
+						  makeFuncCall(SystemFuncName("record_image_ne"),
+									   list_make2(row_of(old), row_of(new)),
+									   COERCE_EXPLICIT_CALL, -1));
 	/* CREATE TRIGGER refuses a table that somebody has open */
 	table_close(rel, NoLock);
-	return condition;
+	return list_length(changes) == 1 ? linitial(changes) :
+		(Node *) makeBoolExpr(OR_EXPR, changes, -1);
 }
 
 static void

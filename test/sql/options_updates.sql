@@ -120,14 +120,21 @@ CREATE TRIGGER by_hand AFTER INSERT ON member
 DROP TABLE member, log;
 
 -- update_columns is the condition of a trigger, which names the key, too
-CREATE TABLE price (id int PRIMARY KEY, version int NOT NULL, tenant text, amount numeric, note json);
-SELECT evpub.capture_table('price', topic => 'cms', tenant_column => 'tenant', update_columns => '{amount,note}');
-SELECT tgname FROM pg_trigger WHERE tgrelid = 'price'::regclass ORDER BY 1;
-INSERT INTO price VALUES (1, 1, 'acme', 1.0, '{}');
+-- (where equal values may have other bytes, these are compared)
+CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE DOMAIN shop AS text;
+CREATE TABLE price (id int PRIMARY KEY, version int NOT NULL, tenant text, shop shop, amount numeric, label text COLLATE caseless, note json);
+SELECT evpub.capture_table('price', topic => 'cms', tenant_column => 'tenant', update_columns => '{shop,amount,label,note}');
+SELECT tgname, substring(pg_get_triggerdef(oid) FROM 'WHEN .*(?= EXECUTE)') AS condition
+	FROM pg_trigger WHERE tgrelid = 'price'::regclass ORDER BY 1;
+INSERT INTO price VALUES (1, 1, 'acme', 's', 1.0, 'a', '{}');
 SELECT pg_current_wal_insert_lsn() AS start \gset
 UPDATE price SET version = 2;
 UPDATE price SET amount = 1.0;
 UPDATE price SET amount = 1.00;
+UPDATE price SET label = 'a', shop = 's';
+UPDATE price SET label = 'A';
+UPDATE price SET shop = 'S';
 UPDATE price SET note = '{ }';
 UPDATE price SET note = NULL;
 UPDATE price SET id = 2;
@@ -136,3 +143,5 @@ SELECT tx, n, value FROM pg_temp.events(:'start');
 ALTER TABLE price DROP CONSTRAINT price_pkey, ADD PRIMARY KEY (id, version);
 \echo :LAST_ERROR_SQLSTATE
 DROP TABLE price;
+DROP DOMAIN shop;
+DROP COLLATION caseless;
