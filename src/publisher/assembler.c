@@ -563,55 +563,15 @@ evpub_assembler_oldest(EvpubAssembler *assembler)
 	return oldest;
 }
 
-/*
- * Put one in its place.  Those that are not prepared count as one, which is
- * then the oldest of them: until the end of a transaction nothing in WAL says
- * which sub-transactions are its own, and a single one with a thousand
- * savepoints would fill all places.
- */
-static int
-add_holder(EvpubHolder *holders, int count, int slots, const EvpubHolder *new)
-{
-	int			i = 0;
-
-	while (i < count && (holders[i].prepared != new->prepared ||
-						 (new->prepared && holders[i].xid != new->xid)))
-		i++;
-	if (i < count)
-	{
-		if (holders[i].lsn <= new->lsn)
-			return count;
-	}
-	else if (count < slots)
-		i = count++;
-	else if (holders[count - 1].lsn > new->lsn)
-		i = count - 1;
-	else
-		return count;
-	for (; i > 0 && holders[i - 1].lsn > new->lsn; i--)
-		holders[i] = holders[i - 1];
-	holders[i] = *new;
-	return count;
-}
-
-int
-evpub_assembler_holders(EvpubAssembler *assembler, EvpubHolder *holders, int slots)
+void
+evpub_assembler_each(EvpubAssembler *assembler, EvpubOpenCallback callback, void *arg)
 {
 	openxid_iterator iterator;
 	OpenXid    *entry;
-	int			count = 0;
 
 	openxid_start_iterate(assembler->open, &iterator);
 	while ((entry = openxid_iterate(assembler->open, &iterator)) != NULL)
-	{
-		EvpubHolder holder;
-
-		holder.prepared = entry->prepared != InvalidTransactionId;
-		holder.xid = holder.prepared ? entry->prepared : entry->xid;
-		holder.lsn = entry->places[0].lsn;
-		count = add_holder(holders, count, slots, &holder);
-	}
-	return count;
+		callback(entry->xid, entry->prepared, entry->places[0].lsn, arg);
 }
 
 bool

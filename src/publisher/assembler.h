@@ -10,7 +10,6 @@
 #include "lib/ilist.h"
 
 #include "event.h"
-#include "publisher/shmem.h"
 #include "publisher/walreader.h"
 
 /* One chunk: where it is, and what it holds. */
@@ -88,12 +87,13 @@ extern XLogRecPtr evpub_assembler_oldest(EvpubAssembler *assembler);
 extern int	evpub_assembler_prepared(EvpubAssembler *assembler);
 
 /*
- * Who holds back WAL, the oldest first: up to "slots" of the prepared
- * transactions, and the oldest of those that run.  Returns how many.  Looks at
- * all that are open, so not for each cycle.
+ * All xids with chunks that are open, in no order: prepared is the top-level
+ * xid of a prepared transaction or 0, lsn that of the first chunk.
  */
-extern int	evpub_assembler_holders(EvpubAssembler *assembler,
-									EvpubHolder *holders, int slots);
+typedef void (*EvpubOpenCallback) (TransactionId xid, TransactionId prepared,
+								   XLogRecPtr lsn, void *arg);
+extern void evpub_assembler_each(EvpubAssembler *assembler,
+								 EvpubOpenCallback callback, void *arg);
 
 /* Is any transaction with chunks open? */
 extern bool evpub_assembler_empty(EvpubAssembler *assembler);

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "utils/timestamp.h"
@@ -17,6 +18,49 @@
 
 /* Thousands may be open: look at them at most so often, in ms. */
 #define LOOK_INTERVAL 1000
+
+/*
+ * Put one in its place.  Those that are not prepared count as one, which is
+ * then the oldest of them: until the end of a transaction nothing in WAL says
+ * which sub-transactions are its own, and a single one with a thousand
+ * savepoints would fill all places.
+ */
+static int
+add_holder(EvpubHolder *holders, int count, const EvpubHolder *new)
+{
+	int			i = 0;
+
+	while (i < count && (holders[i].prepared != new->prepared ||
+						 (new->prepared && holders[i].xid != new->xid)))
+		i++;
+	if (i < count)
+	{
+		if (holders[i].lsn <= new->lsn)
+			return count;
+	}
+	else if (count < EVPUB_MAX_HOLDERS)
+		i = count++;
+	else if (holders[count - 1].lsn > new->lsn)
+		i = count - 1;
+	else
+		return count;
+	for (; i > 0 && holders[i - 1].lsn > new->lsn; i--)
+		holders[i] = holders[i - 1];
+	holders[i] = *new;
+	return count;
+}
+
+static void
+look_at(TransactionId xid, TransactionId prepared, XLogRecPtr lsn, void *arg)
+{
+	EvpubWorker *worker = arg;
+	EvpubHolder holder;
+
+	holder.prepared = prepared != InvalidTransactionId;
+	holder.xid = holder.prepared ? prepared : xid;
+	holder.lsn = lsn;
+	worker->nholders = add_holder(worker->holders, worker->nholders, &holder);
+}
 
 static void
 look(EvpubWorker *worker)
@@ -33,8 +77,8 @@ look(EvpubWorker *worker)
 	if (!TimestampDifferenceExceeds(worker->holders_at, now, LOOK_INTERVAL))
 		return;
 	worker->holders_at = now;
-	worker->nholders = evpub_assembler_holders(worker->stream.assembler,
-											   worker->holders, EVPUB_MAX_HOLDERS);
+	worker->nholders = 0;
+	evpub_assembler_each(worker->stream.assembler, look_at, worker);
 }
 
 void

@@ -1,6 +1,7 @@
 /*
  * label.c
- *		New text for the labels of registered databases.
+ *		The labels of registered databases: what they say, who has one, and
+ *		new text for them.
  *
  * A publisher that takes over has a new id, and the labels tell whose database
  * one was when slot and state file are both gone (pg_upgrade, a restored dump).
@@ -9,17 +10,86 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_shseclabel.h"
 #include "commands/seclabel.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "evpub.h"
 #include "publisher/registry.h"
+
+bool
+evpub_label_parse(const char *text, uint64 *publisher_id)
+{
+	if (strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16)
+		return false;
+	*publisher_id = strtoull(text, NULL, 16);
+	return true;
+}
+
+/* Our label on a database: true, and the publisher id that it names, or 0. */
+static bool
+read_label(HeapTuple tuple, TupleDesc desc, uint64 *publisher_id)
+{
+	bool		isnull;
+	char	   *provider;
+	char	   *label;
+
+	if (((Form_pg_shseclabel) GETSTRUCT(tuple))->classoid != DatabaseRelationId)
+		return false;
+	provider = TextDatumGetCString(heap_getattr(tuple, Anum_pg_shseclabel_provider,
+												desc, &isnull));
+	if (strcmp(provider, EVPUB_NAME) != 0)
+		return false;
+	label = TextDatumGetCString(heap_getattr(tuple, Anum_pg_shseclabel_label,
+											 desc, &isnull));
+	if (!evpub_label_parse(label, publisher_id))
+		*publisher_id = 0;
+	return true;
+}
+
+int
+evpub_registry_count(uint64 *publisher_id)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	bool		own_transaction = !IsTransactionState();
+	Relation	relation;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+	int			count = 0;
+
+	*publisher_id = 0;
+	if (own_transaction)
+		StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	relation = table_open(SharedSecLabelRelationId, AccessShareLock);
+	scan = table_beginscan(relation, GetActiveSnapshot(), 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		uint64		id;
+
+		if (!read_label(tuple, RelationGetDescr(relation), &id))
+			continue;
+		count++;
+		if (id != 0)
+			*publisher_id = id;
+	}
+	table_endscan(scan);
+	table_close(relation, AccessShareLock);
+	PopActiveSnapshot();
+	if (own_transaction)
+		CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	return count;
+}
 
 /* OIDs of the databases that have any label; whose it is we see later. */
 static List *

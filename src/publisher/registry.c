@@ -50,18 +50,12 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/heapam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
-#include "catalog/pg_shseclabel.h"
 #include "commands/extension.h"
 #include "commands/seclabel.h"
 #include "fmgr.h"
@@ -70,7 +64,6 @@
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -274,15 +267,6 @@ evpub_register_database(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-static bool
-parse_publisher_id(const char *text, uint64 *publisher_id)
-{
-	if (strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16)
-		return false;
-	*publisher_id = strtoull(text, NULL, 16);
-	return true;
-}
-
 /* Called for SECURITY LABEL FOR evpub, as pg_dump's script has it. */
 static void
 relabel(const ObjectAddress *object, const char *label)
@@ -301,7 +285,7 @@ relabel(const ObjectAddress *object, const char *label)
 	touch_registry();
 	if (label == NULL || IsBinaryUpgrade)
 		return;
-	if (!parse_publisher_id(label, &publisher_id))
+	if (!evpub_label_parse(label, &publisher_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid evpub label \"%s\"", label),
@@ -433,62 +417,6 @@ evpub_database_registered(void)
 }
 
 /* ---- in the worker ---- */
-
-/* Our label on a database: true, and the publisher id that it names, or 0. */
-static bool
-read_label(HeapTuple tuple, TupleDesc desc, uint64 *publisher_id)
-{
-	bool		isnull;
-	char	   *provider;
-	char	   *label;
-
-	if (((Form_pg_shseclabel) GETSTRUCT(tuple))->classoid != DatabaseRelationId)
-		return false;
-	provider = TextDatumGetCString(heap_getattr(tuple, Anum_pg_shseclabel_provider,
-												desc, &isnull));
-	if (strcmp(provider, EVPUB_NAME) != 0)
-		return false;
-	label = TextDatumGetCString(heap_getattr(tuple, Anum_pg_shseclabel_label,
-											 desc, &isnull));
-	if (!parse_publisher_id(label, publisher_id))
-		*publisher_id = 0;
-	return true;
-}
-
-int
-evpub_registry_count(uint64 *publisher_id)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	bool		own_transaction = !IsTransactionState();
-	Relation	relation;
-	TableScanDesc scan;
-	HeapTuple	tuple;
-	int			count = 0;
-
-	*publisher_id = 0;
-	if (own_transaction)
-		StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	relation = table_open(SharedSecLabelRelationId, AccessShareLock);
-	scan = table_beginscan(relation, GetActiveSnapshot(), 0, NULL);
-	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
-	{
-		uint64		id;
-
-		if (!read_label(tuple, RelationGetDescr(relation), &id))
-			continue;
-		count++;
-		if (id != 0)
-			*publisher_id = id;
-	}
-	table_endscan(scan);
-	table_close(relation, AccessShareLock);
-	PopActiveSnapshot();
-	if (own_transaction)
-		CommitTransactionCommand();
-	MemoryContextSwitchTo(caller);
-	return count;
-}
 
 /* The caller holds the lock. */
 static bool

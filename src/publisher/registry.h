@@ -18,6 +18,9 @@ extern void evpub_registry_init(void);
 /* Have the labels of all registered databases name this publisher. */
 extern void evpub_registry_relabel(uint64 publisher_id);
 
+/* The publisher id that a label's text names: 16 hexadecimal digits.  False: none. */
+extern bool evpub_label_parse(const char *text, uint64 *publisher_id);
+
 /* ---- in the worker ---- */
 
 /*

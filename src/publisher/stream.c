@@ -17,6 +17,7 @@
 
 #include "compat.h"
 #include "publisher/announce.h"
+#include "publisher/put.h"
 #include "publisher/stream.h"
 #include "publisher/track.h"
 #include "settings.h"
@@ -67,14 +68,6 @@ evpub_stream_init(EvpubStream *stream, EvpubPosition *position)
 	start_reading(stream);
 }
 
-static void
-close_chunk(EvpubStream *stream)
-{
-	if (stream->chunk_open)
-		evpub_chunk_close(&stream->chunk);
-	stream->chunk_open = false;
-}
-
 static EvpubTransaction *
 queue_head(EvpubStream *stream)
 {
@@ -86,7 +79,7 @@ pop_head(EvpubStream *stream)
 {
 	EvpubTransaction *transaction = queue_head(stream);
 
-	close_chunk(stream);
+	evpub_put_close(stream);
 	dlist_delete(&transaction->node);
 	stream->queue_length--;
 	stream->stuck = NULL;
@@ -260,129 +253,6 @@ head_may_go(EvpubStream *stream, EvpubGate *gate, bool *fresh)
 	return false;
 }
 
-/* The topic's number in the frames; looked up once per route of a chunk. */
-static uint32
-route_topic(EvpubStream *stream, EvpubRelay *relay, const EvpubRoute *route)
-{
-	if (route->number >= stream->route_slots)
-	{
-		uint32		slots = Max(16, route->number * 2);
-		uint32	   *grown = MemoryContextAllocZero(stream->context,
-												   slots * sizeof(uint32));
-
-		if (stream->route_topics)
-		{
-			memcpy(grown, stream->route_topics, stream->route_slots * sizeof(uint32));
-			pfree(stream->route_topics);
-		}
-		stream->route_topics = grown;
-		stream->route_slots = slots;
-	}
-	if (stream->route_topics[route->number] == 0)
-		stream->route_topics[route->number] =
-			evpub_track_topic(stream->position, relay, route->topic.data,
-							  route->topic.len) + 1;
-	return stream->route_topics[route->number] - 1;
-}
-
-static void
-put_record(EvpubStream *stream, EvpubRelay *relay, const EvpubEvent *event,
-		   const EvpubCommit *commit)
-{
-	StringInfo	batch = &stream->batch;
-	EvpubFrameRecord record;
-	char		id[EVPUB_ID_LENGTH + 1];
-	int			start = batch->len;
-	int			headers_start;
-
-	record.topic = route_topic(stream, relay, event->route);
-	record.key_len = event->has_key ? (int32) event->key.len : -1;
-	record.value_len = -1;
-	evpub_event_id(id, commit, event->number);
-
-	appendBinaryStringInfo(batch, (char *) &record, sizeof(record));
-	appendBinaryStringInfo(batch, id, EVPUB_ID_LENGTH);
-	if (event->has_key)
-		appendBinaryStringInfo(batch, event->key.data, event->key.len);
-	if (event->has_value)
-	{
-		int			value_start = batch->len;
-
-		evpub_event_value(batch, event, commit);
-		record.value_len = batch->len - value_start;
-	}
-	headers_start = batch->len;
-	evpub_event_headers(batch, event, commit);
-	record.headers_len = batch->len - headers_start;
-	memcpy(batch->data + start, &record, sizeof(record));
-}
-
-/* Open the head's next chunk that holds numbers from "next" on, if any. */
-static bool
-open_next_chunk(EvpubStream *stream, uint32 next)
-{
-	EvpubTransaction *head = queue_head(stream);
-
-	while (stream->head_place < head->nplaces)
-	{
-		int			i = stream->head_place++;
-		EvpubPlace *place = &head->places[i];
-		MemoryContext old;
-
-		/* resumed inside a transaction: do not even read what is done */
-		if ((uint64) place->first + place->count <= next)
-			continue;
-
-		/* it stays open from one cycle of the worker to the next */
-		old = MemoryContextSwitchTo(stream->context);
-		evpub_chunk_open(&stream->chunk,
-						 evpub_assembler_chunk(stream->assembler, head, i,
-											   stream->limit, stream->timeline),
-						 place->length);
-		MemoryContextSwitchTo(old);
-		stream->chunk_open = true;
-		if (stream->route_slots)
-			memset(stream->route_topics, 0, stream->route_slots * sizeof(uint32));
-		return true;
-	}
-	return false;
-}
-
-/*
- * Put events of the head into the batch, from number *next on: 0, or where
- * the batch before ended, or where the last worker's acknowledgements did.
- * True when it has no more; *next is then the number after the last one.
- */
-static bool
-put_transaction(EvpubStream *stream, EvpubRelay *relay, uint32 *count,
-				uint32 *next)
-{
-	EvpubTransaction *head = queue_head(stream);
-
-	for (;;)
-	{
-		EvpubEvent	event;
-
-		if (!stream->chunk_open && !open_next_chunk(stream, *next))
-			return true;
-		while (stream->batch.len < BATCH_BYTES)
-		{
-			if (!evpub_chunk_next(&stream->chunk, &event))
-			{
-				close_chunk(stream);
-				break;
-			}
-			if (event.number < *next)
-				continue;
-			put_record(stream, relay, &event, &head->commit);
-			(*count)++;
-			*next = event.number + 1;
-		}
-		if (stream->chunk_open)
-			return false;		/* the batch is full */
-	}
-}
-
 /* What a batch means when it is acknowledged; starts with what is so far. */
 static void
 begin_flight(EvpubStream *stream, EvpubInFlight *entry)
@@ -446,7 +316,8 @@ put_head(EvpubStream *stream, EvpubRelay *relay, EvpubInFlight *entry, uint32 *c
 
 	if (!head->gap)
 	{
-		if (!put_transaction(stream, relay, count, &entry->next_event))
+		if (!evpub_put_transaction(stream, head, relay, BATCH_BYTES, count,
+								   &entry->next_event))
 			return false;
 		entry->transactions++;
 	}
