@@ -1,0 +1,75 @@
+# discard() of what a transaction has left when a part of it is published: each
+# tenant keeps the part that it has, without holes, and the gap ends with the
+# lsn of that part.
+use strict;
+use warnings;
+
+use EvpubKafka;
+use EvpubTest;
+use Test::More;
+
+my $tenants = 20;
+my $rows = 100_000;
+my $kafka = EvpubKafka->new->start;
+my $node = capture_node('main', kafka => $kafka, conf => "autovacuum = off\n");
+$node->safe_psql(
+	'postgres', q{
+CREATE TABLE item (tenant text, seq int, PRIMARY KEY (tenant, seq));
+SELECT evpub.capture_table('item', tenant_column => 'tenant');
+INSERT INTO item SELECT 't' || i, 0 FROM generate_series(1, 20) i});
+ok(wait_published($node), 'published before');
+
+$node->safe_psql('postgres', 'SELECT evpub.pause()');
+$node->safe_psql('postgres',
+	"INSERT INTO item SELECT 't' || 1 + i % $tenants, 1 + i / $tenants FROM generate_series(0, $rows - 1) i");
+# its commit record is the last one in WAL
+my $commit = $node->safe_psql('postgres', 'SELECT pg_current_wal_flush_lsn()');
+my $published = status($node, 'events_published');
+$node->safe_psql('postgres', 'SELECT evpub.resume()');
+ok(wait_for_status($node, "events_published > $published + 5000", 60), 'a part is published');
+$kafka->pause;
+my $result = $node->safe_psql('postgres',
+	"SELECT evpub.discard('$commit'); SELECT count(*) FROM item WHERE seq > 0");
+like($result, qr/\b$rows\z/, 'discarded');
+$kafka->cont;
+$node->safe_psql('postgres',
+	"INSERT INTO item SELECT 't' || i, 1000000 FROM generate_series(1, $tenants) i");
+ok(wait_published($node), 'it goes on');
+
+my (%last, %partition, %gap, $holes, $late, $lsns);
+for my $record (events($kafka))
+{
+	my $event = $record->{event};
+	if ($event->{type} eq 'evpub.gap')
+	{
+		$gap{ $record->{partition} } = $event->{data};
+		next;
+	}
+	my ($tenant, $seq) = @{ $event->{pk} }{qw(tenant seq)};
+	next if defined $last{$tenant} && $seq <= $last{$tenant};    # repeated
+	if ($seq == 1_000_000)
+	{
+		my $gap = $gap{ $record->{partition} };
+		$late++ if !$gap || $gap->{last_lsn} ne $commit;
+	}
+	elsif ($seq != ($last{$tenant} // -1) + 1)
+	{
+		$holes++;
+	}
+	elsif ($seq > 0)
+	{
+		$lsns++ if $event->{lsn} ne $commit;
+	}
+	$partition{$tenant} = $record->{partition};
+	$last{$tenant} = $seq;
+	push @{ $gap{published} }, $tenant if $seq > 0 && $seq < 1_000_000;
+}
+my $part = @{ delete $gap{published} };
+cmp_ok($part, '<', $rows, "a part was discarded, $part of $rows events were not");
+is($holes, undef, 'no tenant has a hole in its part');
+is($lsns, undef, 'all of it has the lsn with which the gap ends');
+is($late, undef, 'each tenant was told of the gap before what follows');
+is_deeply([ grep { $last{$_} != 1_000_000 } keys %last ], [], 'each has what follows');
+
+$node->stop;
+done_testing();
