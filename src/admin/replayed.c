@@ -9,8 +9,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "access/xlog.h"
 #include "access/xlogrecovery.h"
 #include "fmgr.h"
@@ -19,6 +17,7 @@
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
+#include "admin/arguments.h"
 #include "compat.h"
 #include "publisher/walreader.h"
 
@@ -27,29 +26,6 @@ PG_FUNCTION_INFO_V1(evpub_wait_replayed);
 /* Milliseconds between two looks. */
 #define FIRST_PAUSE 1
 #define LONGEST_PAUSE 50
-
-static void
-refuse_null(const char *argument)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-			 errmsg("%s must not be null", argument),
-			 errhint("Give a value for argument \"%s\".", argument)));
-}
-
-static long
-timeout_ms(const Interval *interval)
-{
-	double		ms = interval->time / 1000.0 +
-		(interval->day + interval->month * (double) DAYS_PER_MONTH) * SECS_PER_DAY * 1000.0;
-
-	if (ms < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("timeout must not be negative"),
-				 errhint("Use '0 s' to ask without waiting.")));
-	return (long) Min(ms, (double) INT_MAX);
-}
 
 /* A primary has what it has flushed; a standby may be promoted while we wait. */
 static bool
@@ -69,11 +45,9 @@ evpub_wait_replayed(PG_FUNCTION_ARGS)
 	XLogRecPtr	lsn;
 
 	if (PG_ARGISNULL(0))
-		refuse_null("lsn");
-	if (PG_ARGISNULL(1))
-		refuse_null("timeout");
+		evpub_refuse_null("lsn");
 	lsn = evpub_walreader_before_header(PG_GETARG_LSN(0));
-	timeout = timeout_ms(PG_GETARG_INTERVAL_P(1));
+	timeout = evpub_timeout_argument(fcinfo, 1);
 
 	while (!is_replayed(lsn))
 	{

@@ -36,6 +36,7 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
+#include "admin/arguments.h"
 #include "admin/resync.h"
 #include "admin/settle.h"
 #include "admin/triggers.h"
@@ -68,15 +69,6 @@ typedef struct Progress
 } Progress;
 
 /* ---- what is asked for ---- */
-
-static void
-refuse_null(const char *argument)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-			 errmsg("%s must not be null", argument),
-			 errhint("Give a value for argument \"%s\".", argument)));
-}
 
 static void
 check_call(FunctionCallInfo fcinfo)
@@ -142,16 +134,16 @@ read_arguments(FunctionCallInfo fcinfo, EvpubResync *resync, Oid **rels, int *nr
 	bool	   *nulls;
 
 	if (PG_ARGISNULL(0))
-		refuse_null("rels");
+		evpub_refuse_null("rels");
 	if (PG_ARGISNULL(3))
-		refuse_null("batch");
+		evpub_refuse_null("batch");
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), REGCLASSOID, sizeof(Oid), true,
 					  TYPALIGN_INT, &elements, &nulls, nrels);
 	*rels = palloc(Max(*nrels, 1) * sizeof(Oid));
 	for (int i = 0; i < *nrels; i++)
 	{
 		if (nulls[i])
-			refuse_null("a table in rels");
+			evpub_refuse_null("a table in rels");
 		(*rels)[i] = DatumGetObjectId(elements[i]);
 	}
 	resync->context = CurrentMemoryContext;

@@ -5,72 +5,16 @@
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "admin/resync.h"
-#include "capture/row.h"
-
-typedef struct Tenant
-{
-	EvpubSlice	name;
-	uint32		hash;
-	char		status;
-} Tenant;
-
-#define SH_PREFIX tenants
-#define SH_ELEMENT_TYPE Tenant
-#define SH_KEY_TYPE EvpubSlice
-#define SH_KEY name
-#define SH_HASH_KEY(tb, key) hash_bytes((const unsigned char *) (key).data, (key).len)
-#define SH_EQUAL(tb, a, b) ((a).len == (b).len && memcmp((a).data, (b).data, (a).len) == 0)
-#define SH_STORE_HASH
-#define SH_GET_HASH(tb, a) (a)->hash
-#define SH_SCOPE static inline
-#define SH_DECLARE
-#define SH_DEFINE
-#include "lib/simplehash.h"
-
-typedef struct TenantSet
-{
-	MemoryContext context;		/* of the list */
-	List	   *list;			/* EvpubSlice * */
-	tenants_hash *seen;
-} TenantSet;
-
-static int
-compare_tenants(const ListCell *a, const ListCell *b)
-{
-	const EvpubSlice *x = lfirst(a);
-	const EvpubSlice *y = lfirst(b);
-	int			order = memcmp(x->data, y->data, Min(x->len, y->len));
-
-	return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
-}
-
-static void
-add_tenant(TenantSet *set, EvpubSlice name)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	EvpubSlice *kept;
-	bool		found;
-
-	if (tenants_lookup(set->seen, name) != NULL)
-		return;
-	MemoryContextSwitchTo(set->context);
-	kept = palloc(sizeof(EvpubSlice));
-	kept->data = memcpy(palloc(name.len + 1), name.data, name.len);
-	kept->len = name.len;
-	set->list = lappend(set->list, kept);
-	MemoryContextSwitchTo(caller);
-	tenants_insert(set->seen, *kept, &found);
-}
+#include "capture/tenants.h"
 
 /* The tenants of the rows that are there. */
 static void
-read_tenants(TenantSet *set, EvpubResyncTable *table)
+read_tenants(EvpubTenants *set, EvpubResyncTable *table)
 {
 	EvpubCapture *capture = table->capture;
 	MemoryContext caller = CurrentMemoryContext;
@@ -98,9 +42,9 @@ read_tenants(TenantSet *set, EvpubResyncTable *table)
 
 			/* a row that has none at all is an error later, if it is told of */
 			if (!isnull)
-				add_tenant(set, evpub_column_text(&capture->tenant_column, value, small));
+				evpub_tenants_add(set, evpub_column_text(&capture->tenant_column, value, small));
 			else if (capture->has_tenant)
-				add_tenant(set, capture->tenant);
+				evpub_tenants_add(set, capture->tenant);
 		}
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(per_row);
@@ -115,21 +59,21 @@ read_tenants(TenantSet *set, EvpubResyncTable *table)
 List *
 evpub_resync_tenants(EvpubResyncTable *table, MemoryContext context)
 {
-	TenantSet	set = {context, NIL, tenants_create(CurrentMemoryContext, 64, NULL)};
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	EvpubTenants *set = evpub_tenants_create();
 
+	MemoryContextSwitchTo(caller);
 	if (table->resync->tenant != NULL)
 	{
 		/* also if it has no rows: consumers may have some */
 		if (!table->no_such_tenant)
-			add_tenant(&set, table->tenant);
+			evpub_tenants_add(set, table->tenant);
 	}
 	else if (table->capture->has_tenant_column)
-		read_tenants(&set, table);
+		read_tenants(set, table);
 	else
-		add_tenant(&set, table->capture->tenant);
-	tenants_destroy(set.seen);
-	list_sort(set.list, compare_tenants);
-	return set.list;
+		evpub_tenants_add(set, table->capture->tenant);
+	return evpub_tenants_sorted(set);
 }
 
 /*
@@ -152,21 +96,9 @@ evpub_resync_put_marks(EvpubResyncTable *table, List *tenants, const char *event
 	MemoryContextSwitchTo(per_mark);
 	foreach(cell, tenants)
 	{
-		EvpubRow	row;
-		StringInfoData json;
-
 		CHECK_FOR_INTERRUPTS();
-		memset(&row, 0, sizeof(row));
-		initStringInfo(&json);
-		row.has_tenant = true;
-		row.tenant = *(EvpubSlice *) lfirst(cell);
-		evpub_json_string(&json, row.tenant);
-		row.tenant_json = (EvpubSlice) {json.data, json.len};
-		row.pk_json = (EvpubSlice) {"null", 4};
-		row.pk_text = (EvpubSlice) {"", 0};
-		row.data_json = (EvpubSlice) {data, strlen(data)};
-		ItemPointerSetInvalid(&row.place);
-		evpub_row_event(capture, EVPUB_CHANGE_RESYNC, &row);
+		evpub_tenant_event(capture, EVPUB_CHANGE_RESYNC, *(EvpubSlice *) lfirst(cell),
+						   (EvpubSlice) {data, strlen(data)});
 		MemoryContextReset(per_mark);
 	}
 	MemoryContextSwitchTo(caller);

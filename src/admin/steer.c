@@ -4,8 +4,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "access/xlog.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -14,6 +12,7 @@
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
+#include "admin/arguments.h"
 #include "compat.h"
 #include "evpub.h"
 #include "publisher/registry.h"
@@ -40,19 +39,6 @@ check_preloaded(void)
 				 errhint("Add evpub to shared_preload_libraries and restart the server.")));
 }
 
-static long
-interval_to_ms(const Interval *interval)
-{
-	double		ms = interval->time / 1000.0 +
-		(interval->day + interval->month * (double) DAYS_PER_MONTH) * SECS_PER_DAY * 1000.0;
-
-	if (ms < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("timeout must not be negative")));
-	return (long) Min(ms, (double) INT_MAX);
-}
-
 /*
  * Wait until everything up to an LSN is in Kafka.  Without one: all that was
  * committed before the call, asynchronous commits included, so the worker is
@@ -72,11 +58,7 @@ evpub_wait_published(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("recovery is in progress"),
 				 errhint("Wait on the server that publishes.")));
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("timeout must not be null")));
-	timeout = interval_to_ms(PG_GETARG_INTERVAL_P(1));
+	timeout = evpub_timeout_argument(fcinfo, 1);
 	target = PG_ARGISNULL(0) ? evpub_walreader_insert_end() :
 		evpub_walreader_before_header(PG_GETARG_LSN(0));
 	evpub_wake_publisher(Min(target, evpub_walreader_insert_end()));
@@ -88,7 +70,7 @@ evpub_wait_published(PG_FUNCTION_ARGS)
 		long		left;
 
 		evpub_shmem_status(&status);
-		
+
 		/* the position of a copy says nothing of what this server committed */
 		published = status.publisher_id != 0 && status.state != EVPUB_FENCED &&
 			status.confirmed_lsn >= target;

@@ -24,12 +24,10 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
 #include "catalog/partition.h"
-#include "catalog/partition.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
-#include "common/hashfn.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -42,6 +40,7 @@
 #include "utils/syscache.h"
 
 #include "capture/row.h"
+#include "capture/tenants.h"
 #include "capture/truncate.h"
 #include "evpub.h"
 #include "settings.h"
@@ -56,47 +55,9 @@ static CommandId named_by = 0;
 
 /* ---- tenants ---- */
 
-typedef struct Tenant
-{
-	EvpubSlice	name;
-	uint32		hash;
-	char		status;
-} Tenant;
-
-#define SH_PREFIX tenants
-#define SH_ELEMENT_TYPE Tenant
-#define SH_KEY_TYPE EvpubSlice
-#define SH_KEY name
-#define SH_HASH_KEY(tb, key) hash_bytes((const unsigned char *) (key).data, (key).len)
-#define SH_EQUAL(tb, a, b) ((a).len == (b).len && memcmp((a).data, (b).data, (a).len) == 0)
-#define SH_STORE_HASH
-#define SH_GET_HASH(tb, a) (a)->hash
-#define SH_SCOPE static inline
-#define SH_DECLARE
-#define SH_DEFINE
-#include "lib/simplehash.h"
-
-static void
-put_event(EvpubCapture *capture, EvpubSlice tenant)
-{
-	EvpubRow	row;
-	StringInfoData json;
-
-	memset(&row, 0, sizeof(row));
-	initStringInfo(&json);
-	evpub_json_string(&json, tenant);
-	row.has_tenant = true;
-	row.tenant = tenant;
-	row.tenant_json = (EvpubSlice) {json.data, json.len};
-	row.pk_json = (EvpubSlice) {"null", 4};
-	row.pk_text = (EvpubSlice) {"", 0};
-	ItemPointerSetInvalid(&row.place);
-	evpub_row_event(capture, EVPUB_CHANGE_TRUNCATE, &row);
-}
-
 /* Put the tenants of a table's rows into the set, and an event for each new one. */
 static void
-tell_tenants(EvpubCapture *capture, Relation rel, tenants_hash *seen)
+tell_tenants(EvpubCapture *capture, Relation rel, EvpubTenants *seen)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
@@ -108,23 +69,18 @@ tell_tenants(EvpubCapture *capture, Relation rel, tenants_hash *seen)
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		EvpubRow	row;
-		Tenant	   *tenant;
-		bool		found;
+		const EvpubSlice *tenant = NULL;
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(per_row);
 		MemoryContextSwitchTo(per_row);
 		evpub_row_tenant(&row, capture, slot);
-		if (row.has_tenant && tenants_lookup(seen, row.tenant) == NULL)
-		{
-			MemoryContextSwitchTo(caller);
-			row.tenant.data = memcpy(palloc(row.tenant.len + 1), row.tenant.data,
-									 row.tenant.len);
-			tenant = tenants_insert(seen, row.tenant, &found);
-			put_event(capture, tenant->name);
-		}
+		if (row.has_tenant)
+			tenant = evpub_tenants_add(seen, row.tenant);
 		MemoryContextSwitchTo(caller);
-		if (!capture->has_tenant_column && seen->members > 0)
+		if (tenant != NULL)
+			evpub_tenant_event(capture, EVPUB_CHANGE_TRUNCATE, *tenant, (EvpubSlice) {NULL, 0});
+		if (!capture->has_tenant_column && evpub_tenants_count(seen) > 0)
 			break;				/* there are no others */
 	}
 	MemoryContextDelete(per_row);
@@ -148,7 +104,7 @@ static void
 tell_truncate(const Trigger *trigger, Relation rel)
 {
 	EvpubCapture *capture = evpub_route_get(trigger, rel);
-	tenants_hash *seen;
+	EvpubTenants *seen;
 	ListCell   *cell;
 
 	if (capture->on_truncate == EVPUB_TRUNCATE_IGNORE)
@@ -156,7 +112,7 @@ tell_truncate(const Trigger *trigger, Relation rel)
 	if (capture->on_truncate == EVPUB_TRUNCATE_ERROR)
 		refuse_truncate(RelationGetRelationName(rel));
 
-	seen = tenants_create(CurrentMemoryContext, 64, NULL);
+	seen = evpub_tenants_create();
 	foreach(cell, find_all_inheritors(RelationGetRelid(rel), NoLock, NULL))
 	{
 		Relation	leaf = table_open(lfirst_oid(cell), AccessExclusiveLock);
@@ -171,7 +127,6 @@ tell_truncate(const Trigger *trigger, Relation rel)
 			tell_tenants(of_leaf, leaf, seen);
 		table_close(leaf, NoLock);
 	}
-	tenants_destroy(seen);
 }
 
 void
