@@ -130,26 +130,11 @@ relation_changed(Datum arg, Oid relation)
 		add_change(relation, CHANGE_ANY);
 }
 
-/* The function of capture triggers, InvalidOid where there is no extension. */
-static Oid
-capture_function(void)
-{
-	Oid			schema = get_namespace_oid(EVPUB_NAME, true);
-
-	if (!OidIsValid(schema))
-		return InvalidOid;
-	/* not by LookupFuncName(): who runs DDL needs no right on the schema */
-	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
-						   CStringGetDatum("capture"),
-						   PointerGetDatum(buildoidvector(NULL, 0)),
-						   ObjectIdGetDatum(schema));
-}
-
 /* A trigger is being dropped: remember its table if it captured that. */
 static void
 drop_trigger(Oid oid)
 {
-	Oid			function = capture_function();
+	Oid			function = evpub_capture_function();
 	Relation	catalog;
 	ScanKeyData key;
 	SysScanDesc scan;
@@ -491,7 +476,7 @@ check_statement(const Statement *statement)
 	if (drops_trigger ||
 		(change_count == statement->first_change && !too_many && !renames))
 		return;
-	function = capture_function();
+	function = evpub_capture_function();
 	if (!OidIsValid(function))
 		return;
 
@@ -531,7 +516,7 @@ check_attach(Node *tree)
 
 		if (command->subtype != AT_AttachPartition || alter->objtype != OBJECT_TABLE)
 			continue;
-		function = capture_function();
+		function = evpub_capture_function();
 		partition = ((PartitionCmd *) command->def)->name;
 		if (OidIsValid(function) && has_capture(partition, function) &&
 			has_capture(alter->relation, function))

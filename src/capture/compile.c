@@ -8,7 +8,6 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "catalog/pg_index.h"
 #include "commands/dbcommands.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -18,11 +17,9 @@
 #include "utils/syscache.h"
 
 #include "capture/headers.h"
+#include "capture/key.h"
 #include "capture/route.h"
 #include "settings.h"
-
-/* ATTRIBUTE_GENERATED_VIRTUAL, which is there from 18 on */
-#define GENERATED_VIRTUAL 'v'
 
 #define TEXT_SLICE(s) {s, sizeof(s) - 1}
 
@@ -57,159 +54,6 @@ const char *
 evpub_route_default_topic(void)
 {
 	return evpub_default_topic != NULL ? evpub_default_topic : "";
-}
-
-/*
- * Fill in the columns of the primary key.  RelationGetPrimaryKeyIndex() is no
- * use: it passes over a deferrable key, and has other arguments in 18.
- */
-static void
-compile_key_columns(EvpubCapture *capture, Relation rel)
-{
-	List	   *indexes = RelationGetIndexList(rel);
-	ListCell   *cell;
-
-	foreach(cell, indexes)
-	{
-		HeapTuple	tuple;
-		Form_pg_index index;
-
-		tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
-		if (!HeapTupleIsValid(tuple))
-			elog(ERROR, "cache lookup failed for index %u", lfirst_oid(cell));
-		index = (Form_pg_index) GETSTRUCT(tuple);
-		if (index->indisprimary)
-		{
-			capture->key_columns = index->indnkeyatts;
-			capture->key_column = palloc0(index->indnkeyatts *
-										  sizeof(EvpubColumn));
-			for (int i = 0; i < index->indnkeyatts; i++)
-				evpub_column_init(&capture->key_column[i],
-								  RelationGetDescr(rel),
-								  index->indkey.values[i]);
-		}
-		ReleaseSysCache(tuple);
-	}
-	list_free(indexes);
-
-	if (capture->key_columns == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("cannot capture table \"%s\" without a primary key",
-						RelationGetRelationName(rel)),
-				 errdetail("An event names its row by the primary key."),
-				 errhint("Add a primary key, or name key_columns.")));
-}
-
-/*
- * The column that an option names.  Triggers do not see the values of virtual
- * generated columns.
- */
-static AttrNumber
-find_column(Relation rel, const char *name, const char *option)
-{
-	TupleDesc	desc = RelationGetDescr(rel);
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-
-		if (attribute->attisdropped ||
-			strcmp(NameStr(attribute->attname), name) != 0)
-			continue;
-		if (attribute->attgenerated == GENERATED_VIRTUAL)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("virtual generated column \"%s\" of table \"%s\" cannot be named as %s",
-							name, RelationGetRelationName(rel), option),
-					 errdetail("Triggers do not see the values of virtual generated columns."),
-					 errhint("Make it a stored generated column.")));
-		return i + 1;
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("column \"%s\" of table \"%s\" does not exist",
-					name, RelationGetRelationName(rel)),
-			 errdetail("It is named as %s.", option),
-			 errhint("Name columns of the table.")));
-}
-
-/* Columns that stand in for the primary key. */
-static void
-compile_named_key(EvpubCapture *capture, const EvpubOptions *options, Relation rel)
-{
-	List	   *names = evpub_options_list(options, EVPUB_OPTION_KEY_COLUMNS);
-	ListCell   *cell;
-
-	if (names == NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("key_columns must not be empty"),
-				 errhint("Name the columns that identify a row.")));
-	capture->key_column = palloc0(list_length(names) * sizeof(EvpubColumn));
-	foreach(cell, names)
-	{
-		AttrNumber	number = find_column(rel, lfirst(cell), "key_columns");
-
-		if (!TupleDescAttr(RelationGetDescr(rel), number - 1)->attnotnull)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("column \"%s\" of table \"%s\" may be null, and cannot be a key",
-							(char *) lfirst(cell), RelationGetRelationName(rel)),
-					 errhint("ALTER TABLE ... ALTER COLUMN ... SET NOT NULL first.")));
-		evpub_column_init(&capture->key_column[capture->key_columns++],
-						  RelationGetDescr(rel), number);
-	}
-}
-
-/* A unique index on some of the key columns, and on all rows? */
-static bool
-index_is_within_key(const EvpubCapture *capture, Form_pg_index index, HeapTuple tuple)
-{
-	if (!index->indisunique || !index->indisvalid || !index->indisready ||
-		!heap_attisnull(tuple, Anum_pg_index_indpred, NULL))
-		return false;
-	for (int i = 0; i < index->indnkeyatts; i++)
-	{
-		bool		found = false;
-
-		for (int j = 0; j < capture->key_columns; j++)
-			if (capture->key_column[j].number == index->indkey.values[i])
-				found = true;
-		if (!found)
-			return false;
-	}
-	return true;
-}
-
-/*
- * Is there never more than one row with these key columns?  Not if the index is
- * checked late; then it finds the others.
- */
-static void
-compile_uniqueness(EvpubCapture *capture, Relation rel)
-{
-	List	   *indexes = RelationGetIndexList(rel);
-	ListCell   *cell;
-
-	foreach(cell, indexes)
-	{
-		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
-		Form_pg_index index;
-
-		if (!HeapTupleIsValid(tuple))
-			elog(ERROR, "cache lookup failed for index %u", lfirst_oid(cell));
-		index = (Form_pg_index) GETSTRUCT(tuple);
-		if (index_is_within_key(capture, index, tuple))
-		{
-			if (index->indimmediate)
-				capture->key_is_unique = true;
-			else
-				capture->twin_index = index->indexrelid;
-		}
-		ReleaseSysCache(tuple);
-	}
-	list_free(indexes);
 }
 
 /*
@@ -253,12 +97,12 @@ compile_data(EvpubCapture *capture, const EvpubOptions *options, Relation rel)
 	capture->data_column = palloc0(Max(desc->natts, list_length(names)) * sizeof(EvpubColumn));
 	foreach(cell, names)
 		evpub_column_init_data(&capture->data_column[capture->data_columns++], desc,
-							   find_column(rel, lfirst(cell), "data_columns"));
+							   evpub_find_column(rel, lfirst(cell), "data_columns"));
 	for (int i = 0; capture->payload == EVPUB_PAYLOAD_ROW && i < desc->natts; i++)
 	{
 		if (!TupleDescAttr(desc, i)->attisdropped)
 			evpub_column_init_data(&capture->data_column[capture->data_columns++], desc,
-								   find_column(rel, NameStr(TupleDescAttr(desc, i)->attname),
+								   evpub_find_column(rel, NameStr(TupleDescAttr(desc, i)->attname),
 											   "payload \"row\""));
 	}
 }
@@ -282,7 +126,7 @@ compile_counts(EvpubCapture *capture, const EvpubOptions *options, Relation rel)
 	names = evpub_options_list(options, named_count ? EVPUB_OPTION_UPDATE_COLUMNS :
 							   EVPUB_OPTION_IGNORE_COLUMNS);
 	foreach(cell, names)
-		capture->counts[find_column(rel, lfirst(cell), named_count ? "update_columns" :
+		capture->counts[evpub_find_column(rel, lfirst(cell), named_count ? "update_columns" :
 									"ignore_columns") - 1] = named_count;
 	for (int i = 0; i < capture->key_columns; i++)
 		capture->counts[capture->key_column[i].number - 1] = true;
@@ -417,7 +261,7 @@ compile_tenant(EvpubCapture *capture, const EvpubOptions *options,
 	if (column != NULL)
 	{
 		evpub_column_init(&capture->tenant_column, RelationGetDescr(rel),
-						  find_column(rel, column, "tenant_column"));
+						  evpub_find_column(rel, column, "tenant_column"));
 		capture->has_tenant_column = true;
 	}
 	if (tenant != NULL)
@@ -591,10 +435,7 @@ evpub_route_compile(const EvpubOptions *options, Relation rel, Oid root)
 	evpub_options_check(options);
 	fill_names(&names, root);
 	compile_tenant(capture, options, rel, &names, known);
-	if (options->value[EVPUB_OPTION_KEY_COLUMNS] != NULL)
-		compile_named_key(capture, options, rel);
-	else
-		compile_key_columns(capture, rel);
+	evpub_key_compile(capture, options, rel);
 	compile_templates(capture, options, &names, known);
 	compile_headers(capture, options, &names, known);
 	compile_envelope(capture, options, &names);
@@ -602,7 +443,6 @@ evpub_route_compile(const EvpubOptions *options, Relation rel, Oid root)
 	compile_counts(capture, options, rel);
 	compile_operations(capture, options);
 	compile_on_truncate(capture, options);
-	compile_uniqueness(capture, rel);
 	check_filter(capture, options, rel);
 	compile_collapse(capture, options);
 

@@ -19,12 +19,15 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "miscadmin.h"
 #include "nodes/bitmapset.h"
 #include "nodes/nodes.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/prs2lock.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -33,6 +36,7 @@
 #include "utils/syscache.h"
 
 #include "capture/route.h"
+#include "evpub.h"
 #include "settings.h"
 
 typedef struct CacheEntry
@@ -55,6 +59,20 @@ static bool any_stale = false;
 
 /* Moves with every invalidation that could concern us. */
 static uint64 invalidations = 0;
+
+Oid
+evpub_capture_function(void)
+{
+	Oid			schema = get_namespace_oid(EVPUB_NAME, true);
+
+	if (!OidIsValid(schema))
+		return InvalidOid;
+	/* not by LookupFuncName(): who runs DDL needs no right on the schema */
+	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+						   CStringGetDatum("capture"),
+						   PointerGetDatum(buildoidvector(NULL, 0)),
+						   ObjectIdGetDatum(schema));
+}
 
 /* ---- the cache ---- */
 

@@ -152,4 +152,7 @@ extern void evpub_route_render(const EvpubCapture *capture,
 /* Topic template in force where none is given. */
 extern const char *evpub_route_default_topic(void);
 
+/* The function of capture triggers, InvalidOid where there is no extension. */
+extern Oid	evpub_capture_function(void);
+
 #endif							/* EVPUB_CAPTURE_ROUTE_H */

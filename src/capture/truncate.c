@@ -210,20 +210,13 @@ truncate_partition(Oid relid, Oid trigger_oid)
 static void
 check_truncate(Oid relid)
 {
-	Oid			schema = get_namespace_oid("evpub", true);
 	Oid			capture;
 	Oid			trigger_oid;
 	Oid			root;
 
-	/* in a database without the extension there is no such function */
-	if (!OidIsValid(schema) || !evpub_capture_enabled)
+	if (!evpub_capture_enabled)
 		return;
-
-	/* not by LookupFuncName(): whoever truncates needs no right on the schema */
-	capture = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
-							  CStringGetDatum("capture"),
-							  PointerGetDatum(buildoidvector(NULL, 0)),
-							  ObjectIdGetDatum(schema));
+	capture = evpub_capture_function();
 	if (!OidIsValid(capture) || !find_capture(relid, capture, &trigger_oid, &root))
 		return;
 	if (OidIsValid(root))

@@ -1,0 +1,178 @@
+/*
+ * key.c
+ *		Which columns identify the rows of a captured table.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_index.h"
+#include "utils/relcache.h"
+#include "utils/syscache.h"
+
+#include "capture/key.h"
+
+/* ATTRIBUTE_GENERATED_VIRTUAL, which is there from 18 on */
+#define GENERATED_VIRTUAL 'v'
+
+/*
+ * Fill in the columns of the primary key.  RelationGetPrimaryKeyIndex() is no
+ * use: it passes over a deferrable key, and has other arguments in 18.
+ */
+static void
+compile_key_columns(EvpubCapture *capture, Relation rel)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *cell;
+
+	foreach(cell, indexes)
+	{
+		HeapTuple	tuple;
+		Form_pg_index index;
+
+		tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
+		if (!HeapTupleIsValid(tuple))
+			elog(ERROR, "cache lookup failed for index %u", lfirst_oid(cell));
+		index = (Form_pg_index) GETSTRUCT(tuple);
+		if (index->indisprimary)
+		{
+			capture->key_columns = index->indnkeyatts;
+			capture->key_column = palloc0(index->indnkeyatts *
+										  sizeof(EvpubColumn));
+			for (int i = 0; i < index->indnkeyatts; i++)
+				evpub_column_init(&capture->key_column[i],
+								  RelationGetDescr(rel),
+								  index->indkey.values[i]);
+		}
+		ReleaseSysCache(tuple);
+	}
+	list_free(indexes);
+
+	if (capture->key_columns == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("cannot capture table \"%s\" without a primary key",
+						RelationGetRelationName(rel)),
+				 errdetail("An event names its row by the primary key."),
+				 errhint("Add a primary key, or name key_columns.")));
+}
+
+/*
+ * The column that an option names.  Triggers do not see the values of virtual
+ * generated columns.
+ */
+AttrNumber
+evpub_find_column(Relation rel, const char *name, const char *option)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+
+		if (attribute->attisdropped ||
+			strcmp(NameStr(attribute->attname), name) != 0)
+			continue;
+		if (attribute->attgenerated == GENERATED_VIRTUAL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("virtual generated column \"%s\" of table \"%s\" cannot be named as %s",
+							name, RelationGetRelationName(rel), option),
+					 errdetail("Triggers do not see the values of virtual generated columns."),
+					 errhint("Make it a stored generated column.")));
+		return i + 1;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("column \"%s\" of table \"%s\" does not exist",
+					name, RelationGetRelationName(rel)),
+			 errdetail("It is named as %s.", option),
+			 errhint("Name columns of the table.")));
+}
+
+/* Columns that stand in for the primary key. */
+static void
+compile_named_key(EvpubCapture *capture, const EvpubOptions *options, Relation rel)
+{
+	List	   *names = evpub_options_list(options, EVPUB_OPTION_KEY_COLUMNS);
+	ListCell   *cell;
+
+	if (names == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key_columns must not be empty"),
+				 errhint("Name the columns that identify a row.")));
+	capture->key_column = palloc0(list_length(names) * sizeof(EvpubColumn));
+	foreach(cell, names)
+	{
+		AttrNumber	number = evpub_find_column(rel, lfirst(cell), "key_columns");
+
+		if (!TupleDescAttr(RelationGetDescr(rel), number - 1)->attnotnull)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("column \"%s\" of table \"%s\" may be null, and cannot be a key",
+							(char *) lfirst(cell), RelationGetRelationName(rel)),
+					 errhint("ALTER TABLE ... ALTER COLUMN ... SET NOT NULL first.")));
+		evpub_column_init(&capture->key_column[capture->key_columns++],
+						  RelationGetDescr(rel), number);
+	}
+}
+
+/* A unique index on some of the key columns, and on all rows? */
+static bool
+index_is_within_key(const EvpubCapture *capture, Form_pg_index index, HeapTuple tuple)
+{
+	if (!index->indisunique || !index->indisvalid || !index->indisready ||
+		!heap_attisnull(tuple, Anum_pg_index_indpred, NULL))
+		return false;
+	for (int i = 0; i < index->indnkeyatts; i++)
+	{
+		bool		found = false;
+
+		for (int j = 0; j < capture->key_columns; j++)
+			if (capture->key_column[j].number == index->indkey.values[i])
+				found = true;
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Is there never more than one row with these key columns?  Not if the index is
+ * checked late; then it finds the others.
+ */
+static void
+compile_uniqueness(EvpubCapture *capture, Relation rel)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *cell;
+
+	foreach(cell, indexes)
+	{
+		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
+		Form_pg_index index;
+
+		if (!HeapTupleIsValid(tuple))
+			elog(ERROR, "cache lookup failed for index %u", lfirst_oid(cell));
+		index = (Form_pg_index) GETSTRUCT(tuple);
+		if (index_is_within_key(capture, index, tuple))
+		{
+			if (index->indimmediate)
+				capture->key_is_unique = true;
+			else
+				capture->twin_index = index->indexrelid;
+		}
+		ReleaseSysCache(tuple);
+	}
+	list_free(indexes);
+}
+
+void
+evpub_key_compile(EvpubCapture *capture, const EvpubOptions *options, Relation rel)
+{
+	if (options->value[EVPUB_OPTION_KEY_COLUMNS] != NULL)
+		compile_named_key(capture, options, rel);
+	else
+		compile_key_columns(capture, rel);
+	compile_uniqueness(capture, rel);
+}

@@ -1,0 +1,26 @@
+/*
+ * key.h
+ *		Which columns identify the rows of a captured table.
+ */
+#ifndef EVPUB_CAPTURE_KEY_H
+#define EVPUB_CAPTURE_KEY_H
+
+#include "capture/options.h"
+#include "capture/route.h"
+
+/*
+ * Fill in key columns and what is known of their uniqueness.  Errors: there is
+ * no primary key and no key_columns; key_columns names what is not there, may
+ * be null, or has no value in triggers.
+ */
+extern void evpub_key_compile(EvpubCapture *capture, const EvpubOptions *options,
+							  Relation rel);
+
+/*
+ * The column that an option names.  Errors: there is none of that name, or
+ * triggers do not see its values.
+ */
+extern AttrNumber evpub_find_column(Relation rel, const char *name,
+									const char *option);
+
+#endif							/* EVPUB_CAPTURE_KEY_H */
