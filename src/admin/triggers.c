@@ -81,8 +81,8 @@ create_trigger(const Target *target, const char *name, int16 timing, int16 event
 
 		command->subtype = AT_EnableAlwaysTrig;
 		command->name = pstrdup(name);
+		/* with its partitions, whose parts of the trigger fire by their own state */
 		alter->relation = makeRangeVar(target->schema, target->table, -1);
-		alter->relation->inh = false;
 		alter->cmds = list_make1(command);
 		alter->objtype = OBJECT_TABLE;
 		run((Node *) alter);

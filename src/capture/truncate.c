@@ -47,11 +47,17 @@
 
 static object_access_hook_type next_object_access_hook = NULL;
 
-/* The captured table that the statement named last, and which statement. */
-static Oid	named_root = InvalidOid;
-static TimestampTz named_in_transaction = 0;
-static TimestampTz named_at = 0;
-static CommandId named_by = 0;
+/*
+ * The table that a TRUNCATE told of last, with all partitions below it, and
+ * which statement that was.  The subtransaction is among it for a TRUNCATE that
+ * failed in a block with an exception: what it told of is forgotten, and the
+ * next one may be the same command.
+ */
+static Oid	told_table = InvalidOid;
+static TimestampTz told_in_transaction = 0;
+static SubTransactionId told_within = InvalidSubTransactionId;
+static TimestampTz told_at = 0;
+static CommandId told_by = 0;
 
 /* ---- tenants ---- */
 
@@ -137,9 +143,19 @@ evpub_truncate_capture(const Trigger *trigger, Relation rel)
 
 /* ---- single partitions ---- */
 
+/* As TriggerEnabled() does, which looks only at triggers that are called. */
+static bool
+fires(char enabled)
+{
+	return enabled == TRIGGER_FIRES_ALWAYS ||
+		enabled == (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA ?
+					TRIGGER_FIRES_ON_REPLICA : TRIGGER_FIRES_ON_ORIGIN);
+}
+
 /*
- * The capture trigger of a relation, or false.  *root gets the captured table.
- * Looks into the catalog, because the relation may not be locked yet.
+ * The capture trigger of a relation, or false if there is none that fires.
+ * *root gets the captured table.  Looks into the catalog, because the relation
+ * may not be locked yet.
  */
 static bool
 find_capture(Oid relid, Oid capture, Oid *trigger_oid, Oid *root)
@@ -158,7 +174,7 @@ find_capture(Oid relid, Oid capture, Oid *trigger_oid, Oid *root)
 	{
 		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
 
-		if (trigger->tgfoid != capture || trigger->tgenabled == TRIGGER_DISABLED)
+		if (trigger->tgfoid != capture || !fires(trigger->tgenabled))
 			continue;
 		found = true;
 		*trigger_oid = trigger->oid;
@@ -169,19 +185,35 @@ find_capture(Oid relid, Oid capture, Oid *trigger_oid, Oid *root)
 	return found;
 }
 
-/* Was the captured table above this partition named by the same statement? */
+static void
+remember_told(Oid relid)
+{
+	told_table = relid;
+	told_in_transaction = GetCurrentTransactionStartTimestamp();
+	told_within = GetCurrentSubTransactionId();
+	told_at = GetCurrentStatementStartTimestamp();
+	told_by = GetCurrentCommandId(false);
+}
+
+/*
+ * Is this partition told of already by the same statement, which named it
+ * twice, or a table above it?
+ */
 static bool
-is_told_with_root(Oid relid)
+is_told(Oid relid)
 {
 	ListCell   *cell;
 
-	if (!OidIsValid(named_root) || named_by != GetCurrentCommandId(false) ||
-		named_at != GetCurrentStatementStartTimestamp() ||
-		named_in_transaction != GetCurrentTransactionStartTimestamp())
+	if (!OidIsValid(told_table) || told_by != GetCurrentCommandId(false) ||
+		told_at != GetCurrentStatementStartTimestamp() ||
+		told_within != GetCurrentSubTransactionId() ||
+		told_in_transaction != GetCurrentTransactionStartTimestamp())
 		return false;
+	if (relid == told_table)
+		return true;
 	foreach(cell, get_partition_ancestors(relid))
 	{
-		if (lfirst_oid(cell) == named_root)
+		if (lfirst_oid(cell) == told_table)
 			return true;
 	}
 	return false;
@@ -220,15 +252,12 @@ check_truncate(Oid relid)
 	if (!OidIsValid(capture) || !find_capture(relid, capture, &trigger_oid, &root))
 		return;
 	if (OidIsValid(root))
+		remember_told(root);	/* by its own statement trigger */
+	else if (!is_told(relid) && evpub_database_registered())
 	{
-		/* its own statement trigger tells */
-		named_root = root;
-		named_by = GetCurrentCommandId(false);
-		named_at = GetCurrentStatementStartTimestamp();
-		named_in_transaction = GetCurrentTransactionStartTimestamp();
-	}
-	else if (!is_told_with_root(relid) && evpub_database_registered())
 		truncate_partition(relid, trigger_oid);
+		remember_told(relid);
+	}
 }
 
 static void

@@ -3,7 +3,7 @@
 -- pg_temp.events(since) shows what was committed after "since", in the order of
 -- publishing; transactions are counted from 1; id, lsn and time are replaced
 -- where they have the form that they should, and header evpub-id is left out
--- where it is the id.
+-- where it is the id.  pg_temp.brief(since) shows what differs from row to row.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS evpub;
 CREATE FUNCTION pg_temp.events(since pg_lsn)
@@ -20,6 +20,13 @@ SELECT dense_rank() OVER (ORDER BY commit_lsn),
        nullif(CASE WHEN headers ->> 'evpub-id' = id THEN headers - 'evpub-id'
               ELSE headers END, '{}')
   FROM evpub.peek(1000000, since)
+ ORDER BY 1, 2
+$$;
+CREATE FUNCTION pg_temp.brief(since pg_lsn)
+RETURNS TABLE (tx bigint, n bigint, type text, tenant text, pk jsonb, changed jsonb, data jsonb)
+LANGUAGE sql AS $$
+SELECT tx, n, v ->> 'type', v ->> 'tenant', v -> 'pk', v -> 'changed', v -> 'data'
+  FROM (SELECT tx, n, value::jsonb AS v FROM pg_temp.events(since)) e
  ORDER BY 1, 2
 $$;
 RESET client_min_messages;
