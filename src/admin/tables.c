@@ -139,9 +139,13 @@ drop_triggers(const char *table, List *names)
 			SPI_OK_UTILITY);
 }
 
-/* A partition with a capture of its own would be told of twice. */
+/*
+ * Partitions have to be such that they can be captured with these options: a
+ * writer would find out otherwise.  One with a capture of its own would be told
+ * of twice.
+ */
 static void
-check_partitions(Relation rel)
+check_partitions(const EvpubOptions *options, Relation rel)
 {
 	Oid			function = capture_function();
 	List	   *partitions;
@@ -172,6 +176,7 @@ check_partitions(Relation rel)
 						 errdetail("Its changes would be published twice."),
 						 errhint("Use evpub.release_table() for the partition first.")));
 		}
+		(void) evpub_route_compile(options, partition, RelationGetRelid(rel));
 		table_close(partition, NoLock);
 	}
 }
@@ -200,9 +205,9 @@ evpub_capture_table(PG_FUNCTION_ARGS)
 
 	rel = open_table(PG_GETARG_OID(0));
 	old = find_triggers(rel);
-	check_partitions(rel);
 	/* for its errors: better now than at the first change */
 	(void) evpub_route_compile(&options, rel, RelationGetRelid(rel));
+	check_partitions(&options, rel);
 	table = qualified_name(rel);
 	/* DROP TRIGGER refuses a table that somebody has open */
 	table_close(rel, NoLock);

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_class.h"
 #include "commands/dbcommands.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -354,6 +355,13 @@ check_relation(Relation rel)
 {
 	const char *name = RelationGetRelationName(rel);
 
+	/* as a partition, or by a trigger made by hand */
+	if (rel->rd_rel->relkind == RELKIND_FOREIGN_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("cannot capture foreign table \"%s\"", name),
+				 errdetail("Its rows are elsewhere, and are changed there without a trigger of this database."),
+				 errhint("Capture the table that it stands for.")));
 	switch (rel->rd_rel->relpersistence)
 	{
 		case RELPERSISTENCE_TEMP:
