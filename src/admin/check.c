@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 
+#include "admin/result.h"
 #include "evpub.h"
 #include "publisher/position.h"
 #include "publisher/shmem.h"
@@ -85,7 +86,7 @@ state_file(const char **detail)
 Datum
 evpub_check_server(PG_FUNCTION_ARGS)
 {
-	TupleDesc	desc;
+	TupleDesc	desc = evpub_result_row(fcinfo, SERVER_COLUMNS);
 	Datum		values[SERVER_COLUMNS];
 	bool		nulls[SERVER_COLUMNS];
 	EvpubStatus status;
@@ -93,9 +94,6 @@ evpub_check_server(PG_FUNCTION_ARGS)
 	const char *detail;
 	struct statvfs disk;
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE ||
-		desc->natts != SERVER_COLUMNS)
-		elog(ERROR, "return type must be a row of %d columns", SERVER_COLUMNS);
 	memset(nulls, 0, sizeof(nulls));
 
 	values[0] = BoolGetDatum(evpub_preloaded());
@@ -128,6 +126,7 @@ evpub_open_transactions(PG_FUNCTION_ARGS)
 	EvpubStatus status;
 	pid_t		worker;
 
+	(void) evpub_result_row(fcinfo, 3);
 	InitMaterializedSRF(fcinfo, 0);
 	if (!read_worker(&status, &worker))
 		return (Datum) 0;

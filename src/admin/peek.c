@@ -22,6 +22,7 @@
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
 
+#include "admin/result.h"
 #include "compat.h"
 #include "event.h"
 #include "evpub.h"
@@ -33,6 +34,8 @@
 
 PG_FUNCTION_INFO_V1(evpub_peek);
 PG_FUNCTION_INFO_V1(evpub_wal_chunks);
+
+#define PEEK_COLUMNS 8
 
 /* One pass over WAL. */
 typedef struct PeekScan
@@ -72,7 +75,8 @@ find_position(PeekScan *scan)
 		case EVPUB_POSITION_DAMAGED:
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_CORRUPTED),
-					 errmsg("%s", problem)));
+					 errmsg("%s", problem),
+					 errhint("evpub.status and evpub.check() say what to do.")));
 			break;
 	}
 	scan->confirmed_lsn = scan->position.confirmed_lsn;
@@ -134,7 +138,8 @@ choose_start(PeekScan *scan, bool has_from, XLogRecPtr from)
 				 errmsg("WAL from %X/%X on is not there any more",
 						LSN_FORMAT_ARGS(scan->after)),
 				 errdetail("The oldest WAL on this server starts at %X/%X.",
-						   LSN_FORMAT_ARGS(scan->start))));
+						   LSN_FORMAT_ARGS(scan->start)),
+				 errhint("Leave from_lsn out for what is not published, or give a later one.")));
 }
 
 static void
@@ -260,8 +265,8 @@ put_event(PeekScan *scan, EvpubTransaction *transaction, const EvpubEvent *event
 {
 	MemoryContext old = MemoryContextSwitchTo(scan->row_context);
 	char		id[EVPUB_ID_LENGTH + 1];
-	Datum		values[8];
-	bool		nulls[8] = {false};
+	Datum		values[PEEK_COLUMNS];
+	bool		nulls[PEEK_COLUMNS] = {false};
 	bool		published;
 	StringInfoData value;
 
@@ -324,7 +329,9 @@ evpub_peek(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_GETARG_INT32(0) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("max_events must be zero or more")));
+				 errmsg("max_events must be zero or more"),
+				 errhint("It is the number of events to show.")));
+	(void) evpub_result_row(fcinfo, PEEK_COLUMNS);
 	InitMaterializedSRF(fcinfo, 0);
 	memset(&scan, 0, sizeof(scan));
 	scan.result = (ReturnSetInfo *) fcinfo->resultinfo;

@@ -223,6 +223,7 @@ check_table(const EvpubResync *resync, Oid relid)
 	AttrNumber *columns;
 
 	evpub_resync_open(&table, resync, relid);
+	evpub_resync_check_key(&table);
 	evpub_resync_query_rows(&query, &table, NULL, NULL, false, &columns);
 	if (SPI_prepare(query.text.data, query.nargs, query.types) == NULL)
 		elog(ERROR, "could not prepare \"%s\": %s", query.text.data,
@@ -319,6 +320,7 @@ find_end(Progress *progress, EvpubResyncTable *table)
 			bool		isnull;
 			Datum		value = SPI_getbinval(SPI_tuptable->vals[0], desc, i + 1, &isnull);
 
+			/* key columns are NOT NULL, or the settings do not compile */
 			if (isnull)
 				elog(ERROR, "key column is null");
 			if (attribute->attlen == -1)

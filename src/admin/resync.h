@@ -82,6 +82,9 @@ typedef struct EvpubResyncQuery
 
 extern Portal evpub_resync_open_query(EvpubResyncQuery *query);
 
+/* ERROR if rows cannot be read in the order of their keys. */
+extern void evpub_resync_check_key(const EvpubResyncTable *table);
+
 /* Tenants of all rows asked for, as values of the tenant's column. */
 extern void evpub_resync_query_tenants(EvpubResyncQuery *query,
 									   const EvpubResyncTable *table);

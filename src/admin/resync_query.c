@@ -115,6 +115,13 @@ key_operator(const EvpubResyncTable *table, int i, int strategy)
 	return operator_of(table, table->capture->key_column[i].number, strategy);
 }
 
+void
+evpub_resync_check_key(const EvpubResyncTable *table)
+{
+	for (int i = 0; i < table->capture->key_columns; i++)
+		(void) key_operator(table, i, BTGreaterStrategyNumber);
+}
+
 /* ---- parameters ---- */
 
 static void

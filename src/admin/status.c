@@ -19,6 +19,7 @@
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
+#include "admin/result.h"
 #include "evpub.h"
 #include "publisher/position.h"
 #include "publisher/shmem.h"
@@ -126,15 +127,12 @@ Datum
 evpub_status(PG_FUNCTION_ARGS)
 {
 	EvpubStatus status;
-	TupleDesc	desc;
+	TupleDesc	desc = evpub_result_row(fcinfo, STATUS_COLUMNS);
 	Datum		values[STATUS_COLUMNS];
 	bool		nulls[STATUS_COLUMNS];
 	XLogRecPtr	flush = evpub_walreader_end(NULL);
 	int			i = 0;
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE ||
-		desc->natts != STATUS_COLUMNS)
-		elog(ERROR, "return type must be a row of %d columns", STATUS_COLUMNS);
 	memset(nulls, 0, sizeof(nulls));
 	read_status(&status);
 
@@ -210,13 +208,15 @@ evpub_topics(PG_FUNCTION_ARGS)
 	EvpubPosition position;
 	char	   *problem;
 
+	(void) evpub_result_row(fcinfo, 3);
 	InitMaterializedSRF(fcinfo, 0);
 	if (evpub_position_read(&position, &problem) != EVPUB_POSITION_FOUND)
 	{
 		if (problem)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_CORRUPTED),
-					 errmsg("%s", problem)));
+					 errmsg("%s", problem),
+					 errhint("evpub.status and evpub.check() say what to do.")));
 		return (Datum) 0;
 	}
 	for (int i = 0; i < position.ntopics; i++)

@@ -26,6 +26,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "admin/result.h"
 #include "admin/triggers.h"
 #include "capture/options.h"
 #include "capture/route.h"
@@ -285,15 +286,13 @@ evpub_capture_options(PG_FUNCTION_ARGS)
 	bytea	   *packed = PG_GETARG_BYTEA_PP(1);
 	char	   *table = get_rel_name(relid);
 	EvpubOptions options;
-	TupleDesc	desc;
+	TupleDesc	desc = evpub_result_row(fcinfo, EVPUB_TABLE_OPTIONS + 1);
 	Datum		values[EVPUB_TABLE_OPTIONS + 1];
 	bool		nulls[EVPUB_TABLE_OPTIONS + 1] = {false};
 	StringInfoData definition;
 	char	  **arguments;
 	int			count;
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
 	if (table == NULL)
 		PG_RETURN_NULL();		/* dropped meanwhile */
 

@@ -29,6 +29,7 @@ render_key(EvpubCapture *capture, TupleTableSlot *slot, StringInfo json,
 		EvpubColumn *column = &capture->key_column[i];
 		EvpubSlice	value;
 
+		/* key columns are NOT NULL, or the settings do not compile */
 		if (unlikely(slot->tts_isnull[column->number - 1]))
 			elog(ERROR, "key column is null");
 		value = evpub_column_text(column, slot->tts_values[column->number - 1],

@@ -1,0 +1,59 @@
+-- Errors that no other file shows: SQLSTATE, detail, and what to do.
+\set ECHO none
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set file :abs_srcdir /lib/events.sql
+\i :file
+\set ECHO all
+-- peek
+SELECT count(*) FROM evpub.peek(-1);
+\echo :LAST_ERROR_SQLSTATE
+SELECT count(*) FROM evpub.peek(NULL);
+SELECT count(*) FROM evpub.peek(0);
+-- WAL begins where this server was made
+\set VERBOSITY terse
+SELECT count(*) FROM evpub.peek(1, '0/1');
+\echo :LAST_ERROR_SQLSTATE
+\set VERBOSITY default
+
+-- waiting
+SELECT evpub.wait_published(timeout => NULL);
+\echo :LAST_ERROR_SQLSTATE
+SELECT evpub.wait_published(timeout => '-1 s');
+\echo :LAST_ERROR_SQLSTATE
+SELECT evpub.wait_published('FFFFFFFF/0', '0 s');
+
+-- a filter where rows pass through each other's keys
+CREATE TABLE seat (id int PRIMARY KEY DEFERRABLE, tenant text);
+SELECT evpub.capture_table('seat', tenant_column => 'tenant', filter => '{row}.tenant <> ''x''');
+\echo :LAST_ERROR_SQLSTATE
+
+-- a key that has no order can be told of as it changes, but not read in order
+CREATE TABLE place (at point NOT NULL, tenant text);
+SELECT evpub.capture_table('place', topic => 't', tenant_column => 'tenant', key_columns => '{at}');
+SELECT pg_current_wal_insert_lsn() AS start \gset
+INSERT INTO place VALUES ('(1,2)', 'acme');
+SELECT tx, n, type, tenant, pk FROM pg_temp.brief(:'start');
+CALL evpub.resync('{place}');
+\echo :LAST_ERROR_SQLSTATE
+
+-- a key column that came to be nullable while DDL was not looked at: the writer
+-- is told, not the consumer
+SET evpub.capture = off;
+ALTER TABLE place ALTER COLUMN at DROP NOT NULL;
+RESET evpub.capture;
+INSERT INTO place VALUES (NULL, 'acme');
+\echo :LAST_ERROR_SQLSTATE
+CALL evpub.resync('{place}');
+\echo :LAST_ERROR_SQLSTATE
+
+-- functions that another version of evpub has declared
+SELECT probin AS library FROM pg_proc WHERE oid = 'evpub.capture'::regproc \gset
+CREATE FUNCTION pg_temp.old_status(OUT state text, OUT state_reason text) AS :'library', 'evpub_status' LANGUAGE C;
+\set VERBOSITY terse
+SELECT * FROM pg_temp.old_status();
+\set VERBOSITY default
+\echo :LAST_ERROR_SQLSTATE
+CREATE FUNCTION pg_temp.old_peek(int, pg_lsn, OUT id text, OUT topic text) RETURNS SETOF record AS :'library', 'evpub_peek' LANGUAGE C;
+SELECT * FROM pg_temp.old_peek(1, NULL);
+\echo :LAST_ERROR_SQLSTATE
+DROP TABLE seat, place;
