@@ -44,6 +44,17 @@ evpub_index_beginscan(Relation rel, Relation index, Snapshot snapshot, int keys)
 #endif
 }
 
+/* Has no row NULL there?  18: a constraint NOT VALID says it of new rows only. */
+static inline bool
+evpub_is_not_null(TupleDesc desc, AttrNumber number)
+{
+#if PG_VERSION_NUM >= 180000
+	if (TupleDescCompactAttr(desc, number - 1)->attnullability == ATTNULLABLE_INVALID)
+		return false;
+#endif
+	return TupleDescAttr(desc, number - 1)->attnotnull;
+}
+
 /* 17: slots know failover and synchronization */
 static inline void
 evpub_slot_create(const char *name)

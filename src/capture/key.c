@@ -10,6 +10,7 @@
 #include "utils/syscache.h"
 
 #include "capture/key.h"
+#include "compat.h"
 
 /* ATTRIBUTE_GENERATED_VIRTUAL, which is there from 18 on */
 #define GENERATED_VIRTUAL 'v'
@@ -106,7 +107,7 @@ compile_named_key(EvpubCapture *capture, const EvpubOptions *options, Relation r
 	{
 		AttrNumber	number = evpub_find_column(rel, lfirst(cell), "key_columns");
 
-		if (!TupleDescAttr(RelationGetDescr(rel), number - 1)->attnotnull)
+		if (!evpub_is_not_null(RelationGetDescr(rel), number))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("column \"%s\" of table \"%s\" may be null, and cannot be a key",
