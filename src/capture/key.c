@@ -140,7 +140,8 @@ index_is_within_key(const EvpubCapture *capture, Form_pg_index index, HeapTuple 
 
 /*
  * Is there never more than one row with these key columns?  Not if the index is
- * checked late; then it finds the others.
+ * checked late; then it finds the others.  One that is not finds the row that
+ * came in the place of another.
  */
 static void
 compile_uniqueness(EvpubCapture *capture, Relation rel)
@@ -160,8 +161,8 @@ compile_uniqueness(EvpubCapture *capture, Relation rel)
 		{
 			if (index->indimmediate)
 				capture->key_is_unique = true;
-			else
-				capture->twin_index = index->indexrelid;
+			if (index->indimmediate || !OidIsValid(capture->key_index))
+				capture->key_index = index->indexrelid;
 		}
 		ReleaseSysCache(tuple);
 	}

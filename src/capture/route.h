@@ -86,7 +86,7 @@ typedef struct EvpubCapture
 	int			key_columns;
 	EvpubColumn *key_column;
 	bool		key_is_unique;	/* at every moment: the index is immediate */
-	Oid			twin_index;		/* if not: the index that finds rows by key */
+	Oid			key_index;		/* finds rows by key, whether it is or not */
 	bool		collapse;
 	uint64		identity;		/* of root and options */
 

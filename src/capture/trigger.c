@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/tuptable.h"
@@ -154,16 +155,52 @@ same_slice(EvpubSlice a, EvpubSlice b)
 }
 
 /*
- * A row is gone under its key.  Where the key is not unique at every moment,
- * another row may have it by now: then that one is told of.
+ * Does the event come after those of later commands?  A trigger or function that
+ * a statement calls may run statements of its own: their triggers fire at their
+ * end, when some of the outer statement's still wait.  If both changed one row,
+ * the outer one's event comes last and has what is no longer so.
+ *
+ * The command that made the change stands in the row.  What was rolled back may
+ * be remembered as the newest; then rows are looked up that need not be.
+ */
+static bool
+is_late(const TriggerData *trigdata)
+{
+	static CommandId newest;
+	CommandId	command;
+
+	if (trigdata->tg_relation->rd_rel->relam != HEAP_TABLE_AM_OID)
+		return false;			/* nothing says which command it was */
+	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+		command = HeapTupleHeaderGetCmax(trigdata->tg_trigtuple->t_data);
+	else
+	{
+		HeapTupleHeader header = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ?
+			trigdata->tg_newtuple->t_data : trigdata->tg_trigtuple->t_data;
+
+		if (HeapTupleHeaderXminFrozen(header))
+			return false;		/* COPY FREEZE */
+		command = HeapTupleHeaderGetCmin(header);
+	}
+	if (evpub_buffer_in_use() && command < newest)
+		return true;
+	newest = command;
+	return false;
+}
+
+/*
+ * A row is gone under its key.  Where the key is not unique at every moment, or
+ * the event is late, another row may have it by now: then that one is told of.
  */
 static void
 capture_gone(EvpubCapture *capture, Relation rel, const EvpubRow *row,
-			 TupleTableSlot *slot)
+			 TupleTableSlot *slot, bool late)
 {
-	TupleTableSlot *twin = evpub_twin_find(capture, rel, row, slot);
+	TupleTableSlot *twin = NULL;
 	EvpubRow	other;
 
+	if (!capture->key_is_unique || late)
+		twin = evpub_twin_find(capture, rel, row, slot);
 	if (likely(twin == NULL))
 	{
 		evpub_row_event(capture, EVPUB_CHANGE_DELETE, row);
@@ -178,11 +215,42 @@ capture_gone(EvpubCapture *capture, Relation rel, const EvpubRow *row,
 }
 
 /*
+ * A row that has a new version, or is new.  If the event is late, the row may be
+ * another one by now, or gone: then what a later command did was told already,
+ * and what is there now is told again.
+ */
+static void
+capture_here(EvpubCapture *capture, Relation rel, EvpubChangeKind kind,
+			 const EvpubRow *row, TupleTableSlot *slot, bool late)
+{
+	TupleTableSlot *now;
+	EvpubRow	other;
+
+	if (likely(!late) || !OidIsValid(capture->key_index))
+	{
+		evpub_row_event(capture, kind, row);
+		return;
+	}
+	now = evpub_twin_find(capture, rel, row, slot);
+	if (now == NULL)
+		return;
+	evpub_row_render(&other, capture, rel, now);
+	other.changed_json = row->changed_json;
+	other.old_pk_json = row->old_pk_json;
+
+	/* a later delete must be told, whatever else this collapses with */
+	if (kind == EVPUB_CHANGE_INSERT)
+		kind = EVPUB_CHANGE_CREATE;
+	evpub_row_event(capture, kind, &other);
+	ExecDropSingleTupleTableSlot(now);
+}
+
+/*
  * An update that moves the row to another key or tenant is told under both:
  * those who follow the old one must learn that the row is gone there.
  */
 static void
-capture_update(EvpubCapture *capture, const TriggerData *trigdata)
+capture_update(EvpubCapture *capture, const TriggerData *trigdata, bool late)
 {
 	Relation	rel = trigdata->tg_relation;
 	TupleDesc	desc = RelationGetDescr(rel);
@@ -202,17 +270,18 @@ capture_update(EvpubCapture *capture, const TriggerData *trigdata)
 		{
 			/* a row without a tenant cannot have been told of */
 			if (old.has_tenant)
-				capture_gone(capture, rel, &old, trigdata->tg_trigslot);
+				capture_gone(capture, rel, &old, trigdata->tg_trigslot, late);
 			if (!same_slice(old.pk_json, new.pk_json))
 				new.old_pk_json = old.pk_json;
-			evpub_row_event(capture, EVPUB_CHANGE_CREATE, &new);
+			capture_here(capture, rel, EVPUB_CHANGE_CREATE, &new,
+						 trigdata->tg_newslot, late);
 			return;
 		}
 	}
 	if (capture->payload == EVPUB_PAYLOAD_CHANGED_COLUMNS)
 		new.changed_json = changed_columns(desc, trigdata->tg_trigslot,
 										   trigdata->tg_newslot);
-	evpub_row_event(capture, EVPUB_CHANGE_UPDATE, &new);
+	capture_here(capture, rel, EVPUB_CHANGE_UPDATE, &new, trigdata->tg_newslot, late);
 }
 
 /*
@@ -231,21 +300,22 @@ capture_crossing(EvpubCapture *capture, const TriggerData *trigdata)
 }
 
 static void
-capture_insert(EvpubCapture *capture, const TriggerData *trigdata)
+capture_insert(EvpubCapture *capture, const TriggerData *trigdata, bool late)
 {
 	EvpubRow	row;
 
 	evpub_row_render(&row, capture, trigdata->tg_relation, trigdata->tg_trigslot);
-	evpub_row_event(capture, EVPUB_CHANGE_INSERT, &row);
+	capture_here(capture, trigdata->tg_relation, EVPUB_CHANGE_INSERT, &row,
+				 trigdata->tg_trigslot, late);
 }
 
 static void
-capture_delete(EvpubCapture *capture, const TriggerData *trigdata)
+capture_delete(EvpubCapture *capture, const TriggerData *trigdata, bool late)
 {
 	EvpubRow	row;
 
 	evpub_row_render(&row, capture, trigdata->tg_relation, trigdata->tg_trigslot);
-	capture_gone(capture, trigdata->tg_relation, &row, trigdata->tg_trigslot);
+	capture_gone(capture, trigdata->tg_relation, &row, trigdata->tg_trigslot, late);
 }
 
 void
@@ -297,6 +367,7 @@ evpub_capture(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	EvpubCapture *capture;
+	bool		late;
 
 	check_protocol(fcinfo);
 	if (!evpub_capture_enabled)
@@ -310,20 +381,22 @@ evpub_capture(PG_FUNCTION_ARGS)
 	}
 
 	capture = evpub_route_get(trigdata->tg_trigger, trigdata->tg_relation);
+	/* with a filter, what is there now might be outside of it */
+	late = is_late(trigdata) && !capture->has_filter;
 	if (capture->enters || capture->leaves)
 		capture_crossing(capture, trigdata);
 	else if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
 		if (capture->on_update)
-			capture_update(capture, trigdata);
+			capture_update(capture, trigdata, late);
 	}
 	else if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 	{
 		if (capture->on_insert)
-			capture_insert(capture, trigdata);
+			capture_insert(capture, trigdata, late);
 	}
 	else if (capture->on_delete)
-		capture_delete(capture, trigdata);
+		capture_delete(capture, trigdata, late);
 	PG_RETURN_POINTER(NULL);
 }
 

@@ -11,6 +11,9 @@
  *
  * Triggers run when the statement has changed all of its rows, so what is found
  * has this key until a later trigger tells otherwise.
+ *
+ * Under any key, the row may have been put back meanwhile by a statement that a
+ * trigger or function ran, whose events came first (is_late() in trigger.c).
  */
 #include "postgres.h"
 
@@ -70,11 +73,11 @@ evpub_twin_find(EvpubCapture *capture, Relation rel, const EvpubRow *gone,
 	IndexScanDesc scan;
 	bool		is_found = false;
 
-	if (likely(!OidIsValid(capture->twin_index)))
+	if (!OidIsValid(capture->key_index))
 		return NULL;
 
 	found = table_slot_create(rel, NULL);
-	index = index_open(capture->twin_index, AccessShareLock);
+	index = index_open(capture->key_index, AccessShareLock);
 	fill_keys(keys, index, slot);
 	scan = evpub_index_beginscan(rel, index, SnapshotSelf,
 								 IndexRelationGetNumberOfKeyAttributes(index));

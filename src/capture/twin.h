@@ -9,7 +9,7 @@
 
 /*
  * A row that has tenant and key of "gone" now; slot is that of "gone".  NULL if
- * there is none, or there can be none.  The caller drops the slot.
+ * there is none, or no index finds it.  The caller drops the slot.
  */
 extern TupleTableSlot *evpub_twin_find(EvpubCapture *capture, Relation rel,
 									   const EvpubRow *gone, TupleTableSlot *slot);
