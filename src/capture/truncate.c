@@ -10,7 +10,9 @@
  *
  * A statement trigger stands only on the table that was captured.  A single
  * partition that is truncated is seen by the object access hook, which is
- * called for every table that TRUNCATE takes.
+ * called for every table that TRUNCATE takes.  Its tenants may have rows in
+ * other partitions, which "truncated" would take from consumers, too: so each of
+ * its rows is told as deleted.
  */
 #include "postgres.h"
 
@@ -59,11 +61,15 @@ static SubTransactionId told_within = InvalidSubTransactionId;
 static TimestampTz told_at = 0;
 static CommandId told_by = 0;
 
-/* ---- tenants ---- */
+/* ---- reading what goes away ---- */
 
-/* Put the tenants of a table's rows into the set, and an event for each new one. */
+typedef void (*RowCallback) (EvpubCapture *capture, Relation rel,
+							 TupleTableSlot *slot, EvpubTenants *seen);
+
+/* In a context that is emptied with each row, but for what "seen" keeps. */
 static void
-tell_tenants(EvpubCapture *capture, Relation rel, EvpubTenants *seen)
+each_row(EvpubCapture *capture, Relation rel, RowCallback callback,
+		 EvpubTenants *seen)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
@@ -74,25 +80,50 @@ tell_tenants(EvpubCapture *capture, Relation rel, EvpubTenants *seen)
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
-		EvpubRow	row;
-		const EvpubSlice *tenant = NULL;
-
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(per_row);
 		MemoryContextSwitchTo(per_row);
-		evpub_row_tenant(&row, capture, slot);
-		if (row.has_tenant)
-			tenant = evpub_tenants_add(seen, row.tenant);
+		callback(capture, rel, slot, seen);
 		MemoryContextSwitchTo(caller);
-		if (tenant != NULL)
-			evpub_tenant_event(capture, EVPUB_CHANGE_TRUNCATE, *tenant, (EvpubSlice) {NULL, 0});
-		if (!capture->has_tenant_column && evpub_tenants_count(seen) > 0)
+		if (seen != NULL && !capture->has_tenant_column &&
+			evpub_tenants_count(seen) > 0)
 			break;				/* there are no others */
 	}
 	MemoryContextDelete(per_row);
 	ExecDropSingleTupleTableSlot(slot);
 	table_endscan(scan);
 	UnregisterSnapshot(snapshot);
+}
+
+/* Put the row's tenant into the set, and an event for a new one. */
+static void
+tell_tenant(EvpubCapture *capture, Relation rel, TupleTableSlot *slot,
+			EvpubTenants *seen)
+{
+	EvpubRow	row;
+	const EvpubSlice *tenant;
+
+	(void) rel;
+	evpub_row_tenant(&row, capture, slot);
+	if (!row.has_tenant)
+		return;
+	tenant = evpub_tenants_add(seen, row.tenant);
+	if (tenant != NULL)
+		evpub_tenant_event(capture, EVPUB_CHANGE_TRUNCATE, *tenant, (EvpubSlice) {NULL, 0});
+}
+
+static void
+tell_deleted(EvpubCapture *capture, Relation rel, TupleTableSlot *slot,
+			 EvpubTenants *seen)
+{
+	EvpubRow	row;
+
+	(void) seen;
+	evpub_row_render(&row, capture, rel, slot);
+
+	/* a row without a tenant cannot have been told of */
+	if (row.has_tenant)
+		evpub_row_event(capture, EVPUB_CHANGE_DELETE, &row);
 }
 
 static void
@@ -107,10 +138,10 @@ refuse_truncate(const char *table)
 
 /* The table itself, or the partitions that have its rows. */
 static void
-tell_truncate(const Trigger *trigger, Relation rel)
+tell_truncate(const Trigger *trigger, Relation rel, RowCallback callback,
+			  EvpubTenants *seen)
 {
 	EvpubCapture *capture = evpub_route_get(trigger, rel);
-	EvpubTenants *seen;
 	ListCell   *cell;
 
 	if (capture->on_truncate == EVPUB_TRUNCATE_IGNORE)
@@ -118,7 +149,6 @@ tell_truncate(const Trigger *trigger, Relation rel)
 	if (capture->on_truncate == EVPUB_TRUNCATE_ERROR)
 		refuse_truncate(RelationGetRelationName(rel));
 
-	seen = evpub_tenants_create();
 	foreach(cell, find_all_inheritors(RelationGetRelid(rel), NoLock, NULL))
 	{
 		Relation	leaf = table_open(lfirst_oid(cell), AccessExclusiveLock);
@@ -130,7 +160,7 @@ tell_truncate(const Trigger *trigger, Relation rel)
 		else if (lfirst_oid(cell) != RelationGetRelid(rel))
 			of_leaf = evpub_route_of_partition(trigger, leaf, capture->root);
 		if (of_leaf != NULL && RELKIND_HAS_TABLE_AM(leaf->rd_rel->relkind))
-			tell_tenants(of_leaf, leaf, seen);
+			each_row(of_leaf, leaf, callback, seen);
 		table_close(leaf, NoLock);
 	}
 }
@@ -138,7 +168,7 @@ tell_truncate(const Trigger *trigger, Relation rel)
 void
 evpub_truncate_capture(const Trigger *trigger, Relation rel)
 {
-	tell_truncate(trigger, rel);
+	tell_truncate(trigger, rel, tell_tenant, evpub_tenants_create());
 }
 
 /* ---- single partitions ---- */
@@ -232,7 +262,7 @@ truncate_partition(Oid relid, Oid trigger_oid)
 	{
 		if (rel->trigdesc->triggers[i].tgoid == trigger_oid)
 		{
-			tell_truncate(&rel->trigdesc->triggers[i], rel);
+			tell_truncate(&rel->trigdesc->triggers[i], rel, tell_deleted, NULL);
 			break;
 		}
 	}

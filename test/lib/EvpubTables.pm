@@ -531,7 +531,8 @@ sub statement
 	  if $kind < 0.83;
 	return block($table) if $kind < 0.94;
 	return ("SELECT evpub.publish('noise', '$group->{tenant}', topic => '$group->{topic}')") if $kind < 0.95;
-	return "TRUNCATE $name CASCADE" if $kind < 0.975;
+	return "TRUNCATE $name@{[ $table->{partitioned} && rand() < 0.6 ? '_' . int rand 3 : '' ]} CASCADE"
+	  if $kind < 0.975;
 	return small_statement($table) if $kind < 0.985;
 	return bulk($table);
 }

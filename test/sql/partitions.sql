@@ -65,11 +65,18 @@ INSERT INTO task VALUES (21, 'acme', 'a'), (26, 'beta', 'b');
 UPDATE task_2 SET id = 27 WHERE id = 21;
 TRUNCATE task_2;
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start');
--- several at once: each of them tells of the tenants in it; named twice, once
+-- several at once: each of them tells of its rows; named twice, once
 INSERT INTO task VALUES (22, 'acme', 'a'), (1, 'beta', 'b'), (2, 'acme', 'c');
 SELECT pg_current_wal_insert_lsn() AS start \gset
 TRUNCATE task_20, task_20, task_0;
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start');
+
+-- with its own inserts, nothing is left to tell
+BEGIN;
+INSERT INTO task VALUES (24, 'acme', 'a');
+TRUNCATE task_20;
+COMMIT;
+SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start') WHERE tx > 1;
 
 -- dropped with its rows: not told of; TRUNCATE it before
 INSERT INTO task VALUES (23, 'acme', 'a');
