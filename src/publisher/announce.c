@@ -21,11 +21,26 @@
 
 /*
  * Numbers of these events: beyond those of any transaction, since a gap may
- * end with a transaction of which a part was published.
+ * end with a transaction of which a part was published; and others for each of
+ * the gaps that end at the same LSN, as those do that lie before what was
+ * published last.
  */
 #define FIRST_NUMBER 0xF0000000U
+#define NUMBERS_OF_GAP 0x100000U
 
 #define SLICE(text) ((EvpubSlice) {(text), sizeof(text) - 1})
+
+/* The remembered gaps are in the order in which they were accepted. */
+static uint32
+count_repeats(const EvpubPosition *position, int i)
+{
+	uint32		repeats = 0;
+
+	for (int j = 0; j < i; j++)
+		if (position->gaps[j].to_lsn == position->gaps[i].to_lsn)
+			repeats++;
+	return repeats;
+}
 
 static EvpubGap *
 copy_gap(const EvpubGap *gap)
@@ -52,6 +67,7 @@ evpub_announce_gaps(dlist_head *queue, EvpubPosition *position,
 		transaction = palloc0(sizeof(EvpubTransaction));
 		transaction->places = palloc0(sizeof(EvpubPlace));
 		transaction->gap = copy_gap(gap);
+		transaction->gap->repeat = count_repeats(position, i);
 		transaction->first_lsn = position->restart_lsn;
 		transaction->commit.publisher_id = evpub_position_publisher(position);
 		/* what follows may have been written on a timeline before ours */
@@ -207,7 +223,7 @@ evpub_announce_put(StringInfo batch, int limit, EvpubPosition *position,
 		{
 			if (batch->len >= limit)
 				return false;
-			event.number = FIRST_NUMBER + *place;
+			event.number = FIRST_NUMBER + transaction->gap->repeat * NUMBERS_OF_GAP + *place;
 			put_event(batch,
 					  evpub_track_topic(position, relay, topic->name, strlen(topic->name)),
 					  p, &event, &commit);

@@ -121,7 +121,7 @@ get_gaps(StringInfo in, EvpubPosition *position)
 	}
 
 	position->ngaps = pq_getmsgint(in, 4);
-	position->gaps = palloc(sizeof(EvpubGap) * Max(position->ngaps, 1));
+	position->gaps = palloc0(sizeof(EvpubGap) * Max(position->ngaps, 1));
 	for (int i = 0; i < position->ngaps; i++)
 	{
 		EvpubGap   *gap = &position->gaps[i];

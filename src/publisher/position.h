@@ -85,6 +85,9 @@ typedef struct EvpubGap
 	char	   *reason;
 	int			ncut;			/* transactions that are known to be cut */
 	TransactionId *cut;
+
+	/* not in the file: how many gaps before it end where it does */
+	uint32		repeat;
 } EvpubGap;
 
 /* Accepted gaps that are remembered once they are told. */

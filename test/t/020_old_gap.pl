@@ -62,6 +62,43 @@ cmp_ok(scalar @gaps, '>', 0, 'the gap is told');
 is_deeply($gaps[0]{event}{data}{transactions}, [$prepared], 'with the prepared transaction');
 $node->safe_psql('postgres', "ROLLBACK PREPARED 'p1000'");
 
+# Two segments apart from each other: two gaps that end where all was published.
+sub current_segment
+{
+	return $node->data_dir . '/pg_wal/'
+	  . $node->safe_psql('postgres', 'SELECT pg_walfile_name(pg_current_wal_lsn())');
+}
+prepare(3000);
+my @lost = current_segment();
+$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
+$node->safe_psql('postgres', 'INSERT INTO t VALUES (201)');
+$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
+$node->safe_psql('postgres', 'INSERT INTO t VALUES (202)');
+push @lost, current_segment();
+$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
+$node->safe_psql('postgres', 'INSERT INTO t VALUES (203)');
+$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
+ok(wait_published($node), 'published');
+$node->safe_psql('postgres', 'CHECKPOINT');
+$node->stop;
+is(unlink(@lost), 2, 'two segments are lost');
+$node->start;
+for my $which ('the first', 'the second')
+{
+	ok(wait_for_state($node, 'gap'), "$which is a gap");
+	accept_gap();
+}
+$node->safe_psql('postgres', 'INSERT INTO t VALUES (204)');
+ok(wait_published($node), 'published after');
+my %bounds;
+for my $record (grep { $_->{event}{type} eq 'evpub.gap' } events($kafka))
+{
+	$bounds{ $record->{event}{id} }{ $record->{event}{data}{first_lsn} } = 1;
+}
+is(scalar(grep { keys %$_ > 1 } values %bounds), 0, 'no two gaps have the same ids');
+cmp_ok(scalar(keys %{ { map { %$_ } values %bounds } }), '>=', 3, 'all of them are told');
+$node->safe_psql('postgres', "ROLLBACK PREPARED 'p3000'");
+
 # One that was prepared when the backlog was given up, and was committed before
 # the gap was accepted.
 set_brokers($node, '');
