@@ -5,7 +5,10 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/index.h"
+#include "catalog/partition.h"
 #include "catalog/pg_index.h"
+#include "utils/lsyscache.h"
 #include "utils/relcache.h"
 #include "utils/syscache.h"
 
@@ -138,8 +141,27 @@ index_is_within_key(const EvpubCapture *capture, Form_pg_index index, HeapTuple 
 	return true;
 }
 
+/* Is the index, or one that it is a part of, on the captured table? */
+static bool
+index_is_of_root(const EvpubCapture *capture, Oid index)
+{
+	ListCell   *cell;
+
+	if (capture->relation == capture->root)
+		return true;
+	if (!get_rel_relispartition(index))
+		return false;
+	foreach(cell, get_partition_ancestors(index))
+	{
+		if (IndexGetRelation(lfirst_oid(cell), true) == capture->root)
+			return true;
+	}
+	return false;
+}
+
 /*
- * Is there never more than one row with these key columns?  Not if the index is
+ * Is there never more than one row with these key columns?  A unique index of a
+ * partition alone says nothing of the others.  Not if the index is
  * checked late; then it finds the others.  One that is not finds the row that
  * came in the place of another.
  */
@@ -157,7 +179,8 @@ compile_uniqueness(EvpubCapture *capture, Relation rel)
 		if (!HeapTupleIsValid(tuple))
 			elog(ERROR, "cache lookup failed for index %u", lfirst_oid(cell));
 		index = (Form_pg_index) GETSTRUCT(tuple);
-		if (index_is_within_key(capture, index, tuple))
+		if (index_is_within_key(capture, index, tuple) &&
+			index_is_of_root(capture, index->indexrelid))
 		{
 			if (index->indimmediate)
 				capture->key_is_unique = true;

@@ -160,31 +160,39 @@ same_slice(EvpubSlice a, EvpubSlice b)
  * end, when some of the outer statement's still wait.  If both changed one row,
  * the outer one's event comes last and has what is no longer so.
  *
- * The command that made the change stands in the row.  What was rolled back may
- * be remembered as the newest; then rows are looked up that need not be.
+ * The command that made the change stands in the row, and so does whether a
+ * later one has changed it since: one that is as it was when it was written is
+ * told of as it is.  What was rolled back may be remembered as the newest; then
+ * rows are looked up that need not be.
  */
 static bool
 is_late(const TriggerData *trigdata)
 {
 	static CommandId newest;
+	static TimestampTz newest_in;	/* start of the transaction */
+	TimestampTz transaction = GetCurrentTransactionStartTimestamp();
+	HeapTupleHeader header = trigdata->tg_trigtuple->t_data;
+	bool		touched = true;
 	CommandId	command;
 
 	if (trigdata->tg_relation->rd_rel->relam != HEAP_TABLE_AM_OID)
 		return false;			/* nothing says which command it was */
 	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
-		command = HeapTupleHeaderGetCmax(trigdata->tg_trigtuple->t_data);
+		command = HeapTupleHeaderGetCmax(header);
 	else
 	{
-		HeapTupleHeader header = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ?
-			trigdata->tg_newtuple->t_data : trigdata->tg_trigtuple->t_data;
-
+		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+			header = trigdata->tg_newtuple->t_data;
+		touched = !(header->t_infomask & HEAP_XMAX_INVALID) &&
+			!HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask);
 		if (HeapTupleHeaderXminFrozen(header))
-			return false;		/* COPY FREEZE */
+			return touched;		/* COPY FREEZE: its command may be overwritten */
 		command = HeapTupleHeaderGetCmin(header);
 	}
-	if (evpub_buffer_in_use() && command < newest)
-		return true;
+	if (newest_in == transaction && command < newest)
+		return touched;
 	newest = command;
+	newest_in = transaction;
 	return false;
 }
 
@@ -206,7 +214,8 @@ capture_gone(EvpubCapture *capture, Relation rel, const EvpubRow *row,
 		evpub_row_event(capture, EVPUB_CHANGE_DELETE, row);
 		return;
 	}
-	if (capture->on_update)
+	/* if it is late, an INSERT that was told is to be more than one of a new row */
+	if (capture->on_update || (late && capture->on_insert))
 	{
 		evpub_row_render(&other, capture, rel, twin);
 		evpub_row_event(capture, EVPUB_CHANGE_REPLACE, &other);

@@ -119,7 +119,8 @@ tell_deleted(EvpubCapture *capture, Relation rel, TupleTableSlot *slot,
 	EvpubRow	row;
 
 	(void) seen;
-	evpub_row_render(&row, capture, rel, slot);
+	(void) rel;
+	evpub_row_render_old(&row, capture, slot);
 
 	/* a row without a tenant cannot have been told of */
 	if (row.has_tenant)
@@ -183,12 +184,12 @@ fires(char enabled)
 }
 
 /*
- * The capture trigger of a relation, or false if there is none that fires.
- * *root gets the captured table.  Looks into the catalog, because the relation
- * may not be locked yet.
+ * Is there a capture trigger that fires?  *root gets the captured table, or
+ * InvalidOid for a partition.  Looks into the catalog, because the relation may
+ * not be locked yet.
  */
 static bool
-find_capture(Oid relid, Oid capture, Oid *trigger_oid, Oid *root)
+find_capture(Oid relid, Oid capture, Oid *root)
 {
 	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
 	bool		found = false;
@@ -207,7 +208,6 @@ find_capture(Oid relid, Oid capture, Oid *trigger_oid, Oid *root)
 		if (trigger->tgfoid != capture || !fires(trigger->tgenabled))
 			continue;
 		found = true;
-		*trigger_oid = trigger->oid;
 		*root = OidIsValid(trigger->tgparentid) ? InvalidOid : relid;
 	}
 	systable_endscan(scan);
@@ -226,8 +226,9 @@ remember_told(Oid relid)
 }
 
 /*
- * Is this partition told of already by the same statement, which named it
- * twice, or a table above it?
+ * Is this partition told of already by the same statement, which named it twice
+ * in a row, or a table above it just before?  If it was told of earlier in the
+ * statement, its rows are told of as deleted once more, which changes nothing.
  */
 static bool
 is_told(Oid relid)
@@ -249,10 +250,15 @@ is_told(Oid relid)
 	return false;
 }
 
+/*
+ * Once for each capture: those with a filter have several triggers, and somebody
+ * may have made two by hand.
+ */
 static void
-truncate_partition(Oid relid, Oid trigger_oid)
+truncate_partition(Oid relid, Oid function)
 {
 	Relation	rel;
+	List	   *told = NIL;		/* uint64 * */
 
 	/* TRUNCATE will lock it so, and check this first */
 	if (pg_class_aclcheck(relid, GetUserId(), ACL_TRUNCATE) != ACLCHECK_OK)
@@ -260,11 +266,24 @@ truncate_partition(Oid relid, Oid trigger_oid)
 	rel = table_open(relid, AccessExclusiveLock);
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{
-		if (rel->trigdesc->triggers[i].tgoid == trigger_oid)
+		Trigger    *trigger = &rel->trigdesc->triggers[i];
+		EvpubCapture *capture;
+		bool		known = false;
+		ListCell   *cell;
+
+		if (trigger->tgfoid != function || !fires(trigger->tgenabled))
+			continue;
+		capture = evpub_route_get(trigger, rel);
+		foreach(cell, told)
 		{
-			tell_truncate(&rel->trigdesc->triggers[i], rel, tell_deleted, NULL);
-			break;
+			if (*(uint64 *) lfirst(cell) == capture->identity)
+				known = true;
 		}
+		if (known)
+			continue;
+		told = lappend(told, memcpy(palloc(sizeof(uint64)), &capture->identity,
+									sizeof(uint64)));
+		tell_truncate(trigger, rel, tell_deleted, NULL);
 	}
 	table_close(rel, NoLock);
 }
@@ -273,19 +292,18 @@ static void
 check_truncate(Oid relid)
 {
 	Oid			capture;
-	Oid			trigger_oid;
 	Oid			root;
 
 	if (!evpub_capture_enabled)
 		return;
 	capture = evpub_capture_function();
-	if (!OidIsValid(capture) || !find_capture(relid, capture, &trigger_oid, &root))
+	if (!OidIsValid(capture) || !find_capture(relid, capture, &root))
 		return;
 	if (OidIsValid(root))
 		remember_told(root);	/* by its own statement trigger */
 	else if (!is_told(relid) && evpub_database_registered())
 	{
-		truncate_partition(relid, trigger_oid);
+		truncate_partition(relid, capture);
 		remember_told(relid);
 	}
 }

@@ -85,5 +85,47 @@ UPDATE seat SET name = pg_temp.other(seat) WHERE id < 3;
 SELECT * FROM pg_temp.short(:'start');
 SELECT id, name FROM seat ORDER BY id;
 DROP FUNCTION pg_temp.other;
+
+-- rows that COPY wrote as frozen
+SELECT pg_temp.again(NULL);
+CREATE FUNCTION drop_2() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF NEW.id = 1 THEN
+		DELETE FROM seat WHERE id = 2;
+	END IF;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER drop_2 AFTER INSERT ON seat FOR EACH ROW EXECUTE FUNCTION drop_2();
+SELECT pg_current_wal_insert_lsn() AS start \gset
+BEGIN;
+TRUNCATE seat;
+COPY seat (id, name) FROM stdin WITH (FREEZE);
+1	a
+2	b
+3	c
+\.
+COMMIT;
+SELECT * FROM pg_temp.short(:'start') WHERE type LIKE 'seat.%';
+DROP TRIGGER drop_2 ON seat;
+
+-- no row is late only because there were other events, or a long transaction
+DO $$ BEGIN FOR i IN 11..20 LOOP INSERT INTO seat VALUES (i); END LOOP; END $$;
+SELECT pg_current_wal_insert_lsn() AS start \gset
+BEGIN;
+SELECT evpub.publish('hr.checked', 'acme', topic => 'cms');
+INSERT INTO seat VALUES (30, 'gone');
+DELETE FROM seat WHERE id = 30;
+COMMIT;
+SELECT * FROM pg_temp.short(:'start') WHERE type !~ 'all';
+
+-- updates are no events, but what was deleted and put back is to be deleted again
+SELECT pg_temp.again($$INSERT INTO seat VALUES (2, 'new')$$);
+SELECT evpub.capture_table('seat', topic => 'cms', tenant => 'acme', operations => '{insert,delete}');
+SELECT pg_current_wal_insert_lsn() AS start \gset
+BEGIN;
+DELETE FROM seat WHERE id < 3;
+DELETE FROM seat WHERE id = 2;
+COMMIT;
+SELECT * FROM pg_temp.short(:'start') WHERE type !~ 'all';
 DROP TABLE seat;
-DROP FUNCTION run();
+DROP FUNCTION run(), drop_2();

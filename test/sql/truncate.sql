@@ -52,6 +52,17 @@ INSERT INTO orders VALUES (2, 'us', 'beta'), (3, 'us', 'carl');
 TRUNCATE orders;
 SELECT * FROM pg_temp.events(:'start');
 
+-- a second capture, by hand; and a row that has no tenant from before
+SET evpub.capture = off;
+INSERT INTO orders VALUES (7, 'us', NULL), (8, 'us', 'beta');
+RESET evpub.capture;
+CREATE TRIGGER second AFTER INSERT OR UPDATE OR DELETE ON orders
+	FOR EACH ROW EXECUTE FUNCTION evpub.capture('topic=two', 'tenant_column=tenant_id');
+SELECT pg_current_wal_insert_lsn() AS start \gset
+TRUNCATE orders_us;
+SELECT * FROM pg_temp.events(:'start');
+DROP TRIGGER second ON orders;
+
 -- with {pk} in the key the event could overtake those of the rows
 SELECT evpub.capture_table('orders', topic => 'orders', tenant_column => 'tenant_id',
 	key => '{tenant}/{pk}', on_truncate => 'per_tenant');
