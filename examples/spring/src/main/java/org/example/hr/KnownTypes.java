@@ -13,7 +13,7 @@ import tools.jackson.databind.type.TypeFactory;
  * sets it, to record.  Spring's own mapper takes a name that it does not know
  * for the name of a class, and fails; here it is an event to be ignored.
  */
-public class KnownTypes extends DefaultJacksonJavaTypeMapper {
+public final class KnownTypes extends DefaultJacksonJavaTypeMapper {
 	public KnownTypes() {
 		setTypePrecedence(TypePrecedence.TYPE_ID);	// a mapper made by hand ignores headers otherwise
 		setIdClassMapping(Map.of(
