@@ -13,6 +13,7 @@
 #include "pgstat.h"
 #include "replication/message.h"
 #include "replication/slot.h"
+#include "rewrite/rewriteHandler.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
@@ -53,6 +54,19 @@ evpub_is_not_null(TupleDesc desc, AttrNumber number)
 		return false;
 #endif
 	return TupleDescAttr(desc, number - 1)->attnotnull;
+}
+
+/* 18: the values of virtual generated columns are not in the row */
+static inline Node *
+evpub_expand_generated(Node *expression, Relation rel, int varno)
+{
+#if PG_VERSION_NUM >= 180000
+	return expand_generated_columns_in_expr(expression, rel, varno);
+#else
+	(void) rel;
+	(void) varno;
+	return expression;
+#endif
 }
 
 /* 17: slots know failover and synchronization */

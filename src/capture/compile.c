@@ -410,19 +410,19 @@ compile_on_truncate(EvpubCapture *capture, const EvpubOptions *options)
 }
 
 /*
- * Where rows pass through each other's keys, what is left under a key is looked
- * up, and a row outside the filter would be taken for one that is told of.
+ * A row may leave the filter while another one with its key stays inside, and
+ * only an index finds that.
  */
 static void
 check_filter(const EvpubCapture *capture, const EvpubOptions *options, Relation rel)
 {
-	if (options->value[EVPUB_OPTION_FILTER] == NULL || capture->key_is_unique)
+	if (options->value[EVPUB_OPTION_FILTER] == NULL || OidIsValid(capture->key_index))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("cannot capture table \"%s\" with a filter", RelationGetRelationName(rel)),
-			 errdetail("Its key is deferrable, or no unique index is on it."),
-			 errhint("Leave the filter out, or use a key that is unique at every moment.")));
+			 errdetail("No unique index is on its key columns."),
+			 errhint("Leave the filter out, or make the key columns unique.")));
 }
 
 EvpubCapture *

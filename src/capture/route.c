@@ -35,6 +35,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#include "capture/filter.h"
 #include "capture/route.h"
 #include "evpub.h"
 #include "settings.h"
@@ -172,7 +173,9 @@ compile_trigger(const Trigger *trigger, Relation rel)
 		arguments[i] = pstrdup(trigger->tgargs[i]);
 	evpub_options_read(&options, trigger->tgnargs, arguments, true);
 	capture = evpub_route_compile(&options, rel, find_root(trigger, rel));
-	if (!capture->has_filter)
+	if (capture->has_filter)
+		evpub_filter_compile(capture, trigger, rel);
+	else
 		check_condition(capture, trigger, rel);
 	MemoryContextSwitchTo(caller);
 

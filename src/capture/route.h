@@ -5,6 +5,7 @@
 #ifndef EVPUB_CAPTURE_ROUTE_H
 #define EVPUB_CAPTURE_ROUTE_H
 
+#include "nodes/primnodes.h"
 #include "utils/rel.h"
 #include "utils/reltrigger.h"
 
@@ -100,6 +101,7 @@ typedef struct EvpubCapture
 
 	/* operations that make events */
 	bool		has_filter;
+	Expr	   *filter;			/* on one row, as OUTER_VAR; NULL: none */
 	bool		enters;			/* updates bring rows into the filter */
 	bool		leaves;			/* or take them out of it */
 	bool		on_insert;

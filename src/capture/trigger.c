@@ -154,19 +154,28 @@ same_slice(EvpubSlice a, EvpubSlice b)
 	return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
 }
 
+/* Does an event come after those of later commands? */
+typedef struct Late
+{
+	bool		old;			/* another row may be under the old row's key */
+	bool		new;			/* the new row may not be what it was */
+} Late;
+
 /*
- * Does the event come after those of later commands?  A trigger or function that
- * a statement calls may run statements of its own: their triggers fire at their
- * end, when some of the outer statement's still wait.  If both changed one row,
- * the outer one's event comes last and has what is no longer so.
+ * A trigger or function that a statement calls may run statements of its own:
+ * their triggers fire at their end, when some of the outer statement's still
+ * wait.  If both changed one row, the outer one's event comes last and has what
+ * is no longer so.
  *
  * The command that made the change stands in the row, and so does whether a
- * later one has changed it since: one that is as it was when it was written is
- * told of as it is.  What was rolled back may be remembered as the newest; then
- * rows are looked up that need not be.
+ * later one has changed it since: a new row that is as it was when it was written
+ * is told of as it is.  That says nothing of the old row's key, under which a
+ * later command may have put another row: after an UPDATE of the key, too, whose
+ * new row nobody touched.  What was rolled back may be remembered as the newest;
+ * then rows are looked up that need not be.
  */
-static bool
-is_late(const TriggerData *trigdata)
+static Late
+find_late(const TriggerData *trigdata)
 {
 	static CommandId newest;
 	static TimestampTz newest_in;	/* start of the transaction */
@@ -176,7 +185,7 @@ is_late(const TriggerData *trigdata)
 	CommandId	command;
 
 	if (trigdata->tg_relation->rd_rel->relam != HEAP_TABLE_AM_OID)
-		return false;			/* nothing says which command it was */
+		return (Late) {false, false};	/* nothing says which command it was */
 	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
 		command = HeapTupleHeaderGetCmax(header);
 	else
@@ -186,28 +195,30 @@ is_late(const TriggerData *trigdata)
 		touched = !(header->t_infomask & HEAP_XMAX_INVALID) &&
 			!HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask);
 		if (HeapTupleHeaderXminFrozen(header))
-			return touched;		/* COPY FREEZE: its command may be overwritten */
+			return (Late) {false, touched}; /* COPY FREEZE: its command may be
+											 * overwritten */
 		command = HeapTupleHeaderGetCmin(header);
 	}
 	if (newest_in == transaction && command < newest)
-		return touched;
+		return (Late) {true, touched};
 	newest = command;
 	newest_in = transaction;
-	return false;
+	return (Late) {false, false};
 }
 
 /*
- * A row is gone under its key.  Where the key is not unique at every moment, or
- * the event is late, another row may have it by now: then that one is told of.
+ * A row is gone under its key, or left the filter.  Where the key is not unique
+ * at every moment, or the event is late, another row may have it by now, inside
+ * the filter: then that one is told of.
  */
 static void
 capture_gone(EvpubCapture *capture, Relation rel, const EvpubRow *row,
-			 TupleTableSlot *slot, bool late)
+			 TupleTableSlot *slot, Late late)
 {
 	TupleTableSlot *twin = NULL;
 	EvpubRow	other;
 
-	if (!capture->key_is_unique || late)
+	if (!capture->key_is_unique || late.old)
 		twin = evpub_twin_find(capture, rel, row, slot);
 	if (likely(twin == NULL))
 	{
@@ -215,7 +226,7 @@ capture_gone(EvpubCapture *capture, Relation rel, const EvpubRow *row,
 		return;
 	}
 	/* if it is late, an INSERT that was told is to be more than one of a new row */
-	if (capture->on_update || (late && capture->on_insert))
+	if (capture->on_update || (late.old && capture->on_insert))
 	{
 		evpub_row_render(&other, capture, rel, twin);
 		evpub_row_event(capture, EVPUB_CHANGE_REPLACE, &other);
@@ -224,18 +235,18 @@ capture_gone(EvpubCapture *capture, Relation rel, const EvpubRow *row,
 }
 
 /*
- * A row that has a new version, or is new.  If the event is late, the row may be
- * another one by now, or gone: then what a later command did was told already,
- * and what is there now is told again.
+ * A row that has a new version, or is new, or came into the filter.  If the event
+ * is late, the row may be another one by now, or gone, or outside: then what a
+ * later command did was told already, and what is there now is told again.
  */
 static void
 capture_here(EvpubCapture *capture, Relation rel, EvpubChangeKind kind,
-			 const EvpubRow *row, TupleTableSlot *slot, bool late)
+			 const EvpubRow *row, TupleTableSlot *slot, Late late)
 {
 	TupleTableSlot *now;
 	EvpubRow	other;
 
-	if (likely(!late) || !OidIsValid(capture->key_index))
+	if (likely(!late.new) || !OidIsValid(capture->key_index))
 	{
 		evpub_row_event(capture, kind, row);
 		return;
@@ -259,7 +270,7 @@ capture_here(EvpubCapture *capture, Relation rel, EvpubChangeKind kind,
  * those who follow the old one must learn that the row is gone there.
  */
 static void
-capture_update(EvpubCapture *capture, const TriggerData *trigdata, bool late)
+capture_update(EvpubCapture *capture, const TriggerData *trigdata, Late late)
 {
 	Relation	rel = trigdata->tg_relation;
 	TupleDesc	desc = RelationGetDescr(rel);
@@ -298,18 +309,21 @@ capture_update(EvpubCapture *capture, const TriggerData *trigdata, bool late)
  * of a filter fire only for what their WHEN lets through.
  */
 static void
-capture_crossing(EvpubCapture *capture, const TriggerData *trigdata)
+capture_crossing(EvpubCapture *capture, const TriggerData *trigdata, Late late)
 {
+	Relation	rel = trigdata->tg_relation;
 	EvpubRow	row;
 	TupleTableSlot *slot = capture->enters ? trigdata->tg_newslot : trigdata->tg_trigslot;
 
-	evpub_row_render(&row, capture, trigdata->tg_relation, slot);
-	evpub_row_event(capture, capture->enters ? EVPUB_CHANGE_CREATE : EVPUB_CHANGE_DELETE,
-					&row);
+	evpub_row_render(&row, capture, rel, slot);
+	if (capture->enters)
+		capture_here(capture, rel, EVPUB_CHANGE_CREATE, &row, slot, late);
+	else
+		capture_gone(capture, rel, &row, slot, late);
 }
 
 static void
-capture_insert(EvpubCapture *capture, const TriggerData *trigdata, bool late)
+capture_insert(EvpubCapture *capture, const TriggerData *trigdata, Late late)
 {
 	EvpubRow	row;
 
@@ -319,7 +333,7 @@ capture_insert(EvpubCapture *capture, const TriggerData *trigdata, bool late)
 }
 
 static void
-capture_delete(EvpubCapture *capture, const TriggerData *trigdata, bool late)
+capture_delete(EvpubCapture *capture, const TriggerData *trigdata, Late late)
 {
 	EvpubRow	row;
 
@@ -376,7 +390,7 @@ evpub_capture(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	EvpubCapture *capture;
-	bool		late;
+	Late		late;
 
 	check_protocol(fcinfo);
 	if (!evpub_capture_enabled)
@@ -390,10 +404,9 @@ evpub_capture(PG_FUNCTION_ARGS)
 	}
 
 	capture = evpub_route_get(trigdata->tg_trigger, trigdata->tg_relation);
-	/* with a filter, what is there now might be outside of it */
-	late = is_late(trigdata) && !capture->has_filter;
+	late = find_late(trigdata);
 	if (capture->enters || capture->leaves)
-		capture_crossing(capture, trigdata);
+		capture_crossing(capture, trigdata, late);
 	else if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
 		if (capture->on_update)

@@ -13,7 +13,7 @@
  * has this key until a later trigger tells otherwise.
  *
  * Under any key, the row may have been put back meanwhile by a statement that a
- * trigger or function ran, whose events came first (is_late() in trigger.c).
+ * trigger or function ran, whose events came first (find_late() in trigger.c).
  */
 #include "postgres.h"
 
@@ -23,6 +23,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "capture/filter.h"
 #include "capture/twin.h"
 #include "compat.h"
 
@@ -52,7 +53,10 @@ same_slice(EvpubSlice a, EvpubSlice b)
 	return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
 }
 
-/* As consumers see it: values that are equal may not print the same. */
+/*
+ * As consumers see it: values that are equal may not print the same, and a row
+ * outside the filter is not there.
+ */
 static bool
 is_twin(EvpubCapture *capture, const EvpubRow *gone, TupleTableSlot *found)
 {
@@ -60,7 +64,7 @@ is_twin(EvpubCapture *capture, const EvpubRow *gone, TupleTableSlot *found)
 
 	evpub_row_render_old(&row, capture, found);
 	return row.has_tenant && same_slice(row.tenant, gone->tenant) &&
-		same_slice(row.pk_json, gone->pk_json);
+		same_slice(row.pk_json, gone->pk_json) && evpub_filter_meets(capture, found);
 }
 
 TupleTableSlot *

@@ -8,8 +8,9 @@
 #include "capture/row.h"
 
 /*
- * A row that has tenant and key of "gone" now; slot is that of "gone".  NULL if
- * there is none, or no index finds it.  The caller drops the slot.
+ * A row that has tenant and key of "gone" now, and is inside the filter; slot is
+ * that of "gone".  NULL if there is none, or no index finds it.  The caller drops
+ * the slot.
  */
 extern TupleTableSlot *evpub_twin_find(EvpubCapture *capture, Relation rel,
 									   const EvpubRow *gone, TupleTableSlot *slot);

@@ -150,7 +150,6 @@ sub random_options
 {
 	my ($table, $group) = @_;
 	my %options = (topic => "'$group->{topic}'");
-	my $unique = $table->{clause} eq '' && !$table->{fresh};
 	$options{tenant} = $table->{fallback} ? "'nobody'" : "'$group->{tenant}'"
 	  if $table->{fallback} || !$table->{tenant_type};
 	$options{tenant_column} = "'tenant'" if $table->{tenant_type};
@@ -158,7 +157,7 @@ sub random_options
 	$options{collapse} = 'false' if rand() < 0.3;
 	$options{envelope} = pick("'cloudevents'", "'cloudevents_binary'") if rand() < 0.3;
 	$options{headers} = pick(q{'{"x": "{event}"}'}, q{'{"x": "y", "t": "{tenant}"}'}) if rand() < 0.2;
-	if ($unique && rand() < 0.25)
+	if (!$table->{fresh} && rand() < 0.3)
 	{
 		$table->{filter} = pick('{row}.n > 4', '{row}.n % 2 = 0', 'NOT {row}.n < 15');
 		$options{filter} = "'$table->{filter}'";
@@ -255,12 +254,12 @@ sub create_table
 }
 
 # Tables that what runs in the middle of a statement on this one may write to.
-# To rows that the statement, or its cascades, changes as well only where a key
-# finds them again, and no filter says which of them count.
+# To rows that the statement, or its cascades, changes as well only where an index
+# finds them again.
 sub targets
 {
 	my ($table, $group) = @_;
-	return @{ $group->{tables} } unless grep { $_->{fresh} || $_->{filter} } @{ $group->{tables} };
+	return @{ $group->{tables} } unless grep { $_->{fresh} } @{ $group->{tables} };
 	return grep {
 		     $_ != $table
 		  && ($_->{parent} // 0) != $table

@@ -22,9 +22,14 @@ SELECT evpub.wait_published(timeout => '-1 s');
 \echo :LAST_ERROR_SQLSTATE
 SELECT evpub.wait_published('FFFFFFFF/0', '0 s');
 
--- a filter where rows pass through each other's keys
-CREATE TABLE seat (id int PRIMARY KEY DEFERRABLE, tenant text);
-SELECT evpub.capture_table('seat', tenant_column => 'tenant', filter => '{row}.tenant <> ''x''');
+-- a filter where nothing finds the other rows of a key
+CREATE TABLE seat (id int NOT NULL, tenant text);
+SELECT evpub.capture_table('seat', tenant_column => 'tenant', key_columns => '{id}', filter => '{row}.tenant <> ''x''');
+\echo :LAST_ERROR_SQLSTATE
+-- and where nothing asks it
+ALTER TABLE seat ADD PRIMARY KEY (id);
+CREATE TRIGGER by_hand AFTER INSERT ON seat FOR EACH ROW
+	EXECUTE FUNCTION evpub.capture('topic=t', 'tenant=acme', 'filter={row}.id > 0');
 \echo :LAST_ERROR_SQLSTATE
 
 -- a key that has no order can be told of as it changes, but not read in order

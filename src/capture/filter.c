@@ -1,0 +1,83 @@
+/*
+ * filter.c
+ *		Is a row inside the filter of its captured table?
+ *
+ * The executor decides that for the rows that a statement changes: the filter is
+ * in the WHEN conditions of the triggers.  But where an event tells of another
+ * row than the one that its statement changed (twin.c), nobody has asked yet.
+ *
+ * The condition that the trigger has is asked, never the text of the option: its
+ * names were resolved when the table was captured, and it follows renamed
+ * columns, also to a partition, whose columns may stand in another order.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_trigger.h"
+#include "executor/executor.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/primnodes.h"
+#include "rewrite/prs2lock.h"
+#include "rewrite/rewriteManip.h"
+
+#include "capture/filter.h"
+#include "compat.h"
+
+/*
+ * The part of a condition that is the filter on one row.  Of an update there are
+ * two, on OLD and on NEW, in this order (crossing() in triggers.c); the one that
+ * is to be met by a row that is told of is that of NEW, or of OLD where the row
+ * has left.  A trigger made by hand may have any condition: then all of it is
+ * asked, of one row in both places.
+ */
+static Node *
+filter_on_row(const EvpubCapture *capture, const Trigger *trigger, Node *condition)
+{
+	BoolExpr   *both = (BoolExpr *) condition;
+
+	if (!TRIGGER_FOR_UPDATE(trigger->tgtype) || !IsA(condition, BoolExpr) ||
+		both->boolop != AND_EXPR || list_length(both->args) != 2)
+		return condition;
+	return capture->leaves ? linitial(both->args) : lsecond(both->args);
+}
+
+void
+evpub_filter_compile(EvpubCapture *capture, const Trigger *trigger, Relation rel)
+{
+	Node	   *condition;
+
+	if (!capture->has_filter || TRIGGER_FOR_TRUNCATE(trigger->tgtype))
+		return;
+	if (trigger->tgqual == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("trigger \"%s\" of table \"%s\" has a filter but no condition",
+						trigger->tgname, RelationGetRelationName(rel)),
+				 errdetail("Without WHEN it would tell of rows outside the filter, too."),
+				 errhint("Use evpub.capture_table(), which makes the triggers of a filter.")));
+	condition = filter_on_row(capture, trigger, stringToNode(trigger->tgqual));
+	condition = evpub_expand_generated(condition, rel, PRS2_OLD_VARNO);
+	condition = evpub_expand_generated(condition, rel, PRS2_NEW_VARNO);
+	ChangeVarNodes(condition, PRS2_OLD_VARNO, OUTER_VAR, 0);
+	ChangeVarNodes(condition, PRS2_NEW_VARNO, OUTER_VAR, 0);
+	capture->filter = (Expr *) condition;
+}
+
+bool
+evpub_filter_meets(const EvpubCapture *capture, TupleTableSlot *slot)
+{
+	EState	   *estate;
+	ExprContext *econtext;
+	ExprState  *state;
+	Datum		met;
+	bool		is_null;
+
+	if (capture->filter == NULL)
+		return true;
+	estate = CreateExecutorState();
+	econtext = GetPerTupleExprContext(estate);
+	state = ExecPrepareExpr(capture->filter, estate);
+	econtext->ecxt_outertuple = slot;
+	met = ExecEvalExprSwitchContext(state, econtext, &is_null);
+	FreeExecutorState(estate);
+	return !is_null && DatumGetBool(met);
+}
