@@ -12,12 +12,6 @@
 #include "capture/template.h"
 #include "settings.h"
 
-/*
- * An event travels in one WAL record and one Kafka message, and the publisher
- * holds several at a time within evpub.decode_memory.
- */
-#define MAX_EVENT_BYTES (16 * 1024 * 1024)
-
 char	   *evpub_bootstrap_servers = NULL;
 char	   *evpub_kafka_config_file = NULL;
 bool		evpub_create_topics = true;
@@ -281,7 +275,7 @@ define_capture_settings(void)
 	DefineCustomIntVariable("evpub.max_event_bytes",
 							"Sets the size of the largest event (key, value and headers).",
 							"A statement that makes a larger event fails.",
-							&evpub_max_event_bytes, 900 * 1024, 1024, MAX_EVENT_BYTES,
+							&evpub_max_event_bytes, 900 * 1024, 1024, EVPUB_MAX_EVENT_BYTES,
 							PGC_SUSET, GUC_UNIT_BYTE,
 							NULL, NULL, NULL);
 }

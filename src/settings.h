@@ -28,6 +28,12 @@ extern char *evpub_relay_program;	/* "": beside the server's own programs */
 /* for capture; superuser */
 extern char *evpub_default_topic;	/* template */
 extern uint32 evpub_default_topic_generation;	/* moves when it is set */
+/*
+ * The largest value of evpub.max_event_bytes.  An event travels in one WAL record
+ * and one Kafka message, and the publisher holds several at a time within
+ * evpub.decode_memory.
+ */
+#define EVPUB_MAX_EVENT_BYTES (16 * 1024 * 1024)
 extern int	evpub_max_event_bytes;	/* bytes */
 
 /* for capture; superuser */

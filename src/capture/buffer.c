@@ -30,6 +30,7 @@
 #include "capture/buffer.h"
 #include "capture/collapse.h"
 #include "capture/intern.h"
+#include "capture/render.h"
 #include "compat.h"
 #include "evpub.h"
 #include "event.h"
@@ -419,20 +420,6 @@ check_room(void)
 				 errhint("Split the work into several transactions.")));
 }
 
-static void
-check_size(const EvpubEvent *event)
-{
-	Size		size = evpub_event_max_size(event);
-
-	if (unlikely(size > (Size) evpub_max_event_bytes))
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("event is too large"),
-				 errdetail("Key, value and headers may take %zu bytes, the limit is %d.",
-						   size, evpub_max_event_bytes),
-				 errhint("Leave data out of the event, or raise evpub.max_event_bytes if the brokers and consumers take larger messages.")));
-}
-
 void
 evpub_buffer_append(const EvpubEvent *event, const EvpubChange *change,
 					EvpubSlice pk)
@@ -445,7 +432,7 @@ evpub_buffer_append(const EvpubEvent *event, const EvpubChange *change,
 	if (unlikely(buffer_context == NULL))
 		create_buffer();
 	check_room();
-	check_size(event);
+	evpub_check_bytes(evpub_event_max_size(event));
 	level = current_level();
 
 	bytes = (Size) event->key.len + event->tenant.len + event->subject.len +

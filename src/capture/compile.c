@@ -90,7 +90,8 @@ compile_data(EvpubCapture *capture, const EvpubOptions *options, Relation rel)
 	else if (evpub_options_chosen(options, EVPUB_OPTION_PAYLOAD, "changed_columns"))
 		capture->payload = EVPUB_PAYLOAD_CHANGED_COLUMNS;
 
-	if (capture->payload == EVPUB_PAYLOAD_ROW && names != NIL)
+	if (capture->payload == EVPUB_PAYLOAD_ROW &&
+		options->value[EVPUB_OPTION_DATA_COLUMNS] != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("payload \"row\" has all columns; data_columns is for the other payloads"),
@@ -177,11 +178,18 @@ uri_text(EvpubSlice name)
 }
 
 static void
+refuse_empty_type(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("type of a CloudEvent must not be empty"),
+			 errhint("Give a type such as '{table}.{event}'.")));
+}
+
+static void
 compile_envelope(EvpubCapture *capture, const EvpubOptions *options,
 				 const EvpubPlaceValues *names)
 {
-	const char *key = options->value[EVPUB_OPTION_KEY];
-
 	capture->envelope = EVPUB_ENVELOPE_PLAIN;
 	if (evpub_options_chosen(options, EVPUB_OPTION_ENVELOPE, "none"))
 		capture->envelope = EVPUB_ENVELOPE_NONE;
@@ -195,10 +203,7 @@ compile_envelope(EvpubCapture *capture, const EvpubOptions *options,
 		EvpubSlice	database = names->place[EVPUB_PLACE_DATABASE];
 
 		if (capture->type.count == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("type of a CloudEvent must not be empty"),
-					 errhint("Give a type such as '{table}.{event}'.")));
+			refuse_empty_type();
 		if (database.data == NULL)
 		{
 			database.data = get_database_name(MyDatabaseId);
@@ -210,11 +215,12 @@ compile_envelope(EvpubCapture *capture, const EvpubOptions *options,
 
 	capture->tombstone = evpub_options_chosen(options, EVPUB_OPTION_ON_DELETE, "tombstone");
 	if (capture->tombstone &&
-		(strstr(key, "{table}") == NULL || strstr(key, "{pk}") == NULL))
+		(~capture->key.named & (EVPUB_PLACE_BIT(EVPUB_PLACE_TABLE) | EVPUB_PLACE_BIT(EVPUB_PLACE_PK))))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a tombstone needs a key of its row"),
-				 errdetail("Compaction would remove the events of all rows that share the key \"%s\".", key),
+				 errdetail("Compaction would remove the events of all rows that share the key \"%s\".",
+						   options->value[EVPUB_OPTION_KEY]),
 				 errhint("Use a key with {table} and {pk}, such as '{tenant}/{table}/{pk}'.")));
 }
 
@@ -286,6 +292,9 @@ evpub_route_render(const EvpubCapture *capture, EvpubPlaceValues *values,
 	evpub_template_render(type_text, &capture->type, values);
 	text.data = type_text->data;
 	text.len = type_text->len;
+	if (text.len == 0 && (capture->envelope == EVPUB_ENVELOPE_CLOUDEVENTS ||
+						  capture->envelope == EVPUB_ENVELOPE_CLOUDEVENTS_BINARY))
+		refuse_empty_type();
 	values->place[EVPUB_PLACE_TYPE] = text;
 	if (capture->envelope == EVPUB_ENVELOPE_CLOUDEVENTS_BINARY)
 		appendBinaryStringInfo(type, text.data, text.len);
@@ -298,7 +307,10 @@ evpub_route_render(const EvpubCapture *capture, EvpubPlaceValues *values,
 	evpub_topic_check(text);
 }
 
-/* Refuse a topic that is seen to be illegal already now. */
+/*
+ * Refuse a topic that is seen to be illegal already now; of a resync that is
+ * seen when there is one.
+ */
 static void
 check_constant_topics(const EvpubCapture *capture)
 {
@@ -309,6 +321,8 @@ check_constant_topics(const EvpubCapture *capture)
 		StringInfoData topic;
 		StringInfoData type;
 
+		if (!capture->makes[op])
+			continue;
 		initStringInfo(&type_text);
 		initStringInfo(&topic);
 		initStringInfo(&type);
@@ -345,8 +359,6 @@ compile_templates(EvpubCapture *capture, const EvpubOptions *options,
 		topic_places |= capture->type.places;
 	capture->route_is_constant =
 		((topic_places | capture->type.places) & ROW_PLACES) == 0;
-	if (capture->route_is_constant)
-		check_constant_topics(capture);
 }
 
 /* Tables whose rows come and go with their events. */
@@ -409,6 +421,22 @@ compile_on_truncate(EvpubCapture *capture, const EvpubOptions *options)
 		capture->on_truncate = EVPUB_TRUNCATE_PER_TENANT;
 }
 
+/* Which operations there may be events of. */
+static void
+compile_makes(EvpubCapture *capture)
+{
+	bool		truncate = capture->on_truncate == EVPUB_TRUNCATE_PER_TENANT;
+
+	/* with another key, an update is deleted and created */
+	capture->makes[EVPUB_OP_CREATE] = capture->on_insert || capture->on_update;
+	/* deleted and created again */
+	capture->makes[EVPUB_OP_UPDATE] = capture->on_update ||
+		(capture->on_insert && capture->on_delete);
+	/* a partition's TRUNCATE, too */
+	capture->makes[EVPUB_OP_DELETE] = capture->on_delete || capture->on_update || truncate;
+	capture->makes[EVPUB_OP_TRUNCATE] = truncate;
+}
+
 /*
  * A row may leave the filter while another one with its key stays inside, and
  * only an index finds that.
@@ -451,6 +479,9 @@ evpub_route_compile(const EvpubOptions *options, Relation rel, Oid root)
 	compile_counts(capture, options, rel);
 	compile_operations(capture, options);
 	compile_on_truncate(capture, options);
+	compile_makes(capture);
+	if (capture->route_is_constant)
+		check_constant_topics(capture);
 	check_filter(capture, options, rel);
 	compile_collapse(capture, options);
 

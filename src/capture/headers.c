@@ -78,6 +78,8 @@ evpub_headers_parse(Datum object, EvpubHeader **headers)
 		}
 		(*headers)[count].name = evpub_utf8(name, strlen(name));
 		(*headers)[count].value = value_of(&item, name);
+		/* for its errors: better now than with the first event */
+		(void) evpub_utf8((*headers)[count].value, strlen((*headers)[count].value));
 		count++;
 	}
 	return count;

@@ -143,7 +143,9 @@ list_from_array(EvpubOption option, ArrayType *array)
 					 errhint("Leave the null out of the array.")));
 		word = is_name ? NameStr(*DatumGetName(elements[i])) :
 			TextDatumGetCString(elements[i]);
-		appendStringInfo(&list, "%s%s", i > 0 ? "," : "", quote_identifier(word));
+		/* words are plain: quote_all_identifiers is not to stand in a trigger */
+		appendStringInfo(&list, "%s%s", i > 0 ? "," : "",
+						 known[option].kind == KIND_WORDS ? word : quote_identifier(word));
 	}
 	return list.data;
 }
@@ -262,6 +264,26 @@ check_operations(const EvpubOptions *options)
 				 errhint("Use evpub.release_table() to publish nothing.")));
 }
 
+/* A name that stands twice would be two members of one JSON object. */
+static void
+check_names(const EvpubOptions *options, EvpubOption option)
+{
+	List	   *names = evpub_options_list(options, option);
+
+	for (int i = 1; i < list_length(names); i++)
+	{
+		for (int j = 0; j < i; j++)
+		{
+			if (strcmp(list_nth(names, i), list_nth(names, j)) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_DUPLICATE_COLUMN),
+						 errmsg("%s names column \"%s\" twice", known[option].name,
+								(char *) list_nth(names, i)),
+						 errhint("Name each column once.")));
+		}
+	}
+}
+
 void
 evpub_options_check(const EvpubOptions *options)
 {
@@ -274,6 +296,11 @@ evpub_options_check(const EvpubOptions *options)
 	static const char *const booleans[] = {"true", "false", NULL};
 
 	check_operations(options);
+	for (int i = 0; i < EVPUB_OPTIONS; i++)
+	{
+		if (known[i].kind == KIND_NAMES)
+			check_names(options, (EvpubOption) i);
+	}
 	check_word(EVPUB_OPTION_PAYLOAD, options->value[EVPUB_OPTION_PAYLOAD], payloads);
 	check_word(EVPUB_OPTION_ENVELOPE, options->value[EVPUB_OPTION_ENVELOPE], envelopes);
 	check_word(EVPUB_OPTION_ON_DELETE, options->value[EVPUB_OPTION_ON_DELETE], deletes);

@@ -24,6 +24,19 @@
 #include "utils/lsyscache.h"
 
 #include "capture/render.h"
+#include "settings.h"
+
+void
+evpub_check_bytes(Size bytes)
+{
+	if (unlikely(bytes > (Size) evpub_max_event_bytes))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("event is too large"),
+				 errdetail("Key, value and headers may take %zu bytes, the limit is %d.",
+						   bytes, evpub_max_event_bytes),
+				 errhint("Leave data out of the event, or raise evpub.max_event_bytes if the brokers and consumers take larger messages.")));
+}
 
 /* Says what to do about a value that has no place in UTF-8. */
 static void
@@ -345,6 +358,9 @@ evpub_column_json(StringInfo dst, const EvpubColumn *column, EvpubSlice text)
 {
 	bool		bare;
 
+	/* escaped it may be six times as long, and more than memory can be had for */
+	if (unlikely(text.len > EVPUB_MAX_EVENT_BYTES))
+		evpub_check_bytes(text.len);
 	switch (column->kind)
 	{
 		case EVPUB_COLUMN_INT2:

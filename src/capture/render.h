@@ -73,6 +73,12 @@ extern void evpub_column_init_data(EvpubColumn *column, TupleDesc desc,
 extern void evpub_column_data(StringInfo dst, EvpubColumn *column, Datum value,
 							  bool isnull);
 
+/*
+ * ERROR if an event with so many bytes is larger than evpub.max_event_bytes.
+ * Asked of parts of it as well, where there would be no memory for the whole.
+ */
+extern void evpub_check_bytes(Size bytes);
+
 /* Append text as a JSON string, with its quotes. */
 extern void evpub_json_string(StringInfo dst, EvpubSlice text);
 

@@ -5,7 +5,7 @@
  * The cache is by trigger: partitions have triggers of their own, and their
  * columns may stand in another order.  Everything that a trigger looks up in
  * catalogs is looked up when it is compiled; any change to the relation, to
- * the captured root or to a schema's name makes it compile again.
+ * the captured root, to a schema's name or to a cast makes it compile again.
  *
  * Invalidation may come while the trigger is at work, out of an output
  * function's catalog access, for example.  So it only marks; what was replaced
@@ -274,9 +274,12 @@ relation_changed(Datum arg, Oid relation)
 	invalidate(relation);
 }
 
-/* A schema's name stands in templates, and its tables hear nothing of it. */
+/*
+ * A schema's name stands in templates, and a cast to json decides how a type is
+ * rendered; tables hear nothing of either.
+ */
 static void
-schema_changed(Datum arg, int cacheid, uint32 hash)
+any_changed(Datum arg, int cacheid, uint32 hash)
 {
 	(void) arg;
 	(void) cacheid;
@@ -323,6 +326,7 @@ void
 evpub_route_init(void)
 {
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(NAMESPACEOID, schema_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, any_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(CASTSOURCETARGET, any_changed, (Datum) 0);
 	RegisterXactCallback(free_replaced, NULL);
 }

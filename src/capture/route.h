@@ -108,6 +108,8 @@ typedef struct EvpubCapture
 	bool		on_update;
 	bool		on_delete;
 	EvpubOnTruncate on_truncate;
+	bool		makes[EVPUB_OPS];	/* there may be events of this one; a resync,
+									 * where it is called */
 
 	AttrNumber	last_column;	/* the last that rendering reads */
 	bool		has_dropped_columns;

@@ -64,6 +64,8 @@ render_data(EvpubCapture *capture, TupleTableSlot *slot, StringInfo json)
 		appendStringInfoChar(json, ':');
 		evpub_column_data(json, column, slot->tts_values[place],
 						  slot->tts_isnull[place]);
+		if (unlikely(json->len > EVPUB_MAX_EVENT_BYTES))
+			evpub_check_bytes(json->len);
 	}
 	appendStringInfoChar(json, '}');
 }
@@ -282,7 +284,7 @@ fill_change(EvpubCapture *capture, EvpubChangeKind kind, const EvpubRow *row,
 
 	/* key and headers must be the same for it to become an update */
 	if ((kind == EVPUB_CHANGE_INSERT || kind == EVPUB_CHANGE_CREATE) &&
-		!(capture->places_but_topic & OP_PLACES))
+		capture->makes[EVPUB_OP_UPDATE] && !(capture->places_but_topic & OP_PLACES))
 	{
 		EvpubPlaceValues as_update = *values;
 

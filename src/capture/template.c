@@ -219,6 +219,15 @@ evpub_template_check(const char *source, EvpubTemplateUse use, char **detail)
 	return true;
 }
 
+/* Text (UTF-8) as it stands in a message, of which no more is worth reading. */
+static const char *
+in_message(EvpubSlice text)
+{
+	int			len = pg_encoding_mbcliplen(PG_UTF8, text.data, text.len, 1024);
+
+	return pg_any_to_server(pnstrdup(text.data, len), len, PG_UTF8);
+}
+
 /* Append text (UTF-8) to the last segment, or as a new one. */
 static void
 add_text(EvpubTemplate *dst, const char *data, int len)
@@ -253,6 +262,7 @@ evpub_template_compile(EvpubTemplate *dst, const char *source,
 
 	dst->count = 0;
 	dst->places = 0;
+	dst->named = 0;
 	/* a segment takes at least one byte of the source */
 	dst->segments = palloc((strlen(source) + 1) * sizeof(EvpubSegment));
 
@@ -264,8 +274,10 @@ evpub_template_compile(EvpubTemplate *dst, const char *source,
 										  piece.len);
 
 			add_text(dst, text.data, text.len);
+			continue;
 		}
-		else if (known & BIT(piece.place))
+		dst->named |= BIT(piece.place);
+		if (known & BIT(piece.place))
 		{
 			/* only the database's name can be missing */
 			if (constants->place[piece.place].data == NULL)
@@ -305,8 +317,8 @@ evpub_template_compile(EvpubTemplate *dst, const char *source,
 					(errcode(ERRCODE_INVALID_NAME),
 					 errmsg("invalid template for %s: \"%s\"", option, source),
 					 errdetail_internal("%s", fault),
-					 errhint("Choose another topic; here the template gives \"%.*s\".",
-							 (int) segment->text.len, segment->text.data)));
+					 errhint("Choose another topic; here the template gives \"%s\".",
+							 in_message(segment->text))));
 	}
 }
 
@@ -324,16 +336,24 @@ evpub_template_render(StringInfo dst, const EvpubTemplate *src,
 	}
 }
 
+/* The whole name is to match, not a part of it. */
+static char *
+whole_pattern(const char *pattern)
+{
+	return psprintf("^(?:%s)$", pattern);
+}
+
 bool
 evpub_topic_pattern_check(const char *pattern, char **detail)
 {
-	int			len = strlen(pattern);
+	char	   *whole = whole_pattern(pattern);
+	int			len = strlen(whole);
 	pg_wchar   *wide = palloc((len + 1) * sizeof(pg_wchar));
 	char		message[100];
 	regex_t		compiled;
 	int			result;
 
-	len = pg_mb2wchar_with_len(pattern, wide, len);
+	len = pg_mb2wchar_with_len(whole, wide, len);
 	result = pg_regcomp(&compiled, wide, len, REG_ADVANCED, C_COLLATION_OID);
 	pfree(wide);
 	if (result == REG_OKAY)
@@ -350,12 +370,9 @@ evpub_topic_pattern_check(const char *pattern, char **detail)
 static void
 check_allowed(EvpubSlice topic)
 {
-	char	   *pattern;
-
 	if (evpub_allowed_topics == NULL || strcmp(evpub_allowed_topics, ".*") == 0)
 		return;
-	pattern = psprintf("^(?:%s)$", evpub_allowed_topics);
-	if (!RE_compile_and_execute(cstring_to_text(pattern),
+	if (!RE_compile_and_execute(cstring_to_text(whole_pattern(evpub_allowed_topics)),
 								unconstify(char *, topic.data), topic.len,
 								REG_ADVANCED, C_COLLATION_OID, 0, NULL))
 		ereport(ERROR,
@@ -375,8 +392,7 @@ evpub_topic_check(EvpubSlice topic)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("invalid topic name \"%s\"",
-						pg_any_to_server(pnstrdup(topic.data, Min(topic.len, 1024)),
-										 Min(topic.len, 1024), PG_UTF8)),
+						in_message(topic)),
 				 errdetail_internal("%s", fault)));
 	check_allowed(topic);
 }

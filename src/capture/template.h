@@ -50,6 +50,7 @@ typedef struct EvpubTemplate
 	int			count;
 	EvpubSegment *segments;
 	uint32		places;			/* EVPUB_PLACE_BITs that rendering fills */
+	uint32		named;			/* those of all placeholders in the source */
 } EvpubTemplate;
 
 /* Text for each place, in UTF-8; only those that a template holds are read. */
@@ -80,7 +81,7 @@ extern void evpub_template_compile(EvpubTemplate *dst, const char *source,
 extern void evpub_template_render(StringInfo dst, const EvpubTemplate *src,
 								  const EvpubPlaceValues *values);
 
-/* Is it a regular expression?  Does not throw; false sets *detail. */
+/* May it be evpub.allowed_topics?  Does not throw; false sets *detail. */
 extern bool evpub_topic_pattern_check(const char *pattern, char **detail);
 
 /* ERROR unless a topic of this name can exist in Kafka, and is allowed. */

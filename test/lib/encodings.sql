@@ -78,3 +78,24 @@ SELECT DISTINCT 'refusal: ' || refused(s)
 SELECT 'escape: ' || refused('INSERT INTO other (k, js) VALUES (1, ''"\ue000"'')');
 DELETE FROM other WHERE getdatabaseencoding() = 'UTF8';
 SELECT 'left=' || count(*) FROM other;
+
+-- headers of a setting are asked when it is set
+CREATE FUNCTION extra(c text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM set_config('evpub.extra_headers', jsonb_build_object('a', c)::text, true);
+	RETURN 'taken';
+EXCEPTION WHEN invalid_parameter_value THEN
+	RETURN 'refused';
+END $$;
+SELECT DISTINCT 'extra ' || (utf8 IS NOT NULL) || ' ' || extra(c) FROM characters WHERE b <> '\x00';
+-- a name in a message is in the encoding of the database
+CREATE FUNCTION hint_of(table_name regclass) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	hint text;
+BEGIN
+	PERFORM evpub.capture_table(table_name, topic => '{table}', tenant => 'x');
+EXCEPTION WHEN invalid_name THEN
+	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+	RETURN hint;
+END $$;
+SELECT 'named=' || (hint_of(format('%1$I.%1$I', :'word')::regclass) LIKE '%"' || :'word' || '".');

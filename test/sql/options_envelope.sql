@@ -104,4 +104,11 @@ SELECT evpub.capture_table('member', tenant => 'x', on_delete => 'tombstone');
 \echo :LAST_ERROR_SQLSTATE
 SELECT evpub.capture_table('member', tenant => 'x', on_delete => 'tombstone', key => '{tenant}/{pk}');
 \echo :LAST_ERROR_SQLSTATE
+SELECT evpub.capture_table('member', tenant => 'x', on_delete => 'tombstone', key => '{{table}}/{{pk}}');
+\echo :LAST_ERROR_SQLSTATE
+-- a type may turn out to be empty; the plain envelope has no such rule
+SELECT evpub.capture_table('member', topic => 'cms', tenant => '', envelope => 'cloudevents_binary', type => '{tenant}');
+SELECT evpub.capture_table('member', topic => 'cms', tenant_column => 'tenant', envelope => 'cloudevents', type => '{tenant}');
+INSERT INTO member VALUES ('', 'g', 'Hal');
+\echo :LAST_ERROR_SQLSTATE
 DROP TABLE member;

@@ -104,5 +104,11 @@ SELECT evpub.capture_table('product', tenant => 'x', data_columns => '{price,pri
 \echo :LAST_ERROR_SQLSTATE
 SELECT evpub.capture_table('product', tenant => 'x', data_columns => '{price,NULL}');
 \echo :LAST_ERROR_SQLSTATE
+SELECT evpub.capture_table('product', tenant => 'x', payload => 'row', data_columns => '{}');
+-- an object of JSON has each name once
+SELECT evpub.capture_table('product', tenant => 'x', data_columns => '{price,paint,price}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT evpub.capture_table('product', tenant => 'x', key_columns => '{id,id}');
+CREATE TRIGGER by_hand AFTER INSERT ON product FOR EACH ROW EXECUTE FUNCTION evpub.capture('tenant=x', 'data_columns=id,id');
 DROP TABLE product;
 DROP TYPE colour;

@@ -57,6 +57,21 @@ SELECT evpub.publish('x', 'acme', topic => 'cmsx');
 SELECT evpub.publish_raw('cmsx', 'acme', NULL);
 \echo :LAST_ERROR_SQLSTATE
 SELECT evpub.publish_raw('shop.', 'acme', NULL);
+-- only of operations that are captured
+SET evpub.allowed_topics = 'part-(create|delete|truncate)';
+SELECT evpub.capture_table('part', topic => '{table}-{op}', tenant => 'acme');
+SELECT evpub.capture_table('part', topic => '{table}-{op}', tenant => 'acme', operations => '{insert,truncate}');
+BEGIN;
+INSERT INTO part VALUES (1);
+DELETE FROM part;
+INSERT INTO part VALUES (1);
+COMMIT;
+TRUNCATE part_1;
+SELECT evpub.capture_table('part', topic => 'shop.part', tenant => 'acme');
+-- what is set is what writers use: an option in front is not for a part of it
+SET evpub.allowed_topics = '(?i)cms.*';
+\echo :LAST_ERROR_SQLSTATE
+SET evpub.allowed_topics = 'cms|shop[.].*';
 -- a table that was captured before
 SELECT evpub.capture_table('member', topic => 'shop.{table}', tenant_column => 'tenant');
 SET evpub.allowed_topics = 'cms';
@@ -106,5 +121,8 @@ SET evpub.max_event_bytes = '2kB';
 UPDATE member SET name = repeat('z', 3000) WHERE id = 1;
 \echo :LAST_ERROR_SQLSTATE
 RESET evpub.max_event_bytes;
+-- also of what there would be no memory for, once it is escaped
+UPDATE member SET name = repeat(E'\x01', 200000000) WHERE id = 1;
+\echo :LAST_ERROR_SQLSTATE
 DROP TABLE member, part, estimate;
 DROP ROLE evpub_settings_writer;

@@ -51,6 +51,31 @@ SELECT tx, n, substring(value FROM '"type":.*"pk":[^}]*}') AS event FROM pg_temp
 DROP TABLE n, f, c, ci, co, p;
 DROP COLLATION nocase;
 
+-- a cast that comes later
+CREATE TYPE level AS ENUM ('low');
+CREATE TABLE l (id int PRIMARY KEY, one level, more level[]);
+SELECT evpub.capture_table('l', topic => 'v', tenant => 'acme', payload => 'row');
+SELECT pg_current_wal_insert_lsn() AS start \gset
+INSERT INTO l VALUES (1, 'low', '{low}');
+CREATE FUNCTION to_json(level) RETURNS json LANGUAGE sql AS $$SELECT '{"n": 1, "n": 2}'::json$$;
+CREATE CAST (level AS json) WITH FUNCTION to_json(level);
+INSERT INTO l VALUES (2, 'low', '{low}');
+SELECT to_jsonb(l) FROM l;
+SELECT value::json -> 'data' AS data FROM pg_temp.events(:'start');
+-- and attributes of a composite type
+CREATE TYPE pair AS (a int, b text);
+CREATE TABLE c (id int PRIMARY KEY, p pair);
+SELECT evpub.capture_table('c', topic => 'v', tenant => 'acme', payload => 'row');
+SELECT pg_current_wal_insert_lsn() AS start \gset
+INSERT INTO c VALUES (1, '(1,x)');
+ALTER TYPE pair ADD ATTRIBUTE c date, DROP ATTRIBUTE a;
+INSERT INTO c VALUES (2, '(y,2026-11-20)');
+UPDATE c SET id = 3 WHERE id = 1;
+SELECT value::json -> 'data' AS data FROM pg_temp.events(:'start');
+DROP TABLE l, c;
+DROP TYPE pair;
+DROP TYPE level CASCADE;
+
 -- types of extensions; hstore has a cast to json
 CREATE TABLE ext (a citext, b ltree, c hstore NOT NULL, d cube, e citext[], PRIMARY KEY (a, b));
 SELECT evpub.capture_table('ext', topic => 'v', tenant_column => 'a', key_columns => '{a,b,c}', key => '{pk}', payload => 'row');

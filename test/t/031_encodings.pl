@@ -67,6 +67,9 @@ for my $encoding (@encodings)
 	like($out, $encoding eq 'UTF8' ? qr/^escape: was taken/m : qr/^escape: .*Values of type json are sent as jsonb has them/m,
 		"$encoding: escapes in json");
 	like($out, qr/^left=0$/m, "$encoding: and left nothing");
+	is(join(' ', sort $out =~ /^extra (.*)$/mg), $refused ? 'false refused true taken' : 'true taken',
+		"$encoding: extra_headers are refused when they are set");
+	like($out, qr/^named=true$/m, "$encoding: a hint has the name");
 }
 ok(wait_published($node), 'published');
 
