@@ -81,6 +81,13 @@ static StringInfoData chunk;	/* data NULL until it is needed */
 /* A chunk of this transaction, perhaps of a part that was rolled back, is in WAL. */
 static bool logged = false;
 
+/*
+ * Events with lower numbers may have others of their rows behind them that are
+ * in WAL already, out of the buffer.  (After a rollback it may be too high; then
+ * less is collapsed.)
+ */
+static uint32 logged_behind = 0;
+
 /* Some event in the buffer may be collapsed with others. */
 static bool collapsible = false;
 
@@ -130,6 +137,7 @@ reset_buffer(void)
 	closed = false;
 	collapsible = false;
 	logged = false;
+	logged_behind = 0;
 
 	if (evpub_interned_routes() > KEEP_ROUTES)
 		evpub_intern_forget();
@@ -260,7 +268,7 @@ collapse_events(Size first, Size start)
 
 	if (!collapsible)
 		return;
-	evpub_collapse(events, first, event_count, arena);
+	evpub_collapse(events, first, event_count, arena, logged_behind);
 	for (Size i = first; i < event_count; i++)
 	{
 		EvpubBuffered *event = &events[i];
@@ -327,6 +335,8 @@ log_events(Size first, Size arena_start, bool final)
 		log_chunk(&writer, xid, counter, true);
 	}
 
+	if (!final)
+		logged_behind = counter;
 	event_count = first;
 	arena_len = arena_start;
 	if (!final && event_count == 0 && evpub_interned_routes() > MAX_ROUTES)

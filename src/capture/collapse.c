@@ -13,6 +13,12 @@
  * from some event on to its end.  So the outcome must stand for what went in
  * when it is collapsed again with later events, and when it is not.
  *
+ * A subtransaction may have logged its events while those of its parent, which
+ * come before them, wait here.  An update can take the place of an earlier one
+ * all the same, and of a created that was deleted: what is told last is right.
+ * But a created and its deleted are not nothing, if something of the row was told
+ * in between.
+ *
  * Where a key is not unique at every moment (a deferrable one), rows may pass
  * through each other's keys: UPDATE t SET id = id + 1 deletes 2 after another
  * row was created as 2.  The trigger sees that and makes a replacement of it
@@ -48,6 +54,7 @@ typedef struct Row
 /* For the comparisons of the hash table; it has no argument to carry them. */
 static EvpubBuffered *events_at;
 static const char *arena_at;
+static uint32 logged_behind_at;
 
 static EvpubSlice
 tenant_of(const EvpubBuffered *event)
@@ -212,6 +219,13 @@ merge_changed(const EvpubBuffered *from, EvpubBuffered *into)
 
 /* ---- what was, and what comes ---- */
 
+/* Is all that was told of the row since this event here? */
+static bool
+is_all_here(Size index)
+{
+	return events_at[index].number >= logged_behind_at;
+}
+
 /* The row was there before: a later delete must be told. */
 static void
 make_update(EvpubBuffered *event)
@@ -288,7 +302,7 @@ take_replaced(Row *row, Size index)
 		created->change.kind = EVPUB_CHANGE_CREATE;
 		take_updated(row, index);
 	}
-	else if (!row->has_update &&
+	else if (!row->has_update && is_all_here(row->created) &&
 			 ItemPointerEquals(&created->change.place, &events_at[index].change.place))
 	{
 		drop(index);
@@ -310,7 +324,7 @@ take_deleted(Row *row, Size index)
 		drop(row->updated);
 	if (row->state == ROW_CREATED &&
 		events_at[row->created].change.kind == EVPUB_CHANGE_INSERT &&
-		events_at[row->created].change.unique)
+		events_at[row->created].change.unique && is_all_here(row->created))
 	{
 		drop(row->created);
 		drop(index);
@@ -335,7 +349,8 @@ worth_it(const EvpubBuffered *events, Size first, Size end)
 }
 
 void
-evpub_collapse(EvpubBuffered *events, Size first, Size end, const char *arena)
+evpub_collapse(EvpubBuffered *events, Size first, Size end, const char *arena,
+			   uint32 logged_behind)
 {
 	rows_hash  *rows;
 
@@ -343,6 +358,7 @@ evpub_collapse(EvpubBuffered *events, Size first, Size end, const char *arena)
 		return;
 	events_at = events;
 	arena_at = arena;
+	logged_behind_at = logged_behind;
 	rows = rows_create(CurrentMemoryContext, 256, NULL);
 	for (Size i = first; i < end; i++)
 	{

@@ -70,10 +70,11 @@ typedef struct EvpubBuffered
 
 /*
  * Mark as dropped what the events with these indexes need not tell, and turn
- * those into updates that were deleted before.  What change.merged points to is
- * allocated in the current context.
+ * those into updates that were deleted before.  Events with numbers below
+ * "logged_behind" may have others of their rows behind them that are not among
+ * these.  What change.merged points to is allocated in the current context.
  */
 extern void evpub_collapse(EvpubBuffered *events, Size first, Size end,
-						   const char *arena);
+						   const char *arena, uint32 logged_behind);
 
 #endif							/* EVPUB_CAPTURE_COLLAPSE_H */

@@ -291,5 +291,68 @@ SELECT count(*) AS rows, count(*) FILTER (WHERE types[1] = 'big.created') AS cre
        (SELECT count(*) BETWEEN 25000 AND 35000 FROM e) AS events
   FROM r;
 DROP TABLE big;
+
+-- What a subtransaction has logged stands behind the events of its parent that
+-- wait: created and deleted do not cancel out around it.
+CREATE TABLE seat (id int PRIMARY KEY, x text);
+SELECT evpub.capture_table('seat', topic => 'cms', tenant => 'acme', payload => 'row');
+CREATE FUNCTION pg_temp.fill() RETURNS void LANGUAGE sql AS
+	$$INSERT INTO seat SELECT i, repeat('x', 10000) FROM generate_series(1, 60) i$$;
+CREATE FUNCTION pg_temp.told(since pg_lsn) RETURNS TABLE (n bigint, type text, x jsonb) LANGUAGE sql AS $$
+SELECT n, v ->> 'type', v -> 'data' -> 'x' FROM (SELECT n, value::jsonb AS v FROM pg_temp.events(since)) e
+ WHERE v -> 'pk' = '{"id": 0}' ORDER BY n
+$$;
+SELECT pg_current_wal_insert_lsn() AS start \gset
+BEGIN;
+INSERT INTO seat VALUES (0, 'first');
+SAVEPOINT s;
+UPDATE seat SET x = 'second' WHERE id = 0;
+SELECT pg_temp.fill();
+RELEASE s;
+DELETE FROM seat WHERE id = 0;
+COMMIT;
+SELECT * FROM pg_temp.told(:'start');
+TRUNCATE seat;
+-- the same in an exception block, and created once more
+SELECT pg_current_wal_insert_lsn() AS start \gset
+DO $$ BEGIN
+	INSERT INTO seat VALUES (0, 'first');
+	BEGIN
+		DELETE FROM seat WHERE id = 0;
+		PERFORM pg_temp.fill();
+	EXCEPTION WHEN unique_violation THEN
+		NULL;
+	END;
+	INSERT INTO seat VALUES (0, 'second');
+	DELETE FROM seat WHERE id = 0;
+	INSERT INTO seat VALUES (0, 'third');
+END $$;
+SELECT * FROM pg_temp.told(:'start');
+TRUNCATE seat;
+-- what was rolled back was not logged for anybody
+SELECT pg_current_wal_insert_lsn() AS start \gset
+BEGIN;
+SAVEPOINT s;
+SELECT pg_temp.fill();
+ROLLBACK TO s;
+SELECT pg_temp.fill();
+INSERT INTO seat VALUES (0, 'first');
+DELETE FROM seat WHERE id = 0;
+COMMIT;
+SELECT * FROM pg_temp.told(:'start');
+TRUNCATE seat;
+-- a replaced row
+ALTER TABLE seat DROP CONSTRAINT seat_pkey, ADD PRIMARY KEY (id) DEFERRABLE INITIALLY DEFERRED;
+SELECT pg_current_wal_insert_lsn() AS start \gset
+BEGIN;
+INSERT INTO seat VALUES (0, 'one');
+SAVEPOINT s;
+INSERT INTO seat VALUES (0, 'two');
+SELECT pg_temp.fill();
+RELEASE s;
+DELETE FROM seat WHERE x = 'two';
+COMMIT;
+SELECT * FROM pg_temp.told(:'start');
+DROP TABLE seat;
 ALTER SYSTEM RESET evpub.collapse_memory;
 SELECT pg_reload_conf();
