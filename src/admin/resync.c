@@ -13,7 +13,9 @@
  * resync_query.c.  And each row whose events are all before "resync_started"
  * is told of before "resync_finished", so that consumers may forget rows that
  * they were not told of: rows are read only after all is visible that was
- * committed before "resync_started" (settle.c).
+ * committed before "resync_started" (settle.c).  The greatest key that is there
+ * then is where reading ends; what comes later has events of its own, and is
+ * never caught up with if writers are fast.
  *
  * In C and not in PL/pgSQL, because of rights: EXECUTE on the procedure is all
  * that a caller needs.
@@ -26,6 +28,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
+#include "storage/proc.h"
 #include "tcop/pquery.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -58,12 +61,17 @@ typedef struct Progress
 	MemoryContext context;		/* as long as this */
 	MemoryContext transaction;	/* reset with each transaction */
 	Oid			trigger;		/* must not change meanwhile */
+	int			key_columns;
+	EvpubResyncKeyColumn *key;	/* nor may this: keys are kept as values of it */
 	List	   *tenants;		/* EvpubSlice * */
 
 	EvpubResyncKey after;		/* the last page ended here */
 	MemoryContext after_context;
+	EvpubResyncKey last;		/* the last page will end here */
+	MemoryContext last_context;
 	int			size;			/* of the next page */
 	bool		wait;			/* for locks of others */
+	long		waited;			/* ms, for the row that is next */
 	int			failures;
 	uint64		rows;
 } Progress;
@@ -185,9 +193,64 @@ set_local(const char *name, const char *value)
 							 GUC_ACTION_LOCAL, true, 0, false);
 }
 
+static void
+refuse_change(const EvpubResyncTable *table, bool of_key)
+{
+	const char *name = RelationGetRelationName(table->rel);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 of_key ? errmsg("key of table \"%s\" was changed meanwhile", name) :
+			 errmsg("table \"%s\" was captured anew meanwhile", name),
+			 errhint("Call evpub.resync() again.")));
+}
+
+/* What the key of a table is, in the current context. */
+static EvpubResyncKeyColumn *
+describe_key(const EvpubResyncTable *table)
+{
+	EvpubCapture *capture = table->capture;
+	EvpubResyncKeyColumn *key = palloc0(capture->key_columns * sizeof(EvpubResyncKeyColumn));
+
+	for (int i = 0; i < capture->key_columns; i++)
+	{
+		Form_pg_attribute attribute =
+			TupleDescAttr(RelationGetDescr(table->rel),
+						  capture->key_column[i].number - 1);
+
+		key[i].number = attribute->attnum;
+		key[i].type = attribute->atttypid;
+		key[i].typmod = attribute->atttypmod;
+		key[i].collation = attribute->attcollation;
+	}
+	return key;
+}
+
+static bool
+same_key(const Progress *progress, const EvpubResyncTable *table)
+{
+	EvpubResyncKeyColumn *key = describe_key(table);
+
+	if (progress->key_columns != table->capture->key_columns)
+		return false;
+	for (int i = 0; i < progress->key_columns; i++)
+	{
+		if (key[i].number != progress->key[i].number ||
+			key[i].type != progress->key[i].type ||
+			key[i].typmod != progress->key[i].typmod ||
+			key[i].collation != progress->key[i].collation)
+			return false;
+	}
+	return true;
+}
+
 /*
  * Open the table in a new transaction; its queries run next.  A policy that
  * hides rows is an error, since consumers would forget those rows.
+ *
+ * Between two transactions the table may be altered.  With another key, or with
+ * another order of the same one, the place where the last page ended would mean
+ * something else, or not even be a value of its type.
  */
 static void
 begin_table(Progress *progress, EvpubResyncTable *table)
@@ -197,13 +260,17 @@ begin_table(Progress *progress, EvpubResyncTable *table)
 	MemoryContextSwitchTo(progress->transaction);
 	evpub_resync_open(table, progress->resync, progress->relid);
 	if (!OidIsValid(progress->trigger))
+	{
+		MemoryContextSwitchTo(progress->context);
 		progress->trigger = table->trigger;
+		progress->key_columns = table->capture->key_columns;
+		progress->key = describe_key(table);
+		MemoryContextSwitchTo(progress->transaction);
+	}
 	else if (progress->trigger != table->trigger)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" was captured anew meanwhile",
-						RelationGetRelationName(table->rel)),
-				 errhint("Call evpub.resync() again.")));
+		refuse_change(table, false);
+	else if (!same_key(progress, table))
+		refuse_change(table, true);
 }
 
 static void
@@ -222,12 +289,12 @@ check_table(const EvpubResync *resync, Oid relid)
 	EvpubResyncQuery query;
 	AttrNumber *columns;
 
+	set_local("row_security", "off");
 	evpub_resync_open(&table, resync, relid);
 	evpub_resync_check_key(&table);
 	evpub_resync_query_rows(&query, &table, NULL, NULL, false, &columns);
-	if (SPI_prepare(query.text.data, query.nargs, query.types) == NULL)
-		elog(ERROR, "could not prepare \"%s\": %s", query.text.data,
-			 SPI_result_code_string(SPI_result));
+	/* rights and policies are checked when it begins */
+	SPI_cursor_close(evpub_resync_open_query(&query));
 	(void) evpub_resync_mark(&table, "resync_started");
 	evpub_resync_close(&table);
 }
@@ -235,18 +302,35 @@ check_table(const EvpubResync *resync, Oid relid)
 /* ---- rows ---- */
 
 /*
+ * How long to wait for a row, in ms.  Meanwhile we have the table locked, and
+ * other rows of this key if it is not unique, so we may be part of a deadlock.
+ * Nobody is to find that out, since it would be a writer who fails: by half of
+ * what anybody waits before he looks for deadlocks, we have let go.
+ */
+static int
+patience(void)
+{
+	int			most = Max(DeadlockTimeout / 2, 1);
+
+	return LockTimeout > 0 ? Min(LockTimeout, most) : most;
+}
+
+/*
  * Somebody has a row of the page locked, or has moved it to another partition.
- * We never wait with locked rows in hand, so that we are in nobody's deadlock:
- * pages get smaller, down to a single row, for which we wait.
+ * We never wait with rows in hand that we need not have: pages get smaller, down
+ * to a single row, for which we wait; again and again, in a transaction of its
+ * own each time, until the caller's lock_timeout.
  */
 static void
-after_failure(Progress *progress, ErrorData *error)
+after_failure(Progress *progress, ErrorData *error, int waited)
 {
 	bool		locked = error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 	bool		moved = error->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE;
 
-	/* waiting, it can only be the caller's own lock_timeout */
-	if (!(locked && !progress->wait) && !moved)
+	progress->waited += waited;
+	if (!locked && !moved)
+		ReThrowError(error);
+	if (locked && progress->wait && LockTimeout > 0 && progress->waited >= LockTimeout)
 		ReThrowError(error);
 	if (progress->size > 1)
 		progress->size = Max(progress->size / 8, 1);
@@ -265,11 +349,14 @@ try_page(Progress *progress, EvpubResyncTable *table, EvpubResyncKey end)
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile uint64 told = 0;
 	ErrorData *volatile error = NULL;
+	volatile int wait = progress->wait ? patience() : 0;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
+		if (wait > 0)
+			set_local("lock_timeout", psprintf("%d", wait));
 		told = evpub_resync_tell(table, progress->after, end, progress->wait);
 		ReleaseCurrentSubTransaction();
 	}
@@ -286,28 +373,27 @@ try_page(Progress *progress, EvpubResyncTable *table, EvpubResyncKey end)
 
 	if (error != NULL)
 	{
-		after_failure(progress, error);
+		after_failure(progress, error, wait);
 		return false;
 	}
 	progress->rows += told;
 	progress->size = (int) Min((int64) progress->size * 2, progress->resync->batch);
 	progress->wait = false;
+	progress->waited = 0;
 	progress->failures = 0;
 	return true;
 }
 
-/* The key at which the next page ends, in the current context; NULL: no more. */
+/* The key that a query gives, in the current context; NULL if there is none. */
 static EvpubResyncKey
-find_end(Progress *progress, EvpubResyncTable *table)
+read_key(const EvpubResyncQuery *query)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	EvpubResyncQuery query;
 	EvpubResyncKey end = NULL;
 
-	evpub_resync_query_end(&query, table, progress->after, progress->size);
-	if (SPI_execute_with_args(query.text.data, query.nargs, query.types,
-							  query.values, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not run \"%s\"", query.text.data);
+	if (SPI_execute_with_args(query->text.data, query->nargs, query->types,
+							  query->values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not run \"%s\"", query->text.data);
 	MemoryContextSwitchTo(caller);
 	if (SPI_processed > 0)
 	{
@@ -333,25 +419,49 @@ find_end(Progress *progress, EvpubResyncTable *table)
 	return end;
 }
 
-/* Keep a key beyond the transaction. */
-static void
-keep_after(Progress *progress, const EvpubResyncTable *table, EvpubResyncKey end)
+/* Keep a key beyond the transaction, in place of what the context has. */
+static EvpubResyncKey
+keep_key(const EvpubResyncTable *table, EvpubResyncKey key, MemoryContext context)
 {
 	MemoryContext caller;
 	EvpubCapture *capture = table->capture;
+	EvpubResyncKey kept;
 
-	MemoryContextReset(progress->after_context);
-	caller = MemoryContextSwitchTo(progress->after_context);
-	progress->after = palloc(capture->key_columns * sizeof(Datum));
+	MemoryContextReset(context);
+	caller = MemoryContextSwitchTo(context);
+	kept = palloc(capture->key_columns * sizeof(Datum));
 	for (int i = 0; i < capture->key_columns; i++)
 	{
 		Form_pg_attribute attribute =
 			TupleDescAttr(RelationGetDescr(table->rel),
 						  capture->key_column[i].number - 1);
 
-		progress->after[i] = datumCopy(end[i], attribute->attbyval, attribute->attlen);
+		kept[i] = datumCopy(key[i], attribute->attbyval, attribute->attlen);
 	}
 	MemoryContextSwitchTo(caller);
+	return kept;
+}
+
+/* The key at which the next page ends, in the current context; NULL: no more. */
+static EvpubResyncKey
+find_end(Progress *progress, EvpubResyncTable *table)
+{
+	EvpubResyncQuery query;
+	EvpubResyncKey last;
+
+	if (table->no_such_tenant)
+		return NULL;
+	if (progress->last == NULL)
+	{
+		evpub_resync_query_last(&query, table);
+		last = read_key(&query);
+		if (last == NULL)
+			return NULL;
+		progress->last = keep_key(table, last, progress->last_context);
+	}
+	evpub_resync_query_end(&query, table, progress->after, progress->last,
+						   progress->size);
+	return read_key(&query);
 }
 
 /* One transaction.  False if there are no rows any more. */
@@ -366,10 +476,10 @@ tell_next_page(Progress *progress)
 	check_registered();
 	/* pages are small, however many rows the planner believes in */
 	set_local("enable_seqscan", "off");
-	end = table.no_such_tenant ? NULL : find_end(progress, &table);
+	end = find_end(progress, &table);
 	more = (end != NULL);
 	if (more && try_page(progress, &table, end))
-		keep_after(progress, &table, end);
+		progress->after = keep_key(&table, end, progress->after_context);
 	end_table(progress, &table);
 	return more;
 }
@@ -391,6 +501,9 @@ begin_progress(Progress *progress, const EvpubResync *resync, Oid relid)
 	progress->after_context = AllocSetContextCreate(progress->context,
 													"evpub resync key",
 													ALLOCSET_SMALL_SIZES);
+	progress->last_context = AllocSetContextCreate(progress->context,
+												   "evpub resync last key",
+												   ALLOCSET_SMALL_SIZES);
 	MemoryContextSwitchTo(progress->context);
 }
 

@@ -34,6 +34,15 @@ typedef struct EvpubResync
 /* Key of the row where a batch ended; NULL before the first. */
 typedef Datum *EvpubResyncKey;
 
+/* Of a column of the key, what must be the same for keys to be compared. */
+typedef struct EvpubResyncKeyColumn
+{
+	AttrNumber	number;
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+} EvpubResyncKeyColumn;
+
 /* A captured table in one transaction, open and locked. */
 typedef struct EvpubResyncTable
 {
@@ -51,7 +60,24 @@ typedef struct EvpubResyncTable
 	EvpubSlice	tenant;			/* as events name it */
 } EvpubResyncTable;
 
+/* Who was at work before the table's owner is. */
+typedef struct EvpubResyncAs
+{
+	Oid			user;
+	int			context;
+	int			nest;
+} EvpubResyncAs;
+
 /* ---- the table (resync_table.c) ---- */
+
+/*
+ * The table's condition, the checks of its domains and its casts to json are the
+ * code of its owner, and run with his rights, not with those of whoever calls
+ * resync; settings that it changes are as before at the end.  After an error the
+ * end of the (sub)transaction does that.
+ */
+extern void evpub_resync_as_owner(const EvpubResyncTable *table, EvpubResyncAs *as);
+extern void evpub_resync_as_caller(const EvpubResyncAs *as);
 
 /*
  * Open a captured table, which the caller owns, and compile its settings into
@@ -89,10 +115,15 @@ extern void evpub_resync_check_key(const EvpubResyncTable *table);
 extern void evpub_resync_query_tenants(EvpubResyncQuery *query,
 									   const EvpubResyncTable *table);
 
-/* The last key of the "size" rows that follow "after". */
+/* The greatest key. */
+extern void evpub_resync_query_last(EvpubResyncQuery *query,
+									const EvpubResyncTable *table);
+
+/* The last key of the "size" rows that follow "after", up to "last". */
 extern void evpub_resync_query_end(EvpubResyncQuery *query,
 								   const EvpubResyncTable *table,
-								   EvpubResyncKey after, int size);
+								   EvpubResyncKey after, EvpubResyncKey last,
+								   int size);
 
 /*
  * The rows that follow "after" up to "end", locked.  "columns" gets the

@@ -246,6 +246,14 @@ append_source(EvpubResyncQuery *query, const EvpubResyncTable *table)
 						 evpub_filter_text(table->resync->filter, ROW));
 }
 
+/* Key columns by their places in the result, the greatest key first. */
+static void
+append_places_descending(StringInfo text, const EvpubResyncTable *table)
+{
+	for (int i = 0; i < table->capture->key_columns; i++)
+		appendStringInfo(text, "%s %d DESC", i > 0 ? "," : "", i + 1);
+}
+
 /* ---- the queries ---- */
 
 void
@@ -258,19 +266,31 @@ evpub_resync_query_tenants(EvpubResyncQuery *query, const EvpubResyncTable *tabl
 }
 
 void
+evpub_resync_query_last(EvpubResyncQuery *query, const EvpubResyncTable *table)
+{
+	begin_query(query, table);
+	appendStringInfoString(&query->text, "SELECT ");
+	append_key(&query->text, table);
+	append_source(query, table);
+	appendStringInfoString(&query->text, " ORDER BY");
+	append_places_descending(&query->text, table);
+	appendStringInfoString(&query->text, " LIMIT 1");
+}
+
+void
 evpub_resync_query_end(EvpubResyncQuery *query, const EvpubResyncTable *table,
-					   EvpubResyncKey after, int size)
+					   EvpubResyncKey after, EvpubResyncKey last, int size)
 {
 	begin_query(query, table);
 	appendStringInfoString(&query->text, "SELECT * FROM (SELECT ");
 	append_key(&query->text, table);
 	append_source(query, table);
 	append_bound(query, table, BTGreaterStrategyNumber, after);
+	append_bound(query, table, BTLessEqualStrategyNumber, last);
 	appendStringInfoString(&query->text, " ORDER BY ");
 	append_key(&query->text, table);
 	appendStringInfo(&query->text, " LIMIT %d) AS page ORDER BY", size);
-	for (int i = 0; i < table->capture->key_columns; i++)
-		appendStringInfo(&query->text, "%s %d DESC", i > 0 ? "," : "", i + 1);
+	append_places_descending(&query->text, table);
 	appendStringInfoString(&query->text, " LIMIT 1");
 }
 

@@ -34,6 +34,7 @@ begin_telling(Teller *teller, EvpubResyncTable *table, AttrNumber *columns)
 {
 	TupleDesc	desc = RelationGetDescr(table->rel);
 	MemoryContext caller = CurrentMemoryContext;
+	EvpubResyncAs as;
 
 	teller->table = table;
 	teller->columns = columns;
@@ -46,7 +47,8 @@ begin_telling(Teller *teller, EvpubResyncTable *table, AttrNumber *columns)
 	if (table->condition == NULL)
 		return;
 
-	/* a row at rest is old and new */
+	/* a row at rest is old and new; what is constant is evaluated here */
+	evpub_resync_as_owner(table, &as);
 	MemoryContextSwitchTo(teller->estate->es_query_cxt);
 	ChangeVarNodes(table->condition, PRS2_OLD_VARNO, INNER_VAR, 0);
 	ChangeVarNodes(table->condition, PRS2_NEW_VARNO, OUTER_VAR, 0);
@@ -55,6 +57,7 @@ begin_telling(Teller *teller, EvpubResyncTable *table, AttrNumber *columns)
 	teller->econtext->ecxt_innertuple = teller->slot;
 	teller->econtext->ecxt_outertuple = teller->slot;
 	MemoryContextSwitchTo(caller);
+	evpub_resync_as_caller(&as);
 }
 
 static void
@@ -114,6 +117,8 @@ evpub_resync_tell(EvpubResyncTable *table, EvpubResyncKey after,
 	Portal		portal;
 	uint64		told = 0;
 
+	EvpubResyncAs as;
+
 	evpub_resync_query_rows(&query, table, after, end, wait, &columns);
 	begin_telling(&teller, table, columns);
 	portal = evpub_resync_open_query(&query);
@@ -125,6 +130,7 @@ evpub_resync_tell(EvpubResyncTable *table, EvpubResyncKey after,
 		SPI_cursor_fetch(portal, true, EVPUB_RESYNC_FETCH);
 		rows = SPI_tuptable;
 		count = SPI_processed;
+		evpub_resync_as_owner(table, &as);
 		for (uint64 i = 0; i < count; i++)
 		{
 			CHECK_FOR_INTERRUPTS();
@@ -134,6 +140,7 @@ evpub_resync_tell(EvpubResyncTable *table, EvpubResyncKey after,
 				told++;
 			MemoryContextSwitchTo(caller);
 		}
+		evpub_resync_as_caller(&as);
 		ExecClearTuple(teller.slot);
 		SPI_freetuptable(rows);
 		if (count == 0)

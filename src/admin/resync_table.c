@@ -16,8 +16,11 @@
 #include "miscadmin.h"
 #include "nodes/nodes.h"
 #include "nodes/value.h"
+#include "optimizer/optimizer.h"
 #include "parser/parse_func.h"
+#include "rewrite/prs2lock.h"
 #include "utils/acl.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -69,10 +72,39 @@ refuse_uncaptured(Relation rel, bool truncate_only)
 			 errhint("View evpub.tables shows which tables are captured.")));
 }
 
+static void
+read_options(EvpubOptions *options, const Trigger *trigger)
+{
+	/* an invalidation may free the trigger */
+	char	  **arguments = palloc(Max(trigger->tgnargs, 1) * sizeof(char *));
+
+	for (int i = 0; i < trigger->tgnargs; i++)
+		arguments[i] = pstrdup(trigger->tgargs[i]);
+	evpub_options_read(options, trigger->tgnargs, arguments, true);
+}
+
 /*
- * Take the settings of the row trigger that comes first by name, as in view
- * evpub.tables.  Those of updates that cross a filter are no use: their
- * conditions hold for no row at rest.
+ * Which rows the trigger tells of, as far as its condition says that of a row at
+ * rest.  That of an update may compare the row with what it was, as that of
+ * update_columns does: then it says nothing of what rows there are.
+ */
+static Node *
+condition_of(const EvpubResyncTable *table, const Trigger *trigger)
+{
+	Node	   *condition = trigger->tgqual ? stringToNode(trigger->tgqual) : NULL;
+
+	if (condition != NULL && TRIGGER_FOR_UPDATE(trigger->tgtype) &&
+		table->options.value[EVPUB_OPTION_FILTER] == NULL &&
+		bms_is_member(PRS2_OLD_VARNO, pull_varnos(NULL, condition)))
+		return NULL;
+	return condition;
+}
+
+/*
+ * Take the settings of the first row trigger by name of those for INSERT: each
+ * row that there is was one.  Where there is none, those of the first one for
+ * another operation.  Triggers of updates that cross a filter are no use, since
+ * their conditions hold for no row at rest.
  */
 static void
 read_trigger(EvpubResyncTable *table)
@@ -82,11 +114,12 @@ read_trigger(EvpubResyncTable *table)
 										  0, NULL, false);
 	TriggerDesc *triggers = table->rel->trigdesc;
 	bool		truncate_only = false;
+	const Trigger *found = NULL;
 
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 	{
 		Trigger    *trigger = &triggers->triggers[i];
-		char	  **arguments;
+		EvpubOptions options;
 
 		if (trigger->tgfoid != function)
 			continue;
@@ -95,19 +128,33 @@ read_trigger(EvpubResyncTable *table)
 		truncate_only = true;
 		if (!TRIGGER_FOR_ROW(trigger->tgtype))
 			continue;
-
-		/* an invalidation may free the trigger */
-		arguments = palloc(Max(trigger->tgnargs, 1) * sizeof(char *));
-		for (int j = 0; j < trigger->tgnargs; j++)
-			arguments[j] = pstrdup(trigger->tgargs[j]);
-		evpub_options_read(&table->options, trigger->tgnargs, arguments, true);
-		if (table->options.value[EVPUB_OPTION_AS] != NULL)
-			continue;
-		table->trigger = trigger->tgoid;
-		table->condition = trigger->tgqual ? stringToNode(trigger->tgqual) : NULL;
-		return;
+		read_options(&options, trigger);
+		if (options.value[EVPUB_OPTION_AS] == NULL &&
+			(found == NULL ||
+			 (TRIGGER_FOR_INSERT(trigger->tgtype) && !TRIGGER_FOR_INSERT(found->tgtype))))
+			found = trigger;
 	}
-	refuse_uncaptured(table->rel, truncate_only);
+	if (found == NULL)
+		refuse_uncaptured(table->rel, truncate_only);
+	read_options(&table->options, found);
+	table->trigger = found->tgoid;
+	table->condition = condition_of(table, found);
+}
+
+void
+evpub_resync_as_owner(const EvpubResyncTable *table, EvpubResyncAs *as)
+{
+	GetUserIdAndSecContext(&as->user, &as->context);
+	SetUserIdAndSecContext(table->rel->rd_rel->relowner,
+						   as->context | SECURITY_RESTRICTED_OPERATION);
+	as->nest = NewGUCNestLevel();
+}
+
+void
+evpub_resync_as_caller(const EvpubResyncAs *as)
+{
+	AtEOXact_GUC(false, as->nest);
+	SetUserIdAndSecContext(as->user, as->context);
 }
 
 /*
@@ -121,6 +168,7 @@ find_tenant(EvpubResyncTable *table)
 	EvpubSlice	given = evpub_utf8(table->resync->tenant,
 								   strlen(table->resync->tenant));
 	Form_pg_attribute attribute;
+	EvpubResyncAs as;
 	Oid			input;
 	Oid			ioparam;
 
@@ -137,9 +185,12 @@ find_tenant(EvpubResyncTable *table)
 							  capture->tenant_column.number - 1);
 	getTypeInputInfo(attribute->atttypid, &input, &ioparam);
 	table->tenant_by_value = true;
+	/* a domain checks it */
+	evpub_resync_as_owner(table, &as);
 	table->tenant_value = OidInputFunctionCall(input,
 											   pstrdup(table->resync->tenant),
 											   ioparam, attribute->atttypmod);
+	evpub_resync_as_caller(&as);
 	table->tenant = evpub_column_text(&capture->tenant_column,
 									  table->tenant_value,
 									  palloc(EVPUB_SMALL_TEXT));

@@ -11,6 +11,10 @@
  * are gone that hold up checkpoints now, every commit record before now is
  * noted there, and what is in progress all the same is on its way to be
  * visible.
+ *
+ * In progress may be any transaction that a snapshot names, and any with a
+ * number that the snapshot does not know yet: that of a transaction which began
+ * later than all that are over.
  */
 #include "postgres.h"
 
@@ -45,11 +49,21 @@ wait_for_notes(void)
 	pfree(committing);
 }
 
+/* It keeps the lock on its xid until it is visible. */
+static void
+wait_until_visible(TransactionId xid)
+{
+	if (TransactionIdDidCommit(xid))
+		XactLockTableWait(xid, NULL, NULL, XLTW_None);
+}
+
 void
 evpub_settle(void)
 {
 	Snapshot	snapshot;
 	TransactionId *xids;
+	TransactionId xmax;
+	TransactionId next;
 	uint32		count;
 
 	wait_for_notes();
@@ -59,11 +73,15 @@ evpub_settle(void)
 	count = snapshot->xcnt;
 	xids = palloc(Max(count, 1) * sizeof(TransactionId));
 	memcpy(xids, snapshot->xip, count * sizeof(TransactionId));
+	xmax = snapshot->xmax;
+	next = ReadNextTransactionId();
 	for (uint32 i = 0; i < count; i++)
-	{
-		/* it keeps the lock on its xid until it is visible */
-		if (TransactionIdDidCommit(xids[i]))
-			XactLockTableWait(xids[i], NULL, NULL, XLTW_None);
-	}
+		wait_until_visible(xids[i]);
 	pfree(xids);
+	while (TransactionIdPrecedes(xmax, next))
+	{
+		CHECK_FOR_INTERRUPTS();
+		wait_until_visible(xmax);
+		TransactionIdAdvance(xmax);
+	}
 }

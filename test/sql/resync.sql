@@ -121,6 +121,50 @@ CALL evpub.resync('{cms.by_hand}');
 RESET default_transaction_isolation;
 SELECT tx, n, topic, value FROM pg_temp.told(:'start');
 
+-- and that for INSERT comes first: what others look at is a change, not a row
+CREATE TRIGGER a AFTER UPDATE ON cms.by_hand FOR EACH ROW WHEN (OLD.a IS DISTINCT FROM NEW.a)
+	EXECUTE FUNCTION evpub.capture('tenant=x', 'topic=a');
+CREATE TRIGGER b AFTER DELETE ON cms.by_hand FOR EACH ROW WHEN (OLD.a > 100) EXECUTE FUNCTION evpub.capture('tenant=x', 'topic=b');
+SELECT pg_current_wal_insert_lsn() AS start \gset
+CALL evpub.resync('{cms.by_hand}');
+DROP TRIGGER t ON cms.by_hand;
+CALL evpub.resync('{cms.by_hand}');
+SELECT evpub.capture_table('cms.by_hand', topic => 'changes', tenant => 'x', operations => '{update}', update_columns => '{a}');
+CALL evpub.resync('{cms.by_hand}');
+SELECT tx, n, topic, value::json ->> 'type' AS type, value::json -> 'pk' AS pk FROM pg_temp.told(:'start');
+
+-- what belongs to the table's owner runs with his rights, whoever calls
+CREATE ROLE regress_evpub_customer;
+CREATE SCHEMA customer AUTHORIZATION regress_evpub_customer;
+SET ROLE regress_evpub_customer;
+CREATE TABLE customer.ran (what text, by name);
+CREATE FUNCTION customer.run(what text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO customer.ran SELECT what, current_user;
+	SET work_mem = '99MB';
+	RETURN true;
+END $$;
+CREATE TYPE customer.level AS ENUM ('low');
+CREATE FUNCTION customer.level_json(customer.level) RETURNS json LANGUAGE plpgsql AS $$
+BEGIN PERFORM customer.run('cast'); RETURN '"cast"'; END $$;
+CREATE CAST (customer.level AS json) WITH FUNCTION customer.level_json(customer.level);
+CREATE DOMAIN customer.name AS text CHECK (customer.run('domain'));
+CREATE TABLE customer.t (tenant customer.name PRIMARY KEY, level customer.level);
+INSERT INTO customer.t VALUES ('acme', 'low');
+TRUNCATE customer.ran;
+RESET ROLE;
+SELECT evpub.capture_table('customer.t', topic => 'cms', tenant_column => 'tenant', payload => 'row',
+	filter => 'customer.run(''filter '' || {row}.level)');
+TRUNCATE customer.ran;
+RESET work_mem;
+SELECT pg_current_wal_insert_lsn() AS start \gset
+CALL evpub.resync('{customer.t}', tenant => 'acme');
+SELECT DISTINCT * FROM customer.ran;
+SHOW work_mem;
+SELECT value::json -> 'data' AS data FROM pg_temp.told(:'start') WHERE value ~ 'resynced';
+DROP SCHEMA customer CASCADE;
+DROP ROLE regress_evpub_customer;
+
 -- errors: nothing is told
 SELECT pg_current_wal_insert_lsn() AS start \gset
 CREATE TABLE cms.plain (id int PRIMARY KEY);

@@ -235,6 +235,68 @@ is_deeply(
 	[qw(item.created item.resync_started item.resynced item.resync_finished)],
 	'and the row is told of');
 
+# The mark's transaction may have been given its number before that of the commit
+# which nobody sees: then no snapshot names it.
+$node->safe_psql(
+	'postgres', q{
+CREATE TABLE late (tenant int, id int, PRIMARY KEY (tenant, id));
+INSERT INTO late VALUES (7, 1);
+SELECT evpub.capture_table('late', topic => 't', tenant_column => 'tenant');
+CREATE FUNCTION numbered_and_held() RETURNS boolean LANGUAGE sql AS
+	'SELECT pg_current_xact_id() IS NOT NULL AND pg_advisory_xact_lock(1) IS NOT NULL';
+ALTER SYSTEM SET synchronous_standby_names = 'absent';
+});
+$node->reload;
+$holder = $node->background_psql('postgres');
+$holder->query_safe('SELECT pg_advisory_lock(1)');
+$since = now();
+$call = start_psql($node,
+	q{SET synchronous_commit = local; CALL evpub.resync('{late}', filter => 'numbered_and_held()')});
+ok($node->poll_query_until('postgres',
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'advisory' AND backend_xid IS NOT NULL"),
+	'a mark that is not committed has its transaction number');
+$unseen = start_psql($node, q{INSERT INTO late VALUES (7, 2)});
+ok($node->poll_query_until('postgres',
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"),
+	'a later one is committed, and not visible');
+$holder->query_safe('SELECT pg_advisory_unlock(1)');
+$holder->quit;
+ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM ($waiting) x"),
+	'resync waits for it, too');
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET synchronous_standby_names');
+$node->reload;
+ok(finish($unseen) && finish($call), 'then both end');
+is_deeply(
+	[ map { "$_->{type} " . ($_->{pk} ? $_->{pk}{id} : '') } told($since) ],
+	[ 'late.created 2', 'late.resync_started ', 'late.resynced 1', 'late.resynced 2', 'late.resync_finished ' ],
+	'and its row is told of');
+
+# --- writers who wait for the table ---
+
+$node->safe_psql('postgres', q{CREATE TABLE slow (id int PRIMARY KEY, v int);
+INSERT INTO slow SELECT i FROM generate_series(1, 10) i;
+SELECT evpub.capture_table('slow', topic => 't', tenant => 'x', payload => 'row');
+CREATE TABLE dup (k int NOT NULL, n int);
+INSERT INTO dup SELECT i / 5, i FROM generate_series(1, 10) i;
+SELECT evpub.capture_table('dup', topic => 't', tenant => 'x', payload => 'row', key_columns => '{k}')});
+$holder = $node->background_psql('postgres');
+$holder->query_safe(q{SET deadlock_timeout = '1s'; BEGIN; UPDATE slow SET v = 1 WHERE id = 5});
+$call = start_psql($node, q{CALL evpub.resync('{slow}')});
+ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM ($waiting) x"), 'resync waits for a row');
+$holder->query_safe('TRUNCATE slow');
+$holder->query_safe('COMMIT');
+ok(finish($call), 'who truncates the table meanwhile is not in its way')
+  or diag $call->{err};
+# rows of one key are locked together
+$holder->query_safe('BEGIN; UPDATE dup SET n = 0 WHERE n = 8');
+$call = start_psql($node, q{CALL evpub.resync('{dup}')});
+ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM ($waiting) x"), 'it waits for one of several rows');
+$holder->query_safe('UPDATE dup SET n = 0 WHERE n BETWEEN 5 AND 9');
+$holder->query_safe('COMMIT');
+$holder->quit;
+ok(finish($call), 'who locks the others meanwhile is not, either')
+  or diag $call->{err};
+
 # an open transaction has no events yet: nobody waits for it
 my $open = $node->background_psql('postgres');
 $open->query_safe(q{BEGIN; INSERT INTO item VALUES (5001, 'unseen', 0)});
@@ -273,5 +335,18 @@ isnt($standby->psql('postgres', q{CALL evpub.resync('{item}')}, stderr => \$err)
 	0, 'resync is not for standbys');
 like($err, qr/cannot execute evpub.resync\(\) during recovery/, 'which it says');
 $standby->stop;
+
+# --- writers who are faster ---
+
+$node->safe_psql('postgres', q{CREATE TABLE fast (id bigserial PRIMARY KEY, v int);
+INSERT INTO fast (v) SELECT i FROM generate_series(1, 500) i;
+SELECT evpub.capture_table('fast', topic => 't', tenant => 'x')});
+my $append = start_pgbench($node, { 'INSERT INTO fast (v) SELECT i FROM generate_series(1, 200) i' => 1 },
+	clients => 2, seconds => 600, rate => 100);
+ok($node->poll_query_until('postgres', 'SELECT count(*) > 1000 FROM fast'), 'a table grows');
+is($node->psql('postgres', q{SET statement_timeout = '20s'; CALL evpub.resync('{fast}', batch => 5)}, stderr => \$err),
+	0, 'resync comes to an end all the same') or diag $err;
+$append->{handle}->kill_kill;
+
 $node->stop;
 done_testing();
