@@ -157,7 +157,7 @@ CREATE TABLE evpub.schema_rules (
 	options jsonb NOT NULL,
 	PRIMARY KEY (pattern, tables));
 COMMENT ON TABLE evpub.schema_rules IS
-'which tables of which schemas are captured, now and when they are made; kept by evpub.capture_schemas()';
+'which tables of which schemas are captured, now and when they are made; kept by evpub.capture_schemas(). Applied with the rights of the extension''s owner: who may write it can do what he can';
 COMMENT ON COLUMN evpub.schema_rules.pattern IS
 'regular expression on the name of a schema; its first group is {match}';
 COMMENT ON COLUMN evpub.schema_rules.tables IS 'names of tables';
@@ -176,19 +176,89 @@ $$;
 COMMENT ON FUNCTION evpub._is_captured(oid) IS 'has the table a capture trigger?';
 REVOKE ALL ON FUNCTION evpub._is_captured(oid) FROM PUBLIC;
 
+CREATE FUNCTION evpub._rules()
+RETURNS TABLE (pattern text, tables name[], options jsonb)
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'evpub_rules';
+COMMENT ON FUNCTION evpub._rules() IS
+'the rules of evpub.capture_schemas() that are committed by now, whatever the snapshot';
+REVOKE ALL ON FUNCTION evpub._rules() FROM PUBLIC;
+
+CREATE FUNCTION evpub._made_tables(command pg_ddl_command)
+RETURNS oid[]
+LANGUAGE c VOLATILE STRICT
+AS 'MODULE_PATHNAME', 'evpub_made_tables';
+COMMENT ON FUNCTION evpub._made_tables(pg_ddl_command) IS
+'tables that a command of an event trigger made, or gave what a rule looks at: name, schema, key';
+REVOKE ALL ON FUNCTION evpub._made_tables(pg_ddl_command) FROM PUBLIC;
+
+CREATE FUNCTION evpub._replace_match(template text, match text)
+RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'evpub_replace_match';
+COMMENT ON FUNCTION evpub._replace_match(text, text) IS
+'a template with {match} replaced; NULL where it does not hold {match}';
+REVOKE ALL ON FUNCTION evpub._replace_match(text, text) FROM PUBLIC;
+
+CREATE FUNCTION evpub._check_options(
+	topic          text,
+	tenant_column  name,
+	tenant         text,
+	key            text,
+	type           text,
+	operations     text[],
+	update_columns name[],
+	ignore_columns name[],
+	filter         text,
+	payload        text,
+	data_columns   name[],
+	headers        jsonb,
+	envelope       text,
+	key_columns    name[],
+	on_truncate    text,
+	on_delete      text,
+	"collapse"     boolean)
+RETURNS void
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'evpub_check_options';
+COMMENT ON FUNCTION evpub._check_options(text, name, text, text, text, text[], name[], name[], text, text, name[], jsonb, text, name[], text, text, boolean) IS
+'an error for options of evpub.capture_table() that fit no table';
+REVOKE ALL ON FUNCTION evpub._check_options(text, name, text, text, text, text[], name[], name[], text, text, name[], jsonb, text, name[], text, text, boolean) FROM PUBLIC;
+
+CREATE FUNCTION evpub._check_rule_filter(rel regclass, filter text)
+RETURNS void
+LANGUAGE c VOLATILE STRICT
+AS 'MODULE_PATHNAME', 'evpub_check_rule_filter';
+COMMENT ON FUNCTION evpub._check_rule_filter(regclass, text) IS
+'an error if reading the filter could run functions of the table''s owner';
+REVOKE ALL ON FUNCTION evpub._check_rule_filter(regclass, text) FROM PUBLIC;
+
 -- Tables that a rule means: ordinary and partitioned ones, not partitions, that
--- have what names their rows.
+-- have what names their rows.  What the rule says of a column that is not there
+-- is an error later; one that may be null still, or is not unique yet where a
+-- filter needs that, is waited for.
 CREATE FUNCTION evpub._tables_of_rule(rule evpub.schema_rules)
 RETURNS TABLE (rel regclass, schema name)
-LANGUAGE sql STABLE
+LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT c.oid::regclass, n.nspname
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname ~ rule.pattern AND c.relname = ANY (rule.tables)
    AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence = 'p'
-   AND (rule.options ? 'key_columns' OR
-        EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary))
+   AND CASE WHEN NOT rule.options ? 'key_columns' THEN
+		EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid)
+	ELSE
+		NOT EXISTS (SELECT FROM pg_attribute a
+		            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND NOT a.attnotnull
+		              AND rule.options -> 'key_columns' ? a.attname::text)
+		AND (NOT rule.options ? 'filter' OR
+		     EXISTS (SELECT FROM pg_index i
+		             WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
+		               AND NOT EXISTS (SELECT FROM unnest(i.indkey[0:i.indnkeyatts - 1]) k (attnum)
+		                               LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
+		                               WHERE NOT coalesce(rule.options -> 'key_columns' ? a.attname::text, false))))
+	END
  ORDER BY 2, 1
 $$;
 COMMENT ON FUNCTION evpub._tables_of_rule(evpub.schema_rules) IS 'the tables that a rule means';
@@ -205,14 +275,27 @@ DECLARE
 	match    text := replace(replace((regexp_match(schema, rule.pattern))[1], '{', '{{'), '}', '}}');
 	template text;
 BEGIN
+	IF match IS NULL AND
+	   EXISTS (SELECT FROM jsonb_each_text(o) t
+	           WHERE t.key IN ('topic', 'tenant', 'key', 'type', 'headers')
+	             AND evpub._replace_match(t.value, '') IS NOT NULL) THEN
+		RAISE EXCEPTION 'pattern "%" gives schema "%" no {match}', rule.pattern, schema
+			USING ERRCODE = 'invalid_parameter_value',
+			      DETAIL = 'The first group of the pattern takes no part in the match.',
+			      HINT = 'Write the pattern so that its first group always matches, as in "^cust_(.*)$".';
+	END IF;
 	FOREACH template IN ARRAY ARRAY['topic', 'tenant', 'key', 'type'] LOOP
-		IF o ->> template LIKE '%{match}%' THEN
-			o := jsonb_set(o, ARRAY[template], to_jsonb(replace(o ->> template, '{match}', match)));
+		IF evpub._replace_match(o ->> template, match) IS NOT NULL THEN
+			o := jsonb_set(o, ARRAY[template], to_jsonb(evpub._replace_match(o ->> template, match)));
 		END IF;
 	END LOOP;
 	IF o ? 'headers' THEN
-		o := jsonb_set(o, '{headers}', (SELECT jsonb_object_agg(h.key, replace(h.value, '{match}', match))
-		                                FROM jsonb_each_text(o -> 'headers') h));
+		o := jsonb_set(o, '{headers}',
+			coalesce((SELECT jsonb_object_agg(h.key, coalesce(evpub._replace_match(h.value, match), h.value))
+			          FROM jsonb_each_text(o -> 'headers') h), '{}'));
+	END IF;
+	IF o ? 'filter' THEN
+		PERFORM evpub._check_rule_filter(rel, o ->> 'filter');
 	END IF;
 	PERFORM evpub.capture_table(rel,
 		topic => o ->> 'topic',
@@ -220,7 +303,7 @@ BEGIN
 		tenant => o ->> 'tenant',
 		key => o ->> 'key',
 		type => o ->> 'type',
-		operations => ARRAY(SELECT pg_catalog.jsonb_array_elements_text(o -> 'operations')),
+		operations => CASE WHEN o ? 'operations' THEN ARRAY(SELECT pg_catalog.jsonb_array_elements_text(o -> 'operations')) END,
 		update_columns => CASE WHEN o ? 'update_columns' THEN ARRAY(SELECT pg_catalog.jsonb_array_elements_text(o -> 'update_columns'))::pg_catalog.name[] END,
 		ignore_columns => CASE WHEN o ? 'ignore_columns' THEN ARRAY(SELECT pg_catalog.jsonb_array_elements_text(o -> 'ignore_columns'))::pg_catalog.name[] END,
 		filter => o ->> 'filter',
@@ -238,6 +321,124 @@ $$;
 COMMENT ON FUNCTION evpub._capture_by_rule(regclass, name, evpub.schema_rules) IS
 'capture a table with the options of a rule, {match} replaced';
 REVOKE ALL ON FUNCTION evpub._capture_by_rule(regclass, name, evpub.schema_rules) FROM PUBLIC;
+
+-- DDL and the making of rules wait for each other, or a table could be made by
+-- somebody who does not see the rule, and not be seen by who makes the rule.
+-- Whoever makes a table holds this lock until his transaction ends; those who
+-- make tables do not wait for each other.
+CREATE FUNCTION evpub._lock_rules()
+RETURNS event_trigger
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() d
+	           WHERE d.schema_name IS DISTINCT FROM 'pg_temp') THEN
+		LOCK TABLE evpub.schema_rules IN ROW EXCLUSIVE MODE;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION evpub._lock_rules() IS
+'event trigger: keeps rules from being made while tables are';
+REVOKE ALL ON FUNCTION evpub._lock_rules() FROM PUBLIC;
+
+CREATE EVENT TRIGGER evpub_lock_rules ON ddl_command_end
+	WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE', 'ALTER INDEX', 'ALTER VIEW',
+	             'CREATE INDEX', 'CREATE SCHEMA', 'ALTER SCHEMA')
+	EXECUTE FUNCTION evpub._lock_rules();
+COMMENT ON EVENT TRIGGER evpub_lock_rules IS
+'keeps rules of evpub.capture_schemas() from being made while tables are';
+
+-- Captures what a rule means as soon as it has its key, in the transaction of
+-- the DDL.  Runs as the extension's owner, since the rule is an administrator's
+-- decision, not that of whoever makes a table; all it does is decided by rules,
+-- and nothing of the table's owner runs here (rules.c).
+CREATE FUNCTION evpub._apply_rules()
+RETURNS event_trigger
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	rule    evpub.schema_rules;
+	found   record;
+	made    oid[];
+	schemas oid[];
+BEGIN
+	IF NOT current_setting('evpub.capture')::boolean THEN
+		RETURN;
+	END IF;
+	SELECT array_agg(m.oid), array_agg(d.objid) FILTER (WHERE d.classid = 'pg_namespace'::regclass)
+	  INTO made, schemas
+	  FROM pg_event_trigger_ddl_commands() d
+	       LEFT JOIN LATERAL unnest(evpub._made_tables(d.command)) m (oid) ON true
+	 WHERE d.schema_name IS DISTINCT FROM 'pg_temp';
+	IF array_remove(made, NULL) = '{}' AND schemas IS NULL THEN
+		RETURN;
+	END IF;
+	LOCK TABLE evpub.schema_rules IN ROW EXCLUSIVE MODE;
+	FOR rule IN SELECT * FROM evpub._rules() r ORDER BY r.pattern, r.tables LOOP
+		FOR found IN
+			SELECT t.* FROM evpub._tables_of_rule(rule) t
+			WHERE (t.rel = ANY (made) OR
+			       (SELECT relnamespace FROM pg_class WHERE oid = t.rel) = ANY (schemas))
+			  AND NOT evpub._is_captured(t.rel)
+		LOOP
+			PERFORM evpub._capture_by_rule(found.rel, found.schema, rule);
+		END LOOP;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION evpub._apply_rules() IS
+'event trigger: captures tables that rules of evpub.capture_schemas() mean';
+REVOKE ALL ON FUNCTION evpub._apply_rules() FROM PUBLIC;
+
+-- The event trigger that applies rules is made with the first one and goes with
+-- the last.  It is not a part of the extension, so that pg_dump dumps it: a
+-- restore makes event triggers when all else is there, so that no rule is applied
+-- to tables that the dump captures itself, or not.
+CREATE FUNCTION evpub._watch_rules()
+RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	watched boolean := EXISTS (SELECT FROM pg_event_trigger WHERE evtname = 'evpub_rules');
+	needed  boolean := EXISTS (SELECT FROM evpub._rules());
+BEGIN
+	IF needed AND NOT watched THEN
+		CREATE EVENT TRIGGER evpub_rules ON ddl_command_end
+			WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE', 'ALTER INDEX', 'ALTER VIEW',
+			             'CREATE INDEX', 'CREATE SCHEMA', 'ALTER SCHEMA')
+			EXECUTE FUNCTION evpub._apply_rules();
+		COMMENT ON EVENT TRIGGER evpub_rules IS
+			'captures tables that rules of evpub.capture_schemas() mean';
+	ELSIF watched AND NOT needed THEN
+		DROP EVENT TRIGGER evpub_rules;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION evpub._watch_rules() IS
+'makes the event trigger that applies rules, if there are any, or drops it';
+REVOKE ALL ON FUNCTION evpub._watch_rules() FROM PUBLIC;
+
+-- For who makes or ends rules: nobody makes tables meanwhile.
+CREATE FUNCTION evpub._begin_rules()
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+		RAISE EXCEPTION 'rules cannot be changed in a transaction of isolation level %', current_setting('transaction_isolation')
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+			      DETAIL = 'Its snapshot may not show tables that others have made since.',
+			      HINT = 'Use a transaction of isolation level READ COMMITTED.';
+	END IF;
+	LOCK TABLE evpub.schema_rules IN SHARE ROW EXCLUSIVE MODE;
+END
+$$;
+COMMENT ON FUNCTION evpub._begin_rules() IS 'waits for transactions that make tables, and holds up others';
+REVOKE ALL ON FUNCTION evpub._begin_rules() FROM PUBLIC;
 
 CREATE FUNCTION evpub.capture_schemas(
 	pattern        text,
@@ -276,9 +477,23 @@ BEGIN
 			USING ERRCODE = 'null_value_not_allowed',
 			      HINT = 'Give a regular expression on the name of the schema, and the names of tables.';
 	END IF;
+	PERFORM regexp_match('', capture_schemas.pattern);
+	PERFORM evpub._check_options(
+		coalesce(evpub._replace_match(capture_schemas.topic, 'x'), capture_schemas.topic),
+		capture_schemas.tenant_column,
+		coalesce(evpub._replace_match(capture_schemas.tenant, 'x'), capture_schemas.tenant),
+		coalesce(evpub._replace_match(capture_schemas.key, 'x'), capture_schemas.key),
+		coalesce(evpub._replace_match(capture_schemas.type, 'x'), capture_schemas.type),
+		capture_schemas.operations, capture_schemas.update_columns, capture_schemas.ignore_columns,
+		capture_schemas.filter, capture_schemas.payload, capture_schemas.data_columns,
+		coalesce(evpub._replace_match(capture_schemas.headers::text, 'x')::jsonb, capture_schemas.headers),
+		capture_schemas.envelope, capture_schemas.key_columns, capture_schemas.on_truncate,
+		capture_schemas.on_delete, capture_schemas."collapse");
+	PERFORM evpub._begin_rules();
 	rule := ROW(capture_schemas.pattern,
 		ARRAY(SELECT DISTINCT t FROM unnest(capture_schemas.tables) t ORDER BY 1),
-		jsonb_strip_nulls(jsonb_build_object(
+		(SELECT jsonb_object_agg(o.key, o.value)
+		   FROM jsonb_each(jsonb_build_object(
 			'topic', topic,
 			'tenant_column', tenant_column,
 			'tenant', tenant,
@@ -295,10 +510,12 @@ BEGIN
 			'key_columns', key_columns,
 			'on_truncate', on_truncate,
 			'on_delete', on_delete,
-			'collapse', collapse,
-			'on_replica', on_replica)));
+			'collapse', capture_schemas."collapse",
+			'on_replica', on_replica)) o
+		  WHERE o.value <> 'null'));
 	INSERT INTO evpub.schema_rules VALUES (rule.pattern, rule.tables, rule.options)
 		ON CONFLICT (pattern, tables) DO UPDATE SET options = excluded.options;
+	PERFORM evpub._watch_rules();
 	FOR found IN SELECT * FROM evpub._tables_of_rule(rule) LOOP
 		PERFORM evpub._capture_by_rule(found.rel, found.schema, rule);
 		count := count + 1;
@@ -317,9 +534,11 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	rule  evpub.schema_rules;
+	other evpub.schema_rules;
 	found record;
 	count integer := 0;
 BEGIN
+	PERFORM evpub._begin_rules();
 	DELETE FROM evpub.schema_rules r
 		WHERE r.pattern = release_schemas.pattern
 		  AND r.tables = ARRAY(SELECT DISTINCT t FROM unnest(release_schemas.tables) t ORDER BY 1)
@@ -333,51 +552,22 @@ BEGIN
 		IF evpub._is_captured(found.rel) THEN
 			PERFORM evpub.release_table(found.rel);
 			count := count + 1;
+			-- another rule may mean it as well
+			FOR other IN SELECT * FROM evpub._rules() r ORDER BY r.pattern, r.tables LOOP
+				IF NOT evpub._is_captured(found.rel) AND
+				   EXISTS (SELECT FROM evpub._tables_of_rule(other) t WHERE t.rel = found.rel) THEN
+					PERFORM evpub._capture_by_rule(found.rel, found.schema, other);
+				END IF;
+			END LOOP;
 		END IF;
 	END LOOP;
+	PERFORM evpub._watch_rules();
 	RETURN count;
 END
 $$;
 COMMENT ON FUNCTION evpub.release_schemas(text, name[]) IS
-'end a rule of evpub.capture_schemas(), and release its tables; returns how many';
+'end a rule of evpub.capture_schemas(), and release its tables, but for those that another rule means; returns how many';
 REVOKE ALL ON FUNCTION evpub.release_schemas(text, name[]) FROM PUBLIC;
-
--- Captures what a rule means as soon as it has its key, in the transaction of
--- the DDL.  Runs as the extension's owner, since the rule is an administrator's
--- decision, not that of whoever makes a table; all it does is decided by rules.
-CREATE FUNCTION evpub._apply_rules()
-RETURNS event_trigger
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	rule  evpub.schema_rules;
-	found record;
-BEGIN
-	FOR rule IN SELECT * FROM evpub.schema_rules LOOP
-		FOR found IN
-			SELECT t.* FROM evpub._tables_of_rule(rule) t
-			WHERE NOT evpub._is_captured(t.rel)
-			  AND EXISTS (SELECT FROM pg_event_trigger_ddl_commands() d
-			              WHERE (d.classid = 'pg_class'::regclass AND d.objid = t.rel)
-			                 OR (d.classid = 'pg_namespace'::regclass AND
-			                     d.objid = (SELECT relnamespace FROM pg_class WHERE oid = t.rel)))
-		LOOP
-			PERFORM evpub._capture_by_rule(found.rel, found.schema, rule);
-		END LOOP;
-	END LOOP;
-END
-$$;
-COMMENT ON FUNCTION evpub._apply_rules() IS
-'event trigger: captures tables that rules of evpub.capture_schemas() mean';
-REVOKE ALL ON FUNCTION evpub._apply_rules() FROM PUBLIC;
-
-CREATE EVENT TRIGGER evpub_apply_rules ON ddl_command_end
-	WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE',
-	             'CREATE SCHEMA', 'ALTER SCHEMA')
-	EXECUTE FUNCTION evpub._apply_rules();
-COMMENT ON EVENT TRIGGER evpub_apply_rules IS
-'captures tables that rules of evpub.capture_schemas() mean';
 
 -- ---------------------------------------------------------------------------
 -- look ahead, watch and steer
@@ -737,6 +927,15 @@ SELECT 'disabled_triggers',
    AND t.tgenabled NOT IN ('O', 'A')
    AND parent.tgenabled IS DISTINCT FROM t.tgenabled
 UNION ALL
+SELECT 'schema_rules',
+	   CASE WHEN e.evtname IS NULL THEN 'no rule of evpub.schema_rules is applied to tables that are made: there is no event trigger evpub_rules'
+			ELSE 'no rule of evpub.schema_rules is applied to tables that are made: event trigger evpub_rules does not fire' END,
+	   CASE WHEN e.evtname IS NULL THEN 'SELECT evpub._watch_rules(); -- as an administrator'
+			ELSE 'ALTER EVENT TRIGGER evpub_rules ENABLE;' END
+  FROM (SELECT FROM evpub.schema_rules LIMIT 1) r
+	   LEFT JOIN pg_event_trigger e ON e.evtname = 'evpub_rules'
+ WHERE e.evtenabled IS NULL OR e.evtenabled NOT IN ('O', 'A')
+UNION ALL
 -- Triggers fire in the order of their names.  Bits of tgtype: row 1, before 2,
 -- insert 4, delete 8, update 16, instead of 64.
 SELECT 'trigger_order',
@@ -774,7 +973,8 @@ SELECT c.name, c.hint IS NULL, c.detail, c.hint
 					   (8, 'prepared_transactions', 'none is forgotten'),
 					   (9, 'standbys', 'none that would not publish after a promotion'),
 					   (10, 'disabled_triggers', 'none'),
-					   (11, 'trigger_order', 'no trigger fires before changes are captured')
+					   (11, 'trigger_order', 'no trigger fires before changes are captured'),
+					   (12, 'schema_rules', 'rules for schemas are applied, if there are any')
 			   ) AS fine (place, name, detail)
 			   LEFT JOIN evpub._check_faults() f ON f.name = fine.name) c
  ORDER BY c.place, c.detail

@@ -223,35 +223,10 @@ evpub_resync_close(EvpubResyncTable *table)
 
 /* ---- marks ---- */
 
-/* A template with one placeholder replaced by another template. */
-static const char *
-replace_place(const char *source, const char *place, const char *replacement)
-{
-	StringInfoData result;
-
-	initStringInfo(&result);
-	while (*source)
-	{
-		if (strncmp(source, "{{", 2) == 0)
-		{
-			appendStringInfoString(&result, "{{");
-			source += 2;
-		}
-		else if (strncmp(source, place, strlen(place)) == 0)
-		{
-			appendStringInfoString(&result, replacement);
-			source += strlen(place);
-		}
-		else
-			appendStringInfoChar(&result, *source++);
-	}
-	return result.data;
-}
-
 static bool
 has_place(const char *source, const char *place)
 {
-	return strcmp(replace_place(source, place, ""), source) != 0;
+	return strcmp(evpub_template_replace(source, place, ""), source) != 0;
 }
 
 /*
@@ -274,14 +249,14 @@ evpub_resync_mark(const EvpubResyncTable *table, const char *event)
 		return NULL;
 
 	options.value[EVPUB_OPTION_TYPE] = has_place(type, "{event}") ?
-		replace_place(type, "{event}", event) : psprintf("{table}.%s", event);
+		evpub_template_replace(type, "{event}", event) : psprintf("{table}.%s", event);
 	options.value[EVPUB_OPTION_KEY] =
 		(table->capture->key.places & EVPUB_PLACE_BIT(EVPUB_PLACE_PK)) ?
-		"{tenant}" : replace_place(key, "{type}", type);
+		"{tenant}" : evpub_template_replace(key, "{type}", type);
 	options.value[EVPUB_OPTION_TOPIC] =
-		replace_place(topic ? topic : evpub_route_default_topic(), "{type}", type);
+		evpub_template_replace(topic ? topic : evpub_route_default_topic(), "{type}", type);
 	if (headers != NULL)
-		options.value[EVPUB_OPTION_HEADERS] = replace_place(headers, "{event}", event);
+		options.value[EVPUB_OPTION_HEADERS] = evpub_template_replace(headers, "{event}", event);
 	/* a tombstone wants a key of a row */
 	options.value[EVPUB_OPTION_ON_DELETE] = "event";
 	return evpub_route_compile(&options, table->rel, RelationGetRelid(table->rel));

@@ -156,6 +156,14 @@ evpub_filter_parse(const char *filter, const char *row)
 	return expression;
 }
 
+void
+evpub_filter_check(const char *filter)
+{
+	if (strstr(filter, "{row}") == NULL)
+		refuse_filter(filter);
+	(void) evpub_filter_parse(filter, "NEW");
+}
+
 static Node *
 is_true(Node *condition, bool wanted)
 {
@@ -183,8 +191,7 @@ create_filtered(const Target *target)
 	const char *filter = target->options->value[EVPUB_OPTION_FILTER];
 	EvpubOptions options = *target->options;
 
-	if (strstr(filter, "{row}") == NULL)
-		refuse_filter(filter);
+	evpub_filter_check(filter);
 	if (evpub_options_operation(&options, "insert"))
 		create_trigger(target, TRIGGER_NAME "_insert", TRIGGER_TYPE_AFTER,
 					   TRIGGER_TYPE_INSERT, true, &options,

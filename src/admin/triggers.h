@@ -18,6 +18,9 @@
 extern void evpub_triggers_create(Oid relid, const EvpubOptions *options,
 								  bool on_replica);
 
+/* ERROR unless a filter is one expression, on {row}. */
+extern void evpub_filter_check(const char *filter);
+
 /* A filter's text with {row} replaced. */
 extern char *evpub_filter_text(const char *filter, const char *row);
 

@@ -322,6 +322,30 @@ evpub_template_compile(EvpubTemplate *dst, const char *source,
 	}
 }
 
+char *
+evpub_template_replace(const char *source, const char *place, const char *replacement)
+{
+	StringInfoData result;
+
+	initStringInfo(&result);
+	while (*source)
+	{
+		if (strncmp(source, "{{", 2) == 0)
+		{
+			appendStringInfoString(&result, "{{");
+			source += 2;
+		}
+		else if (strncmp(source, place, strlen(place)) == 0)
+		{
+			appendStringInfoString(&result, replacement);
+			source += strlen(place);
+		}
+		else
+			appendStringInfoChar(&result, *source++);
+	}
+	return result.data;
+}
+
 void
 evpub_template_render(StringInfo dst, const EvpubTemplate *src,
 					  const EvpubPlaceValues *values)

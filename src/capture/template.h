@@ -77,6 +77,10 @@ extern void evpub_template_compile(EvpubTemplate *dst, const char *source,
 								   const EvpubPlaceValues *constants,
 								   uint32 known);
 
+/* A template with one placeholder ("{match}") replaced by another template. */
+extern char *evpub_template_replace(const char *source, const char *place,
+									const char *replacement);
+
 /* Append the template with its places filled. */
 extern void evpub_template_render(StringInfo dst, const EvpubTemplate *src,
 								  const EvpubPlaceValues *values);

@@ -159,7 +159,7 @@ TRUNCATE customer.ran;
 RESET work_mem;
 SELECT pg_current_wal_insert_lsn() AS start \gset
 CALL evpub.resync('{customer.t}', tenant => 'acme');
-SELECT DISTINCT * FROM customer.ran;
+SELECT DISTINCT * FROM customer.ran ORDER BY what;
 SHOW work_mem;
 SELECT value::json -> 'data' AS data FROM pg_temp.told(:'start') WHERE value ~ 'resynced';
 DROP SCHEMA customer CASCADE;

@@ -79,11 +79,115 @@ SELECT evpub.capture_schemas('.*', '{member}', tenant => 'x');
 \echo :LAST_ERROR_SQLSTATE
 RESET ROLE;
 
+-- a table that was released stays so, until it gets another name, schema or key
+SELECT evpub.release_table('cust_acme.member');
+ALTER TABLE cust_acme.member RENAME COLUMN name TO full_name;
+ALTER TABLE cust_acme.member ADD COLUMN age int;
+SELECT count(*) FROM evpub.tables WHERE "table" = 'cust_acme.member'::regclass;
+ALTER TABLE cust_acme.member DROP CONSTRAINT member_pkey, ADD PRIMARY KEY (id);
+SELECT count(*) FROM evpub.tables WHERE "table" = 'cust_acme.member'::regclass;
+
+-- other ways to become what a rule means
+CREATE TABLE cust_carl.nn (id int PRIMARY KEY);
+DROP TABLE cust_carl.member;
+ALTER INDEX cust_carl.nn RENAME TO member;
+CREATE SCHEMA cust_emil;
+CREATE TABLE other_organization (id int PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE TABLE cust_emil.member PARTITION OF other_organization DEFAULT;
+SELECT count(*) FROM evpub.tables WHERE "table" = 'cust_emil.member'::regclass;
+ALTER TABLE other_organization DETACH PARTITION cust_emil.member;
+CREATE UNLOGGED TABLE cust_emil.organization (id int PRIMARY KEY);
+ALTER TABLE cust_emil.organization SET LOGGED;
+SELECT "table" FROM evpub.tables WHERE "table"::text ~ 'emil|carl' ORDER BY 1;
+-- not while evpub.capture is off
+SET evpub.capture = off;
+CREATE SCHEMA cust_fred CREATE TABLE member (id int PRIMARY KEY);
+RESET evpub.capture;
+SELECT count(*) FROM evpub.tables WHERE "table" = 'cust_fred.member'::regclass;
+
+-- columns that stand in for a key are waited for, and the index that a filter needs
+SELECT evpub.capture_schemas('^cust_', '{task}', topic => 'cms', tenant => '{schema}', key_columns => '{id}');
+SELECT evpub.capture_schemas('^cust_', '{job}', topic => 'cms', tenant => '{schema}', key_columns => '{id}', filter => '{row}.id > 0');
+CREATE TABLE cust_fred.task AS SELECT 1 AS id;
+CREATE TABLE cust_fred.job (id int NOT NULL);
+SELECT "table" FROM evpub.tables WHERE "table"::text ~ 'fred' ORDER BY 1;
+ALTER TABLE cust_fred.task ALTER id SET NOT NULL;
+CREATE UNIQUE INDEX ON cust_fred.job (id);
+SELECT "table" FROM evpub.tables WHERE "table"::text ~ 'fred' ORDER BY 1;
+SELECT evpub.release_schemas('^cust_', '{task}'), evpub.release_schemas('^cust_', '{job}');
+
+-- of two rules that mean a table, the first by pattern; then the other
+SELECT evpub.capture_schemas('^cust_fr', '{note}', topic => 'two', tenant => 'two');
+SELECT evpub.capture_schemas('^cust_f', '{note}', topic => 'one', tenant => 'one');
+CREATE TABLE cust_fred.note (id int PRIMARY KEY);
+SELECT topic FROM evpub.tables WHERE "table" = 'cust_fred.note'::regclass;
+SELECT evpub.release_schemas('^cust_f', '{note}');
+SELECT topic FROM evpub.tables WHERE "table" = 'cust_fred.note'::regclass;
+SELECT evpub.release_schemas('^cust_fr', '{note}');
+
+-- a rule has the rights of the extension's owner: nothing of the table's runs
+SET ROLE regress_evpub_customer;
+CREATE FUNCTION cust_dora.run(text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN RAISE NOTICE 'as %', current_user; RETURN true; END $$;
+CREATE DOMAIN cust_dora.word AS text CHECK (cust_dora.run(VALUE));
+CREATE TYPE cust_dora.pair AS (a int, b cust_dora.word);
+RESET ROLE;
+SELECT evpub.capture_schemas('^cust_dora', '{words}', topic => 'cms', tenant => 'x', filter => '{row}.roles @> ''{staff}''');
+SELECT evpub.capture_schemas('^cust_dora', '{pairs}', topic => 'cms', tenant => 'x', filter => '{row}.p <> ''(1,x)''');
+SELECT evpub.capture_schemas('^cust_dora', '{rows}', topic => 'cms', tenant => 'x', filter => '{row} IS NOT NULL');
+SET ROLE regress_evpub_customer;
+CREATE TABLE cust_dora.words (id int PRIMARY KEY, roles cust_dora.word[]);
+\echo :LAST_ERROR_SQLSTATE
+CREATE TABLE cust_dora.pairs (id int PRIMARY KEY, p cust_dora.pair);
+CREATE TABLE cust_dora.rows (id int PRIMARY KEY, p cust_dora.pair[]);
+CREATE TABLE cust_dora.words (id int PRIMARY KEY, roles text[], other cust_dora.word[]);
+RESET ROLE;
+SELECT "table", filter FROM evpub.tables WHERE "table"::text ~ 'dora' ORDER BY 1;
+SELECT evpub.release_schemas('^cust_dora', '{words}'), evpub.release_schemas('^cust_dora', '{pairs}'), evpub.release_schemas('^cust_dora', '{rows}');
+
+-- {match} is a placeholder like others: braces that are doubled are braces; no
+-- match is no empty name
+SELECT evpub.capture_schemas('^opt(_.*)?$', '{o}', topic => 'cms', tenant => '{match}', key => '{{match}}/{match}',
+	headers => '{}', operations => NULL);
+CREATE SCHEMA opt_x CREATE TABLE o (id int PRIMARY KEY);
+SELECT tenant, key, headers, operations FROM evpub.tables WHERE "table" = 'opt_x.o'::regclass;
+CREATE SCHEMA opt;
+CREATE TABLE opt.o (id int PRIMARY KEY);
+\echo :LAST_ERROR_SQLSTATE
+SELECT evpub.release_schemas('^opt(_.*)?$', '{o}');
+DROP SCHEMA opt, opt_x CASCADE;
+
+-- what is wrong whatever the table, is said when the rule is made
+SELECT evpub.capture_schemas('^later_', '{t}', envelope => 'xml', tenant => 'x');
+\echo :LAST_ERROR_SQLSTATE
+SELECT evpub.capture_schemas('^later_', '{t}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT evpub.capture_schemas('^later_', '{t}', tenant => 'x', headers => '[1]');
+\echo :LAST_ERROR_SQLSTATE
+SELECT evpub.capture_schemas('^later_', '{t}', tenant => 'x', headers => '{"a": "b", "c": null}');
+SELECT evpub.capture_schemas('^later_', '{t}', tenant => 'x', headers => '{"a": "{nope}"}');
+SELECT evpub.capture_schemas('^later_', '{t}', tenant => 'x', filter => 'true, false');
+SELECT evpub.capture_schemas('^later_', '{t}', tenant => 'x', update_columns => '{a}', ignore_columns => '{b}');
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT evpub.capture_schemas('^later_', '{t}', tenant => 'x');
+ROLLBACK;
+\echo :LAST_ERROR_SQLSTATE
+
+-- the event trigger that applies rules can be disabled, and that is seen
+ALTER EVENT TRIGGER evpub_rules DISABLE;
+SELECT ok, detail, hint FROM evpub.check() WHERE name = 'schema_rules';
+ALTER EVENT TRIGGER evpub_rules ENABLE;
+DROP EVENT TRIGGER evpub_rules;
+SELECT ok, detail, hint FROM evpub.check() WHERE name = 'schema_rules';
+SELECT evpub._watch_rules();
+SELECT ok, detail FROM evpub.check() WHERE name = 'schema_rules';
+
 -- an end of the rule is an end of the capture
-DELETE FROM evpub.schema_rules WHERE pattern = '^bad_';
 SELECT evpub.release_schemas('^cust_(.*)$', '{member,organization}');
 SELECT "table" FROM evpub.tables ORDER BY 1;
 CREATE TABLE cust_acme.later (id int PRIMARY KEY);
 SELECT count(*) FROM evpub.schema_rules;
-DROP SCHEMA cust_acme, cust_beta, cust_carl, cust_dora CASCADE;
+SELECT count(*) FROM pg_event_trigger WHERE evtname = 'evpub_rules';
+DROP SCHEMA cust_acme, cust_beta, cust_carl, cust_dora, cust_emil, cust_fred CASCADE;
+DROP TABLE other_organization;
 DROP ROLE regress_evpub_customer;
