@@ -52,13 +52,13 @@ DROP TABLE n, f, c, ci, co, p;
 DROP COLLATION nocase;
 
 -- a cast that comes later
-CREATE TYPE level AS ENUM ('low');
-CREATE TABLE l (id int PRIMARY KEY, one level, more level[]);
+CREATE TYPE rung AS ENUM ('low');
+CREATE TABLE l (id int PRIMARY KEY, one rung, more rung[]);
 SELECT evpub.capture_table('l', topic => 'v', tenant => 'acme', payload => 'row');
 SELECT pg_current_wal_insert_lsn() AS start \gset
 INSERT INTO l VALUES (1, 'low', '{low}');
-CREATE FUNCTION to_json(level) RETURNS json LANGUAGE sql AS $$SELECT '{"n": 1, "n": 2}'::json$$;
-CREATE CAST (level AS json) WITH FUNCTION to_json(level);
+CREATE FUNCTION to_json(rung) RETURNS json LANGUAGE sql AS $$SELECT '{"n": 1, "n": 2}'::json$$;
+CREATE CAST (rung AS json) WITH FUNCTION to_json(rung);
 INSERT INTO l VALUES (2, 'low', '{low}');
 SELECT to_jsonb(l) FROM l;
 SELECT value::json -> 'data' AS data FROM pg_temp.events(:'start');
@@ -74,7 +74,7 @@ UPDATE c SET id = 3 WHERE id = 1;
 SELECT value::json -> 'data' AS data FROM pg_temp.events(:'start');
 DROP TABLE l, c;
 DROP TYPE pair;
-DROP TYPE level CASCADE;
+DROP TYPE rung CASCADE;
 
 -- types of extensions; hstore has a cast to json
 CREATE TABLE ext (a citext, b ltree, c hstore NOT NULL, d cube, e citext[], PRIMARY KEY (a, b));
