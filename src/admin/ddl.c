@@ -28,17 +28,13 @@
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_constraint.h"
-#include "catalog/pg_depend.h"
 #include "catalog/pg_index.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
-#include "tcop/tcopprot.h"
 #include "tcop/utility.h"
-#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -46,6 +42,7 @@
 #include "utils/syscache.h"
 
 #include "admin/ddl.h"
+#include "admin/refuse.h"
 #include "capture/capture.h"
 #include "capture/route.h"
 #include "evpub.h"
@@ -83,6 +80,7 @@ static Change changes[MAX_CHANGES];
 static int	change_count = 0;
 static bool too_many = false;
 static int	depth = 0;			/* statements that are watched */
+static const Statement *current = NULL;	/* the innermost of them */
 
 static ProcessUtility_hook_type next_process_utility = NULL;
 static object_access_hook_type next_object_access_hook = NULL;
@@ -176,26 +174,19 @@ access_object(ObjectAccessType access, Oid classid, Oid objid, int subid, void *
 {
 	if (next_object_access_hook != NULL)
 		next_object_access_hook(access, classid, objid, subid, arg);
-	if (depth == 0 || access != OAT_DROP)
+	if (depth == 0)
 		return;
-	if (classid == TriggerRelationId)
+	if (access == OAT_POST_ALTER)
+		evpub_refuse_rename(current->tree, classid, objid, subid);
+	else if (access != OAT_DROP)
+		return;
+	else if (classid == TriggerRelationId)
 		drop_trigger(objid);
 	else if (classid == ConstraintRelationId)
 		drop_constraint(objid);
 }
 
 /* ---- does a captured table's capture survive? ---- */
-
-static void
-refuse(Relation rel, const char *reason)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-			 errmsg("cannot change table \"%s\" because its capture depends on what is changed",
-					RelationGetRelationName(rel)),
-			 errdetail_internal("%s", reason),
-			 errhint("First release the table, or capture it with other options; in one transaction with the change, nothing is missed.")));
-}
 
 /*
  * Compile the settings of a trigger.  Their errors advise who captures a table,
@@ -222,61 +213,12 @@ check_settings(const Statement *statement, Relation rel, const Trigger *trigger)
 			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES ||
 			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INTERNAL_ERROR)
 			ReThrowError(error);
-		refuse(rel, psprintf("Afterwards: %s.%s%s", error->message,
-							 error->detail ? " " : "",
-							 error->detail ? error->detail : ""));
+		evpub_refuse_change(RelationGetRelationName(rel),
+							psprintf("Afterwards: %s.%s%s", error->message,
+									 error->detail ? " " : "",
+									 error->detail ? error->detail : ""));
 	}
 	PG_END_TRY();
-}
-
-static const char *
-filter_of(const Trigger *trigger)
-{
-	for (int i = 0; i < trigger->tgnargs; i++)
-		if (strncmp(trigger->tgargs[i], "filter=", 7) == 0)
-			return trigger->tgargs[i] + 7;
-	return NULL;
-}
-
-/*
- * The condition that a filter was made into follows a renamed column; its text,
- * from which the capture is shown and made again, does not.
- */
-static void
-check_filter(const Statement *statement, Relation rel, const Trigger *trigger)
-{
-	RenameStmt *rename = (RenameStmt *) statement->tree;
-	const char *filter = filter_of(trigger);
-	AttrNumber	column;
-	Relation	catalog;
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		depends = false;
-
-	if (filter == NULL || trigger->tgisclone || !IsA(rename, RenameStmt) ||
-		rename->renameType != OBJECT_COLUMN)
-		return;
-	column = get_attnum(RelationGetRelid(rel), rename->newname);
-	catalog = table_open(DependRelationId, AccessShareLock);
-	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(TriggerRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(trigger->tgoid));
-	scan = systable_beginscan(catalog, DependDependerIndexId, true, NULL, 2, keys);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
-
-		if (depend->refclassid == RelationRelationId &&
-			depend->refobjid == RelationGetRelid(rel) && depend->refobjsubid == column)
-			depends = true;
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	if (depends)
-		refuse(rel, psprintf("Column \"%s\" is in the filter \"%s\".",
-							 rename->subname, filter));
 }
 
 static bool
@@ -337,7 +279,6 @@ check_captured(const Statement *statement, Relation rel, Oid function,
 		if (trigger->tgisclone != as_partition)
 			continue;
 		evpub_capture_check_trigger(trigger);
-		check_filter(statement, rel, trigger);
 		if (!waits_for_key(statement, rel, trigger))
 			check_settings(statement, rel, trigger);
 	}
@@ -386,35 +327,8 @@ check_lost(Oid relid)
 
 	rel = try_relation_open(relid, AccessShareLock);
 	if (rel != NULL)
-		refuse(rel, "Triggers that capture it would be dropped.");
-}
-
-/* Tables with capture triggers: all, or the one that is given. */
-static List *
-captured_tables(Oid function, Oid only)
-{
-	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
-	List	   *tables = NIL;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(only));
-	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, OidIsValid(only),
-							  NULL, OidIsValid(only) ? 1 : 0, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		if (((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid == function)
-			tables = lappend_oid(tables, ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid);
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-
-	/* those with several triggers once */
-	list_sort(tables, list_oid_cmp);
-	list_deduplicate_oid(tables);
-	return tables;
+		evpub_refuse_change(RelationGetRelationName(rel),
+							"Triggers that capture it would be dropped.");
 }
 
 /* Tables hear nothing of the name of their schema, but templates may hold it. */
@@ -423,7 +337,7 @@ check_schema(const Statement *statement, Oid schema, Oid function)
 {
 	ListCell   *cell;
 
-	foreach(cell, captured_tables(function, InvalidOid))
+	foreach(cell, evpub_captured_tables(function, InvalidOid))
 	{
 		Relation	rel;
 
@@ -452,7 +366,7 @@ check_changes(const Statement *statement, Oid function, bool as_partition)
 	}
 	if (!too_many)
 		return;
-	foreach(cell, captured_tables(function, InvalidOid))
+	foreach(cell, evpub_captured_tables(function, InvalidOid))
 		check_changed(statement, lfirst_oid(cell), function, as_partition);
 }
 
@@ -488,48 +402,6 @@ check_statement(const Statement *statement)
 
 /* ---- the hook ---- */
 
-static bool
-has_capture(RangeVar *name, Oid function)
-{
-	Oid			relid = RangeVarGetRelid(name, NoLock, true);
-
-	return OidIsValid(relid) && captured_tables(function, relid) != NIL;
-}
-
-/*
- * ATTACH PARTITION of a captured table to one.  PostgreSQL would fail because
- * of triggers of the same name, and not say what to do.
- */
-static void
-check_attach(Node *tree)
-{
-	AlterTableStmt *alter = (AlterTableStmt *) tree;
-	Oid			function;
-	ListCell   *cell;
-
-	if (!IsA(tree, AlterTableStmt))
-		return;
-	foreach(cell, alter->cmds)
-	{
-		AlterTableCmd *command = lfirst_node(AlterTableCmd, cell);
-		RangeVar   *partition;
-
-		if (command->subtype != AT_AttachPartition || alter->objtype != OBJECT_TABLE)
-			continue;
-		function = evpub_capture_function();
-		partition = ((PartitionCmd *) command->def)->name;
-		if (OidIsValid(function) && has_capture(partition, function) &&
-			has_capture(alter->relation, function))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("cannot attach table \"%s\", which is captured itself, to captured table \"%s\"",
-							partition->relname, alter->relation->relname),
-					 errdetail("Its changes would be published twice."),
-					 errhint("Use evpub.release_table() for \"%s\" in the same transaction; attached, it is captured as a part of \"%s\".",
-							 partition->relname, alter->relation->relname)));
-	}
-}
-
 static void
 run_statement(PlannedStmt *planned, const char *query, bool read_only,
 			  ProcessUtilityContext context, ParamListInfo params,
@@ -559,6 +431,7 @@ process_utility(PlannedStmt *planned, const char *query, bool read_only,
 				QueryCompletion *completion)
 {
 	Statement	statement = {planned->utilityStmt, change_count};
+	const Statement *outer;
 
 	if (!is_watched(statement.tree, context))
 	{
@@ -569,7 +442,10 @@ process_utility(PlannedStmt *planned, const char *query, bool read_only,
 
 	/* the statement may free or change its tree */
 	statement.tree = copyObject(statement.tree);
-	check_attach(statement.tree);
+	evpub_refuse_attach(statement.tree);
+	evpub_refuse_drop_index(statement.tree);
+	outer = current;
+	current = &statement;
 	depth++;
 	PG_TRY();
 	{
@@ -580,6 +456,7 @@ process_utility(PlannedStmt *planned, const char *query, bool read_only,
 	}
 	PG_FINALLY();
 	{
+		current = outer;
 		change_count = statement.first_change;
 		if (--depth == 0)
 			too_many = false;

@@ -93,6 +93,35 @@ SELECT pg_current_wal_insert_lsn() AS start \gset
 INSERT INTO hr.person (member_id, customer_id, name, note) VALUES (8, 'x', 'y', 'staff'), (9, 'x', 'y', 'guest');
 SELECT * FROM pg_temp.events(:'start');
 
+-- whatever a filter's text calls by its name keeps that
+CREATE TYPE hr.rung AS ENUM ('junior', 'senior');
+CREATE TYPE hr.place AS (city text, floor int);
+CREATE TABLE hr.post (id int NOT NULL, grade hr.rung, place hr.place);
+CREATE UNIQUE INDEX by_id ON hr.post (id);
+CREATE UNIQUE INDEX by_id_and_grade ON hr.post (id, grade);
+SELECT evpub.capture_table('hr.post', tenant => 'acme', key_columns => '{id}',
+	filter => '{row}.grade = ANY (''{senior}'') AND ({row}.place).city <> ''Bonn''');
+ALTER TYPE hr.rung RENAME VALUE 'senior' TO 'leading';
+ALTER TYPE hr.place RENAME ATTRIBUTE city TO town;
+ALTER TYPE hr.rung SET SCHEMA public;
+\echo :LAST_ERROR_SQLSTATE
+ALTER TYPE hr.rung ADD VALUE 'chief';
+ALTER TYPE hr.rung RENAME VALUE 'chief' TO 'leading';
+\echo :LAST_ERROR_SQLSTATE
+ALTER TYPE hr.place RENAME ATTRIBUTE floor TO storey;
+ALTER TABLE hr.post SET SCHEMA public;
+ALTER TABLE public.post SET SCHEMA hr;
+
+-- nor does the index go by which its rows are looked up
+DROP INDEX CONCURRENTLY hr.by_id;
+\echo :LAST_ERROR_SQLSTATE
+DROP INDEX CONCURRENTLY hr.by_id_and_grade;
+DROP INDEX hr.by_id;
+INSERT INTO hr.post VALUES (1, 'senior', ('Ulm', 1));
+CREATE UNIQUE INDEX by_id_anew ON hr.post (id);
+DROP INDEX hr.by_id;
+DROP TABLE hr.post;
+
 -- payload "row" takes new columns, but for those that triggers do not see
 SELECT evpub.capture_table('hr.person', topic => 'p', tenant => 'acme', key_columns => '{member_id}', payload => 'row');
 SELECT pg_current_wal_insert_lsn() AS start \gset

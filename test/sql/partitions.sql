@@ -55,6 +55,14 @@ INSERT INTO task_0 VALUES (50, 'acme', 'wrong');
 UPDATE task_rest SET id = 1 WHERE id = 98;
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start');
 
+-- nor as a part of what is attached
+CREATE TABLE task_3 (id int PRIMARY KEY, tenant text, state text) PARTITION BY RANGE (id);
+CREATE TABLE task_30 PARTITION OF task_3 FOR VALUES FROM (30) TO (35);
+SELECT evpub.capture_table('task_30', topic => 'other', tenant_column => 'tenant');
+ALTER TABLE task ATTACH PARTITION task_3 FOR VALUES FROM (30) TO (40);
+\echo :LAST_ERROR_SQLSTATE
+DROP TABLE task_3;
+
 -- partitions of partitions, attached as a whole
 CREATE TABLE task_2 (id int PRIMARY KEY, tenant text, state text) PARTITION BY RANGE (id);
 CREATE TABLE task_20 PARTITION OF task_2 FOR VALUES FROM (20) TO (25);

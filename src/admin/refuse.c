@@ -1,0 +1,306 @@
+/*
+ * refuse.c
+ *		Statements on captured tables that are refused before their end.
+ *
+ * Most DDL is judged by what it leaves (ddl.c).  That comes too late here: some
+ * statements commit on their way, some would fail by themselves without saying
+ * why, and some change nothing that a capture trigger holds but only what the
+ * text of its filter says.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "catalog/index.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaddress.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "admin/refuse.h"
+#include "capture/route.h"
+
+void
+evpub_refuse_change(const char *table, const char *reason)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("cannot change table \"%s\" because its capture depends on what is changed",
+					table),
+			 errdetail_internal("%s", reason),
+			 errhint("First release the table, or capture it with other options; in one transaction with the change, nothing is missed.")));
+}
+
+List *
+evpub_captured_tables(Oid function, Oid only)
+{
+	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
+	List	   *tables = NIL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(only));
+	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, OidIsValid(only),
+							  NULL, OidIsValid(only) ? 1 : 0, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		if (((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid == function)
+			tables = lappend_oid(tables, ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+
+	/* those with several triggers once */
+	list_sort(tables, list_oid_cmp);
+	list_deduplicate_oid(tables);
+	return tables;
+}
+
+/* ---- ATTACH PARTITION ---- */
+
+/*
+ * A table, or a partition or heir of it, that is captured; InvalidOid if there is
+ * none.  Nothing is locked: who attaches will lock them all, and who captures one
+ * in between makes that fail as PostgreSQL does it.
+ */
+static Oid
+captured_within(RangeVar *name, Oid function)
+{
+	Oid			relid = RangeVarGetRelid(name, NoLock, true);
+	ListCell   *cell;
+
+	if (!OidIsValid(relid))
+		return InvalidOid;
+	foreach(cell, find_all_inheritors(relid, NoLock, NULL))
+	{
+		if (evpub_captured_tables(function, lfirst_oid(cell)) != NIL)
+			return lfirst_oid(cell);
+	}
+	return InvalidOid;
+}
+
+static void
+check_partition(RangeVar *root, RangeVar *partition)
+{
+	Oid			function = evpub_capture_function();
+	Oid			relid = OidIsValid(function) ? RangeVarGetRelid(root, NoLock, true) : InvalidOid;
+	Oid			captured;
+	char	   *name;
+
+	if (!OidIsValid(relid) || evpub_captured_tables(function, relid) == NIL)
+		return;
+	captured = captured_within(partition, function);
+	if (!OidIsValid(captured))
+		return;
+	name = get_rel_name(captured);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot attach table \"%s\", which is captured itself, to captured table \"%s\"",
+					name, root->relname),
+			 errdetail("Its changes would be published twice."),
+			 errhint("Use evpub.release_table() for \"%s\" in the same transaction; attached, it is captured as a part of \"%s\".",
+					 name, root->relname)));
+}
+
+/*
+ * Attaching a captured table to one.  PostgreSQL would fail because of triggers
+ * of the same name, and not say what to do.
+ */
+void
+evpub_refuse_attach(Node *statement)
+{
+	AlterTableStmt *alter = (AlterTableStmt *) statement;
+	ListCell   *cell;
+
+	if (!IsA(statement, AlterTableStmt) || alter->objtype != OBJECT_TABLE)
+		return;
+	foreach(cell, alter->cmds)
+	{
+		AlterTableCmd *command = lfirst_node(AlterTableCmd, cell);
+
+		if (command->subtype == AT_AttachPartition)
+			check_partition(alter->relation, ((PartitionCmd *) command->def)->name);
+	}
+}
+
+/* ---- DROP INDEX CONCURRENTLY ---- */
+
+static void
+check_index(Relation rel, Oid index, Oid function)
+{
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
+		const EvpubCapture *capture;
+
+		if (trigger->tgfoid != function || trigger->tgenabled == TRIGGER_DISABLED)
+			continue;
+		capture = evpub_route_get(trigger, rel);
+		if (capture->has_filter && capture->key_index == index)
+			ereport(ERROR,
+					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+					 errmsg("cannot drop index \"%s\" concurrently because the capture of table \"%s\" depends on it",
+							get_rel_name(index), RelationGetRelationName(rel)),
+					 errdetail("With a filter, rows are looked up by their key."),
+					 errhint("Drop it without CONCURRENTLY, if another unique index is on the same columns.")));
+	}
+}
+
+/*
+ * This commits before the index is gone, so it could not be refused any more
+ * when it is done, and the table could not be written.
+ */
+void
+evpub_refuse_drop_index(Node *statement)
+{
+	DropStmt   *drop = (DropStmt *) statement;
+	Oid			function;
+	ListCell   *cell;
+
+	if (!IsA(statement, DropStmt) || drop->removeType != OBJECT_INDEX || !drop->concurrent)
+		return;
+	function = evpub_capture_function();
+	if (!OidIsValid(function))
+		return;
+	foreach(cell, drop->objects)
+	{
+		Oid			index = RangeVarGetRelid(makeRangeVarFromNameList(lfirst_node(List, cell)),
+											 NoLock, true);
+		Oid			relid = OidIsValid(index) ? IndexGetRelation(index, true) : InvalidOid;
+		Relation	rel;
+
+		if (!OidIsValid(relid) || evpub_captured_tables(function, relid) == NIL)
+			continue;
+		rel = try_relation_open(relid, AccessShareLock);
+		if (rel == NULL)
+			continue;
+		check_index(rel, index, function);
+		relation_close(rel, AccessShareLock);
+	}
+}
+
+/* ---- new names ---- */
+
+/* The filter among the arguments of a trigger; NULL if there is none. */
+static char *
+filter_of(Relation catalog, HeapTuple tuple)
+{
+	bool		is_null;
+	Datum		datum = heap_getattr(tuple, Anum_pg_trigger_tgargs,
+									 RelationGetDescr(catalog), &is_null);
+	char	   *argument;
+
+	if (is_null)
+		return NULL;
+	argument = VARDATA_ANY(DatumGetByteaPP(datum));
+	for (int i = 0; i < ((Form_pg_trigger) GETSTRUCT(tuple))->tgnargs; i++)
+	{
+		if (strncmp(argument, "filter=", 7) == 0)
+			return pstrdup(argument + 7);
+		argument += strlen(argument) + 1;
+	}
+	return NULL;
+}
+
+/* A partition's trigger is left to that of its root. */
+static void
+check_trigger(Oid oid, Oid function, const ObjectAddress *renamed)
+{
+	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(oid));
+	scan = systable_beginscan(catalog, TriggerOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+		bool		is_own_table = renamed->classId == RelationRelationId &&
+			renamed->objectId == trigger->tgrelid && renamed->objectSubId == 0;
+		char	   *filter = trigger->tgfoid == function && !OidIsValid(trigger->tgparentid) &&
+			!is_own_table ? filter_of(catalog, tuple) : NULL;
+
+		if (filter != NULL)
+			evpub_refuse_change(get_rel_name(trigger->tgrelid),
+								psprintf("The filter \"%s\" depends on %s.", filter,
+										 getObjectDescription(renamed, false)));
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+}
+
+/* Triggers whose conditions, and so the filters in them, need an object. */
+static void
+check_dependents(Oid function, Oid classid, Oid objid, int subid,
+				 const ObjectAddress *renamed)
+{
+	Relation	catalog = table_open(DependRelationId, AccessShareLock);
+	ScanKeyData keys[3];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(classid));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(objid));
+	ScanKeyInit(&keys[2], Anum_pg_depend_refobjsubid, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(subid));
+	scan = systable_beginscan(catalog, DependReferenceIndexId, true, NULL, 3, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
+
+		if (depend->classid == TriggerRelationId)
+			check_trigger(depend->objid, function, renamed);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+}
+
+static bool
+renames(Node *statement)
+{
+	return IsA(statement, RenameStmt) || IsA(statement, AlterObjectSchemaStmt) ||
+		(IsA(statement, AlterEnumStmt) && ((AlterEnumStmt *) statement)->oldVal != NULL);
+}
+
+/*
+ * The condition that a filter was made into follows new names of columns,
+ * functions, types and their values; the text of the filter, from which the
+ * capture is shown and made again, does not.
+ */
+void
+evpub_refuse_rename(Node *statement, Oid classid, Oid objid, int subid)
+{
+	ObjectAddress renamed;
+	Oid			function;
+	Oid			array;
+
+	if (!renames(statement))
+		return;
+	function = evpub_capture_function();
+	if (!OidIsValid(function) || (classid == ProcedureRelationId && objid == function))
+		return;
+	ObjectAddressSubSet(renamed, classid, objid, subid);
+	check_dependents(function, classid, objid, subid, &renamed);
+	array = classid == TypeRelationId ? get_array_type(objid) : InvalidOid;
+	if (OidIsValid(array))
+		check_dependents(function, classid, array, 0, &renamed);
+}
