@@ -72,6 +72,11 @@ public class Copy {
 				""", tenant, table, run);
 	}
 
+	/** After an event of this tenant that was not applied no run may take its row for one that is gone. */
+	public void abandonRuns(String tenant) {
+		jdbc.update("DELETE FROM resync WHERE tenant_id = ?", tenant);
+	}
+
 	/** Forgets the rows that the run has not told of; does nothing if it is not the current one. */
 	public void finishRun(String table, String tenant, String run) {
 		int current = jdbc.update(

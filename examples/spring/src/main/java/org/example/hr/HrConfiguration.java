@@ -2,6 +2,7 @@ package org.example.hr;
 
 import java.sql.SQLException;
 import java.util.Map;
+import java.util.regex.Pattern;
 
 import javax.sql.DataSource;
 
@@ -77,10 +78,14 @@ public class HrConfiguration {
 	 * tried until it works: else an outage would make all events dead letters.
 	 */
 	@Bean
-	public DefaultErrorHandler errors(KafkaTemplate<String, Object> letters, Settings settings, Failures failures) {
+	public DefaultErrorHandler errors(KafkaTemplate<String, Object> letters, Copy copy, Settings settings,
+			Failures failures) {
 		var recoverer = new DeadLetterPublishingRecoverer(letters,
 				(record, exception) -> new TopicPartition(settings.deadLetters(), 0));
-		var handler = new DefaultErrorHandler(recoverer, new FixedBackOff(200, 3));
+		var handler = new DefaultErrorHandler((record, exception) -> {
+			copy.abandonRuns((String) record.key());	// the key is the tenant
+			recoverer.accept(record, exception);
+		}, new FixedBackOff(200, 3));
 		var outage = new ExponentialBackOff(200, 1.5);
 		outage.setMaxInterval(10_000);		// well below max.poll.interval.ms
 		handler.setBackOffFunction((record, exception) -> isOutage(exception) ? outage : null);
@@ -88,12 +93,21 @@ public class HrConfiguration {
 		return handler;
 	}
 
+	/**
+	 * By SQLSTATE, where there is one: connection, conflict with another
+	 * transaction, resources, operator, system; lock_timeout; a server that only
+	 * reads, after a failover.  Spring's exceptions know less: class 54, a
+	 * statement beyond PostgreSQL's limits, is an outage to them.
+	 */
+	private static final Pattern OUTAGES = Pattern.compile("08|40|53|57|58|55P03|25006");
+
 	static boolean isOutage(Throwable exception) {
 		for (Throwable e = exception; e != null; e = e.getCause())
+			if (e instanceof SQLException sql && sql.getSQLState() != null)
+				return OUTAGES.matcher(sql.getSQLState()).lookingAt();
+		for (Throwable e = exception; e != null; e = e.getCause())
 			if (e instanceof TransientDataAccessException || e instanceof RecoverableDataAccessException
-					|| e instanceof NonTransientDataAccessResourceException || e instanceof TransactionException
-					// lock_timeout, which Spring does not know as transient
-					|| e instanceof SQLException sql && "55P03".equals(sql.getSQLState()))
+					|| e instanceof NonTransientDataAccessResourceException || e instanceof TransactionException)
 				return true;
 		return false;
 	}
@@ -143,7 +157,12 @@ public class HrConfiguration {
 	}
 
 	@Bean
-	public HrListener listener(DataSource sourceDatabase, DataSource copyDatabase) {
-		return new HrListener(new Source(sourceDatabase), new Copy(copyDatabase));
+	public Copy copy(DataSource copyDatabase) {
+		return new Copy(copyDatabase);
+	}
+
+	@Bean
+	public HrListener listener(DataSource sourceDatabase, Copy copy) {
+		return new HrListener(new Source(sourceDatabase), copy);
 	}
 }

@@ -341,6 +341,27 @@ class HrCopyTest {
 
 	@Test
 	@Order(10)
+	void rowThatAResyncCouldNotStoreIsNotSwept() {
+		// nobody is told of a name that the copy cannot take, until the resync
+		source.execute("""
+				SET evpub.capture = off;
+				UPDATE organization SET name = repeat('x', 61) WHERE (tenant_id, id) = ('initech', 7);
+				RESET evpub.capture""");
+		source.execute("CALL evpub.resync('{organization}', tenant => 'initech')");
+		source.update("INSERT INTO organization VALUES ('initech', 22, 'behind it')");
+		for (var consumer : consumers) {
+			await("what comes behind the resync", () -> consumer.copy.queryForObject(
+					"SELECT EXISTS (SELECT FROM organization WHERE (tenant_id, id) = ('initech', 22))", Boolean.class));
+			consumer.expectedLetters++;
+			assertEquals("o", consumer.copy.queryForObject(
+					"SELECT name FROM organization WHERE (tenant_id, id) = ('initech', 7)", String.class));
+		}
+		source.update("UPDATE organization SET name = 'short' WHERE (tenant_id, id) = ('initech', 7)");
+		assertEqualCopies();
+	}
+
+	@Test
+	@Order(11)
 	void truncateEmptiesTheCopyOfEachTenant() {
 		source.execute("TRUNCATE member");
 		assertEqualCopies();
