@@ -1,12 +1,12 @@
 /*
  * utility.c
- *		Restoring a dump of tables that a rule captures.
+ *		Restoring a dump of tables into a database whose rules capture them.
  *
- * The rules of evpub.capture_schemas() are dumped, and restored with the data.
- * Then the tables get their keys, and with them, by the rule, their capture
- * triggers; and then the dump makes those triggers, which are there.  So a
- * capture trigger that is made under its own name replaces the one that stands
- * there, as with CREATE OR REPLACE TRIGGER.
+ * Where a rule of evpub.capture_schemas() is in force already, the tables get
+ * their keys, and with them, by the rule, their capture triggers; and then the
+ * dump makes those triggers, which are there.  So a capture trigger that is made
+ * under its own name replaces the one that stands there, as with CREATE OR REPLACE
+ * TRIGGER.
  */
 #include "postgres.h"
 
