@@ -16,7 +16,8 @@
 extern List *evpub_captured_tables(Oid function, Oid only);
 
 /* ERROR: a table's capture depends on what a statement changes. */
-extern void evpub_refuse_change(const char *table, const char *reason) pg_attribute_noreturn();
+extern void evpub_refuse_change(const char *table, const char *reason)
+	__attribute__((noreturn));
 
 /* To be called before a statement runs; ERROR if it is one of these. */
 extern void evpub_refuse_attach(Node *statement);
