@@ -936,8 +936,22 @@ SELECT 'schema_rules',
 	   LEFT JOIN pg_event_trigger e ON e.evtname = 'evpub_rules'
  WHERE e.evtenabled IS NULL OR e.evtenabled NOT IN ('O', 'A')
 UNION ALL
+-- A TRUNCATE that is applied to a partition fires the triggers of that alone, and
+-- a statement trigger stands on the partitioned table.
+SELECT DISTINCT 'replicated_partitions',
+	   format('subscription %I fills the partitions of %s one by one: when it truncates them, nobody is told',
+			  s.subname, t.tgrelid::regclass),
+	   format('On its source: ALTER PUBLICATION ... SET (publish_via_partition_root = true); and then here: ALTER SUBSCRIPTION %I REFRESH PUBLICATION;',
+			  s.subname)
+  FROM pg_trigger t
+	   CROSS JOIN pg_partition_tree(t.tgrelid) p
+	   JOIN pg_subscription_rel r ON r.srrelid = p.relid AND p.relid <> t.tgrelid
+	   JOIN pg_subscription s ON s.oid = r.srsubid
+ WHERE t.tgfoid = 'evpub.capture()'::regprocedure
+   AND t.tgtype::integer & 32 <> 0 AND t.tgenabled = 'A'
+UNION ALL
 -- Triggers fire in the order of their names.  Bits of tgtype: row 1, before 2,
--- insert 4, delete 8, update 16, instead of 64.
+-- insert 4, delete 8, update 16, truncate 32, instead of 64.
 SELECT 'trigger_order',
 	   format('trigger %I of %s fires before the change is captured: what it changes is published first',
 			  u.tgname, u.tgrelid::regclass),
@@ -974,7 +988,8 @@ SELECT c.name, c.hint IS NULL, c.detail, c.hint
 					   (9, 'standbys', 'none that would not publish after a promotion'),
 					   (10, 'disabled_triggers', 'none'),
 					   (11, 'trigger_order', 'no trigger fires before changes are captured'),
-					   (12, 'schema_rules', 'rules for schemas are applied, if there are any')
+					   (12, 'schema_rules', 'rules for schemas are applied, if there are any'),
+					   (13, 'replicated_partitions', 'no TRUNCATE of a subscription goes untold')
 			   ) AS fine (place, name, detail)
 			   LEFT JOIN evpub._check_faults() f ON f.name = fine.name) c
  ORDER BY c.place, c.detail

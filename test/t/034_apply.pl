@@ -149,6 +149,10 @@ is( replicated('TRUNCATE the_root'),
 # The subscriber is told of partitions as of tables of their own, and then of
 # their TRUNCATE no trigger learns; by the root it does.
 is(replicated('TRUNCATE parts'), '', 'TRUNCATE that comes for each partition is not told');
+my $check = q{SELECT ok, detail FROM evpub.check() WHERE name = 'replicated_partitions'};
+is( $copy->safe_psql('postgres', $check),
+	'f|subscription sub fills the partitions of public.parts one by one: when it truncates them, nobody is told',
+	'and check() says so');
 $source->safe_psql('postgres', 'ALTER PUBLICATION pub SET (publish_via_partition_root = true)');
 $copy->safe_psql('postgres', 'ALTER SUBSCRIPTION sub REFRESH PUBLICATION');
 $copy->wait_for_subscription_sync($source, 'sub');
@@ -158,6 +162,8 @@ TRUNCATE parts;
 }),
 	lines('parts.created acme 3', 'parts.created beta 13', '', 'parts.truncated acme', 'parts.truncated beta'),
 	'with publish_via_partition_root it is');
+is($copy->safe_psql('postgres', $check),
+	't|no TRUNCATE of a subscription goes untold', 'and check() is content');
 
 # Large transactions, streamed while they run: to a file, and applied at commit;
 # from 16 on also applied at once, by a worker of their own.
