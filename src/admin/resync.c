@@ -30,8 +30,10 @@
 #include "parser/parse_func.h"
 #include "storage/proc.h"
 #include "tcop/pquery.h"
+#include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/array.h"
+#include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
@@ -64,6 +66,7 @@ typedef struct Progress
 	int			key_columns;
 	EvpubResyncKeyColumn *key;	/* nor may this: keys are kept as values of it */
 	List	   *tenants;		/* EvpubSlice * */
+	char	   *name;
 
 	EvpubResyncKey after;		/* the last page ended here */
 	MemoryContext after_context;
@@ -507,16 +510,30 @@ begin_progress(Progress *progress, const EvpubResync *resync, Oid relid)
 	MemoryContextSwitchTo(progress->context);
 }
 
+/* In pg_stat_activity.query, behind the call: how far it is. */
+static void
+show_progress(const Progress *progress)
+{
+	char	   *text;
+
+	text = psprintf("%s /* table %s: " UINT64_FORMAT " rows */",
+					debug_query_string ? debug_query_string : "CALL evpub.resync",
+					progress->name, progress->rows);
+	pgstat_report_activity(STATE_RUNNING, text);
+	pfree(text);
+}
+
 static void
 resync_table(const EvpubResync *resync, Oid relid)
 {
 	EvpubResyncTable table;
 	Progress	progress;
-	char	   *name;
 
 	begin_progress(&progress, resync, relid);
 	begin_table(&progress, &table);
-	name = MemoryContextStrdup(progress.context, RelationGetRelationName(table.rel));
+	progress.name = MemoryContextStrdup(progress.context,
+										RelationGetRelationName(table.rel));
+	show_progress(&progress);
 	progress.tenants = evpub_resync_tenants(&table, progress.context);
 	check_registered();
 	evpub_resync_put_marks(&table, progress.tenants, "resync_started");
@@ -524,7 +541,7 @@ resync_table(const EvpubResync *resync, Oid relid)
 
 	evpub_settle();
 	while (tell_next_page(&progress))
-		;
+		show_progress(&progress);
 
 	begin_table(&progress, &table);
 	check_registered();
@@ -533,7 +550,8 @@ resync_table(const EvpubResync *resync, Oid relid)
 
 	ereport(NOTICE,
 			(errmsg("table \"%s\" resynced (rows: " UINT64_FORMAT ", tenants: %d)",
-					name, progress.rows, list_length(progress.tenants))));
+					progress.name, progress.rows,
+					list_length(progress.tenants))));
 	MemoryContextSwitchTo(resync->context);
 	MemoryContextDelete(progress.context);
 }

@@ -194,6 +194,10 @@ ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM ($waiting) x"),
 is( $node->safe_psql('postgres',
 		q{SET lock_timeout = '5s'; UPDATE part SET v = v WHERE id <> (SELECT max(id) FROM part); SELECT 1}),
 	'1', 'and holds no other row meanwhile');
+my $others = $node->safe_psql('postgres', 'SELECT count(*) - 1 FROM part');
+is($node->safe_psql('postgres', "SELECT query FROM pg_stat_activity WHERE pid = ($waiting)"),
+	"CALL evpub.resync('{part}', batch => 50) /* table part: $others rows */",
+	'pg_stat_activity tells how far it is');
 $node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM ($waiting) x");
 finish($call);
 like($call->{err}, qr/ERROR:  canceling statement due to user request/, 'it can be cancelled');
