@@ -141,11 +141,27 @@ evpub_walreader_free(EvpubWalReader *reader)
 	pfree(reader);
 }
 
+/*
+ * At the start of a page the next record lies behind its header.  The reader
+ * skips it by itself, but 15's asserts that it is begun at a record.
+ */
+static void
+begin_read(EvpubWalReader *reader)
+{
+	XLogRecPtr	lsn = reader->position;
+
+	if (XLogSegmentOffset(lsn, wal_segment_size) == 0)
+		lsn += SizeOfXLogLongPHD;
+	else if (lsn % XLOG_BLCKSZ == 0)
+		lsn += SizeOfXLogShortPHD;
+	XLogBeginRead(reader->xlog, lsn);
+}
+
 void
 evpub_walreader_seek(EvpubWalReader *reader, XLogRecPtr lsn)
 {
 	reader->position = lsn;
-	XLogBeginRead(reader->xlog, lsn);
+	begin_read(reader);
 }
 
 void
@@ -170,7 +186,7 @@ evpub_walreader_set_limit(EvpubWalReader *reader, XLogRecPtr limit,
 		MemoryContextSwitchTo(old);
 	}
 	if (reader->position != InvalidXLogRecPtr)
-		XLogBeginRead(reader->xlog, reader->position);
+		begin_read(reader);
 }
 
 bool
@@ -192,7 +208,7 @@ evpub_walreader_next(EvpubWalReader *reader)
 		/* anyone can write a record of hundreds of megabytes: do not keep that */
 		free_xlog(reader);
 		allocate_xlog(reader);
-		XLogBeginRead(reader->xlog, reader->position);
+		begin_read(reader);
 	}
 	record = XLogReadRecord(reader->xlog, &message);
 	MemoryContextSwitchTo(old);
@@ -205,7 +221,7 @@ evpub_walreader_next(EvpubWalReader *reader)
 	/* the reader has lost its place in either case, and forgets its message */
 	if (message)
 		message = pstrdup(message);
-	XLogBeginRead(reader->xlog, reader->position);
+	begin_read(reader);
 	if (reader->at_limit)
 		return false;
 	ereport(ERROR,
