@@ -142,9 +142,12 @@ evpub_refuse_attach(Node *statement)
 static void
 check_index(Relation rel, Oid index, Oid function)
 {
-	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	/* the relation's own may be built anew meanwhile */
+	TriggerDesc *triggers = CopyTriggerDesc(rel->trigdesc);
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 	{
-		const Trigger *trigger = &rel->trigdesc->triggers[i];
+		const Trigger *trigger = &triggers->triggers[i];
 		const EvpubCapture *capture;
 
 		if (trigger->tgfoid != function || trigger->tgenabled == TRIGGER_DISABLED)

@@ -12,6 +12,7 @@
 #include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/nodes.h"
@@ -112,7 +113,8 @@ read_trigger(EvpubResyncTable *table)
 	Oid			function = LookupFuncName(list_make2(makeString("evpub"),
 													 makeString("capture")),
 										  0, NULL, false);
-	TriggerDesc *triggers = table->rel->trigdesc;
+	/* the relation's own may be built anew meanwhile */
+	TriggerDesc *triggers = CopyTriggerDesc(table->rel->trigdesc);
 	bool		truncate_only = false;
 	const Trigger *found = NULL;
 

@@ -180,11 +180,7 @@ compile_trigger(const Trigger *trigger, Relation rel)
 	MemoryContextSwitchTo(caller);
 
 	/* it is not in the cache yet, where an invalidation would have marked it */
-	if (before != invalidations)
-	{
-		capture->stale = true;
-		any_stale = true;
-	}
+	capture->stale = before != invalidations;
 	return capture;
 }
 
@@ -237,6 +233,7 @@ evpub_route_get(const Trigger *trigger, Relation rel)
 		}
 		MemoryContextSetParent(capture->context, TopMemoryContext);
 		entry->capture = capture;
+		any_stale |= capture->stale;
 	}
 	last_trigger = trigger->tgoid;
 	last_capture = entry->capture;

@@ -258,15 +258,18 @@ static void
 truncate_partition(Oid relid, Oid function)
 {
 	Relation	rel;
+	TriggerDesc *triggers;
 	List	   *told = NIL;		/* uint64 * */
 
 	/* TRUNCATE will lock it so, and check this first */
 	if (pg_class_aclcheck(relid, GetUserId(), ACL_TRUNCATE) != ACLCHECK_OK)
 		return;
 	rel = table_open(relid, AccessExclusiveLock);
-	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	/* the relation's own may be built anew meanwhile */
+	triggers = CopyTriggerDesc(rel->trigdesc);
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 	{
-		Trigger    *trigger = &rel->trigdesc->triggers[i];
+		Trigger    *trigger = &triggers->triggers[i];
 		EvpubCapture *capture;
 		bool		known = false;
 		ListCell   *cell;
