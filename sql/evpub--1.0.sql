@@ -274,6 +274,10 @@ DECLARE
 	-- braces in a template are written twice
 	match    text := replace(replace((regexp_match(schema, rule.pattern))[1], '{', '{{'), '}', '}}');
 	template text;
+	state    text;
+	message  text;
+	detail   text;
+	hint     text;
 BEGIN
 	IF match IS NULL AND
 	   EXISTS (SELECT FROM jsonb_each_text(o) t
@@ -316,6 +320,18 @@ BEGIN
 		on_delete => o ->> 'on_delete',
 		collapse => (o ->> 'collapse')::boolean,
 		on_replica => (o ->> 'on_replica')::boolean);
+-- whoever makes a table may not know that there is a rule
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS
+		state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
+		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	RAISE EXCEPTION USING
+		ERRCODE = state,
+		MESSAGE = message,
+		DETAIL = concat_ws(' ', nullif(detail, ''),
+			format('Table %s is captured by the rule for schemas "%s".', rel, rule.pattern)),
+		HINT = coalesce(nullif(hint, ''),
+			'Make the table as the rule in evpub.schema_rules asks for, or have the rule changed.');
 END
 $$;
 COMMENT ON FUNCTION evpub._capture_by_rule(regclass, name, evpub.schema_rules) IS

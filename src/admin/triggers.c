@@ -43,18 +43,24 @@ typedef struct Target
 	char	   *schema;
 	char	   *table;
 	const EvpubOptions *options;
+	const char *query;			/* where what is parsed stands */
 	bool		on_replica;
 } Target;
 
+/* A filter is parsed between these. */
+#define FILTER_BEGIN "/* evpub.capture_table */ SELECT ("
+/* a comment at its end must not swallow what follows */
+#define FILTER_END "\n)"
+
 static void
-run(Node *statement)
+run(const Target *target, Node *statement)
 {
 	PlannedStmt *planned = makeNode(PlannedStmt);
 
 	planned->commandType = CMD_UTILITY;
 	planned->utilityStmt = statement;
 	planned->stmt_location = -1;
-	ProcessUtility(planned, "evpub.capture_table", false,
+	ProcessUtility(planned, target->query, false,
 				   PROCESS_UTILITY_SUBCOMMAND, NULL, NULL, None_Receiver, NULL);
 	CommandCounterIncrement();
 }
@@ -73,7 +79,7 @@ create_trigger(const Target *target, const char *name, int16 timing, int16 event
 	statement->timing = timing;
 	statement->events = events;
 	statement->whenClause = when;
-	run((Node *) statement);
+	run(target, (Node *) statement);
 
 	if (target->on_replica)
 	{
@@ -86,7 +92,7 @@ create_trigger(const Target *target, const char *name, int16 timing, int16 event
 		alter->relation = makeRangeVar(target->schema, target->table, -1);
 		alter->cmds = list_make1(command);
 		alter->objtype = OBJECT_TABLE;
-		run((Node *) alter);
+		run(target, (Node *) alter);
 	}
 }
 
@@ -120,6 +126,28 @@ evpub_filter_text(const char *filter, const char *row)
 	return text.data;
 }
 
+/* Of an error: its place in the filter, not in what the caller sent. */
+static void
+tell_place(void *filter)
+{
+	int			place = geterrposition();
+
+	if (place <= 0)
+		return;
+	errposition(0);
+	internalerrposition(Max(place - (int) strlen(FILTER_BEGIN), 1));
+	internalerrquery(filter);
+}
+
+static void
+push_place(ErrorContextCallback *callback, char *filter)
+{
+	callback->callback = tell_place;
+	callback->arg = filter;
+	callback->previous = error_context_stack;
+	error_context_stack = callback;
+}
+
 /* Has the statement nothing but one expression? */
 static Node *
 only_expression(Node *node)
@@ -144,11 +172,15 @@ only_expression(Node *node)
 Node *
 evpub_filter_parse(const char *filter, const char *row)
 {
-	/* a comment at its end must not swallow what follows */
-	char	   *query = psprintf("SELECT (%s\n)", evpub_filter_text(filter, row));
-	List	   *statements = raw_parser(query, RAW_PARSE_DEFAULT);
+	char	   *text = evpub_filter_text(filter, row);
+	ErrorContextCallback callback;
+	List	   *statements;
 	Node	   *expression = NULL;
 
+	push_place(&callback, text);
+	statements = raw_parser(psprintf(FILTER_BEGIN "%s" FILTER_END, text),
+							RAW_PARSE_DEFAULT);
+	error_context_stack = callback.previous;
 	if (list_length(statements) == 1)
 		expression = only_expression(linitial_node(RawStmt, statements)->stmt);
 	if (expression == NULL)
@@ -186,12 +218,18 @@ crossing(const char *filter, bool was, bool is)
 }
 
 static void
-create_filtered(const Target *target)
+create_filtered(Target *target)
 {
 	const char *filter = target->options->value[EVPUB_OPTION_FILTER];
 	EvpubOptions options = *target->options;
+	ErrorContextCallback callback;
+	char	   *text;
 
 	evpub_filter_check(filter);
+	/* with OLD places are the same as with NEW */
+	text = evpub_filter_text(filter, "NEW");
+	target->query = psprintf(FILTER_BEGIN "%s" FILTER_END, text);
+	push_place(&callback, text);
 	if (evpub_options_operation(&options, "insert"))
 		create_trigger(target, TRIGGER_NAME "_insert", TRIGGER_TYPE_AFTER,
 					   TRIGGER_TYPE_INSERT, true, &options,
@@ -200,16 +238,18 @@ create_filtered(const Target *target)
 		create_trigger(target, TRIGGER_NAME "_delete", TRIGGER_TYPE_AFTER,
 					   TRIGGER_TYPE_DELETE, true, &options,
 					   is_true(evpub_filter_parse(filter, "OLD"), true));
-	if (!evpub_options_operation(&options, "update"))
-		return;
-	create_trigger(target, TRIGGER_NAME "_update", TRIGGER_TYPE_AFTER,
-				   TRIGGER_TYPE_UPDATE, true, &options, crossing(filter, true, true));
-	options.value[EVPUB_OPTION_AS] = "created";
-	create_trigger(target, TRIGGER_NAME "_enter", TRIGGER_TYPE_AFTER,
-				   TRIGGER_TYPE_UPDATE, true, &options, crossing(filter, false, true));
-	options.value[EVPUB_OPTION_AS] = "deleted";
-	create_trigger(target, TRIGGER_NAME "_leave", TRIGGER_TYPE_AFTER,
-				   TRIGGER_TYPE_UPDATE, true, &options, crossing(filter, true, false));
+	if (evpub_options_operation(&options, "update"))
+	{
+		create_trigger(target, TRIGGER_NAME "_update", TRIGGER_TYPE_AFTER,
+					   TRIGGER_TYPE_UPDATE, true, &options, crossing(filter, true, true));
+		options.value[EVPUB_OPTION_AS] = "created";
+		create_trigger(target, TRIGGER_NAME "_enter", TRIGGER_TYPE_AFTER,
+					   TRIGGER_TYPE_UPDATE, true, &options, crossing(filter, false, true));
+		options.value[EVPUB_OPTION_AS] = "deleted";
+		create_trigger(target, TRIGGER_NAME "_leave", TRIGGER_TYPE_AFTER,
+					   TRIGGER_TYPE_UPDATE, true, &options, crossing(filter, true, false));
+	}
+	error_context_stack = callback.previous;
 }
 
 static Node *
@@ -341,6 +381,7 @@ evpub_triggers_create(Oid relid, const EvpubOptions *options, bool on_replica)
 	target.schema = get_namespace_name(get_rel_namespace(relid));
 	target.table = get_rel_name(relid);
 	target.options = options;
+	target.query = "evpub.capture_table";
 	target.on_replica = on_replica;
 	if (options->value[EVPUB_OPTION_FILTER] != NULL)
 		create_filtered(&target);

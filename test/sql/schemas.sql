@@ -59,6 +59,13 @@ SELECT * FROM pg_temp.events(:'start');
 -- what the rule cannot do is an error of the statement that made the table
 CREATE TABLE cust_dora.organization (id int PRIMARY KEY DEFERRABLE);
 SELECT evpub.capture_schemas('^bad_', '{t}', topic => 'no topic', tenant => 'x');
+SELECT evpub.capture_schemas('^live_', '{t}', tenant => 'x', filter => '{row}.deleted_at IS NULL');
+CREATE SCHEMA live_a;
+CREATE TABLE live_a.t (id int PRIMARY KEY);
+\echo :LAST_ERROR_SQLSTATE
+CREATE TABLE live_a.t (id int PRIMARY KEY, deleted_at date);
+SELECT evpub.release_schemas('^live_', '{t}');
+DROP SCHEMA live_a CASCADE;
 CREATE SCHEMA "cust_a{b";
 CREATE TABLE "cust_a{b".member (id int PRIMARY KEY);
 SELECT tenant FROM evpub.tables WHERE "table" = '"cust_a{b".member'::regclass;
