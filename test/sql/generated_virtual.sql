@@ -41,6 +41,21 @@ UPDATE invoice SET net = net * 2;
 UPDATE invoice SET net = 10 WHERE id = 1;
 DELETE FROM invoice;
 SELECT tx, n, type, tenant, pk, changed, data FROM pg_temp.brief(:'start');
+-- also where an event tells of a row as it is later than its statement left it
+CREATE FUNCTION halve() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF pg_trigger_depth() = 1 THEN
+		UPDATE invoice SET net = 50 WHERE id = 2;
+	END IF;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER halve AFTER UPDATE ON invoice FOR EACH ROW EXECUTE FUNCTION halve();
+INSERT INTO invoice VALUES (1, 'Acme', 100), (2, 'Acme', 100);
+SELECT pg_current_wal_insert_lsn() AS start \gset
+UPDATE invoice SET net = net * 2;
+SELECT tx, n, type, tenant, pk, changed, data FROM pg_temp.brief(:'start');
+DELETE FROM invoice;
+DROP TRIGGER halve ON invoice;
 -- and keeps them
 ALTER TABLE invoice DROP COLUMN gross CASCADE;
 \echo :LAST_ERROR_SQLSTATE
