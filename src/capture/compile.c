@@ -460,7 +460,6 @@ evpub_route_compile(const EvpubOptions *options, Relation rel, Oid root)
 	EvpubPlaceValues names;
 	uint32		known = EVPUB_PLACE_BIT(EVPUB_PLACE_DATABASE) |
 		EVPUB_PLACE_BIT(EVPUB_PLACE_SCHEMA) | EVPUB_PLACE_BIT(EVPUB_PLACE_TABLE);
-	TupleDesc	desc = RelationGetDescr(rel);
 
 	capture->context = CurrentMemoryContext;
 	capture->relation = RelationGetRelid(rel);
@@ -493,11 +492,6 @@ evpub_route_compile(const EvpubOptions *options, Relation rel, Oid root)
 	for (int i = 0; i < capture->data_columns; i++)
 		capture->last_column = Max(capture->last_column,
 								   capture->data_column[i].number);
-	for (int i = 0; i < desc->natts; i++)
-	{
-		if (TupleDescAttr(desc, i)->attisdropped)
-			capture->has_dropped_columns = true;
-	}
 	return capture;
 }
 

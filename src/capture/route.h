@@ -112,7 +112,6 @@ typedef struct EvpubCapture
 									 * where it is called */
 
 	AttrNumber	last_column;	/* the last that rendering reads */
-	bool		has_dropped_columns;
 } EvpubCapture;
 
 /* The trigger for updates where it is one of its own. */

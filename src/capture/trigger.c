@@ -15,11 +15,11 @@
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/rel.h"
 
 #include "capture/buffer.h"
 #include "capture/capture.h"
+#include "capture/compare.h"
 #include "capture/route.h"
 #include "capture/row.h"
 #include "capture/truncate.h"
@@ -29,82 +29,20 @@
 
 PG_FUNCTION_INFO_V1(evpub_capture);
 
-/* Are two versions of a row equal in every column? */
+/* Are two versions of a row the same bytes?  If not, they may still be equal. */
 static bool
-same_row(const EvpubCapture *capture, const TriggerData *trigdata)
+same_bytes(const TriggerData *trigdata)
 {
 	HeapTuple	old = trigdata->tg_trigtuple;
 	HeapTuple	new = trigdata->tg_newtuple;
-	TupleDesc	desc;
 
-	if (old->t_len == new->t_len &&
+	return old->t_len == new->t_len &&
 		old->t_data->t_hoff == new->t_data->t_hoff &&
 		HeapTupleHeaderGetNatts(old->t_data) ==
 		HeapTupleHeaderGetNatts(new->t_data) &&
 		HeapTupleHasNulls(old) == HeapTupleHasNulls(new) &&
 		memcmp(old->t_data->t_bits, new->t_data->t_bits,
-			   old->t_len - offsetof(HeapTupleHeaderData, t_bits)) == 0)
-		return true;
-
-	/*
-	 * Other bytes mean other values, but for a row that was written when the
-	 * table had other columns.
-	 */
-	if (HeapTupleHeaderGetNatts(old->t_data) ==
-		HeapTupleHeaderGetNatts(new->t_data) && !capture->has_dropped_columns)
-		return false;
-
-	desc = RelationGetDescr(trigdata->tg_relation);
-	slot_getallattrs(trigdata->tg_trigslot);
-	slot_getallattrs(trigdata->tg_newslot);
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-		bool		old_null = trigdata->tg_trigslot->tts_isnull[i];
-		bool		new_null = trigdata->tg_newslot->tts_isnull[i];
-
-		if (attribute->attisdropped)
-			continue;
-		if (old_null != new_null ||
-			(!old_null &&
-			 !datumIsEqual(trigdata->tg_trigslot->tts_values[i],
-						   trigdata->tg_newslot->tts_values[i],
-						   attribute->attbyval, attribute->attlen)))
-			return false;
-	}
-	return true;
-}
-
-/* Does a column have the same bytes in both slots (already deformed)? */
-static bool
-same_column(AttrNumber number, TupleDesc desc,
-			const TupleTableSlot *a, const TupleTableSlot *b)
-{
-	int			i = number - 1;
-	Form_pg_attribute attribute = TupleDescAttr(desc, i);
-
-	if (a->tts_isnull[i] || b->tts_isnull[i])
-		return a->tts_isnull[i] && b->tts_isnull[i];
-	return datumIsEqual(a->tts_values[i], b->tts_values[i],
-						attribute->attbyval, attribute->attlen);
-}
-
-/* Has a column changed that update_columns or ignore_columns lets count? */
-static bool
-change_counts(const EvpubCapture *capture, TupleDesc desc,
-			  TupleTableSlot *old, TupleTableSlot *new)
-{
-	if (capture->counts == NULL)
-		return true;
-	slot_getallattrs(old);
-	slot_getallattrs(new);
-	for (int i = 0; i < desc->natts; i++)
-	{
-		if (capture->counts[i] && !TupleDescAttr(desc, i)->attisdropped &&
-			!same_column(i + 1, desc, old, new))
-			return true;
-	}
-	return false;
+			   old->t_len - offsetof(HeapTupleHeaderData, t_bits)) == 0;
 }
 
 static bool
@@ -115,11 +53,11 @@ same_identity(const EvpubCapture *capture, TupleDesc desc,
 	slot_getsomeattrs(new, capture->last_column);
 
 	if (capture->has_tenant_column &&
-		!same_column(capture->tenant_column.number, desc, old, new))
+		!evpub_same_column(capture->tenant_column.number, desc, old, new))
 		return false;
 	for (int i = 0; i < capture->key_columns; i++)
 	{
-		if (!same_column(capture->key_column[i].number, desc, old, new))
+		if (!evpub_same_column(capture->key_column[i].number, desc, old, new))
 			return false;
 	}
 	return true;
@@ -139,7 +77,7 @@ changed_columns(TupleDesc desc, TupleTableSlot *old, TupleTableSlot *new)
 		const char *name = NameStr(TupleDescAttr(desc, i)->attname);
 
 		if (TupleDescAttr(desc, i)->attisdropped ||
-			same_column(i + 1, desc, old, new))
+			evpub_same_column(i + 1, desc, old, new))
 			continue;
 		appendStringInfoChar(&json, json.len == 0 ? '[' : ',');
 		evpub_json_string(&json, evpub_utf8(name, strlen(name)));
@@ -277,8 +215,10 @@ capture_update(EvpubCapture *capture, const TriggerData *trigdata, Late late)
 	EvpubRow	new;
 	EvpubRow	old;
 
-	if (same_row(capture, trigdata) ||
-		!change_counts(capture, desc, trigdata->tg_trigslot, trigdata->tg_newslot))
+	/* only columns count that update_columns or ignore_columns lets count */
+	if (same_bytes(trigdata) ||
+		!evpub_any_changed(desc, capture->counts, trigdata->tg_trigslot,
+						   trigdata->tg_newslot))
 		return;
 
 	evpub_row_render(&new, capture, rel, trigdata->tg_newslot);

@@ -145,3 +145,24 @@ ALTER TABLE price DROP CONSTRAINT price_pkey, ADD PRIMARY KEY (id, version);
 DROP TABLE price;
 DROP DOMAIN shop;
 DROP COLLATION caseless;
+
+-- The same value in another form is no change: that of a column added later, or
+-- one that TOAST keeps elsewhere, or compresses in another way.
+CREATE TABLE form (id int PRIMARY KEY, seen int, large text, small text);
+INSERT INTO form SELECT 1, 1, string_agg(md5(i::text), ''), repeat('x', 5000) FROM generate_series(1, 5000) i;
+ALTER TABLE form ADD COLUMN note text DEFAULT 'x', ADD COLUMN amount numeric DEFAULT 1.5, ADD COLUMN n int DEFAULT 5;
+SELECT evpub.capture_table('form', topic => 'cms', tenant => 'acme', payload => 'changed_columns', ignore_columns => '{seen}');
+SELECT pg_current_wal_insert_lsn() AS start \gset
+UPDATE form SET seen = 2;
+UPDATE form SET large = large || '';
+ALTER TABLE form ALTER COLUMN small SET STORAGE external;
+UPDATE form SET small = small || '';
+ALTER TABLE form DROP COLUMN n;
+UPDATE form SET seen = 3, large = large || '', note = 'x', amount = 1.5;
+SELECT count(*) FROM pg_temp.events(:'start');
+UPDATE form SET large = overlay(large PLACING 'X' FROM 100000);
+UPDATE form SET small = 'y' || substr(small, 2), seen = 4;
+UPDATE form SET amount = 1.50;
+UPDATE form SET note = NULL, large = large || '';
+SELECT tx, n, type, changed FROM pg_temp.brief(:'start');
+DROP TABLE form;
