@@ -50,11 +50,35 @@ append_column(StringInfo text, const EvpubResyncTable *table, AttrNumber number)
 					 quote_identifier(NameStr(column_of(table, number)->attname)));
 }
 
+/*
+ * A column as an operand.  Of a domain as its base type: an operator that
+ * somebody has made for the domain, in the schema of that of the type, would be
+ * taken for it.
+ */
+static void
+append_operand(StringInfo text, const EvpubResyncTable *table, AttrNumber number)
+{
+	Oid			type = column_of(table, number)->atttypid;
+
+	append_column(text, table, number);
+	if (getBaseType(type) != type)
+		appendStringInfo(text, "::%s",
+						 format_type_extended(getBaseType(type), -1,
+											  FORMAT_TYPE_TYPEMOD_GIVEN |
+											  FORMAT_TYPE_FORCE_QUALIFY));
+}
+
 /* A column of the key, by its place there. */
 static void
 append_key_column(StringInfo text, const EvpubResyncTable *table, int i)
 {
 	append_column(text, table, table->capture->key_column[i].number);
+}
+
+static void
+append_key_operand(StringInfo text, const EvpubResyncTable *table, int i)
+{
+	append_operand(text, table, table->capture->key_column[i].number);
 }
 
 static void
@@ -140,7 +164,7 @@ static int
 add_parameter(EvpubResyncQuery *query, const EvpubResyncTable *table,
 			  AttrNumber number, Datum value)
 {
-	query->types[query->nargs] = column_of(table, number)->atttypid;
+	query->types[query->nargs] = getBaseType(column_of(table, number)->atttypid);
 	query->values[query->nargs] = value;
 	return ++query->nargs;
 }
@@ -156,7 +180,11 @@ append_row_comparison(StringInfo text, const EvpubResyncTable *table,
 					  int strategy, int first)
 {
 	appendStringInfoString(text, " AND ROW(");
-	append_key(text, table);
+	for (int i = 0; i < table->capture->key_columns; i++)
+	{
+		appendStringInfoString(text, i > 0 ? ", " : "");
+		append_key_operand(text, table, i);
+	}
 	appendStringInfo(text, ") %s ROW(", key_operator(table, 0, strategy));
 	for (int i = 0; i < table->capture->key_columns; i++)
 		appendStringInfo(text, "%s$%d", i > 0 ? ", " : "", first + i);
@@ -175,21 +203,21 @@ append_columns_comparison(StringInfo text, const EvpubResyncTable *table,
 	int			last = table->capture->key_columns - 1;
 
 	appendStringInfoString(text, " AND ");
-	append_key_column(text, table, 0);
+	append_key_operand(text, table, 0);
 	appendStringInfo(text, " %s $%d AND (",
 					 key_operator(table, 0, greater ? BTGreaterEqualStrategyNumber :
 								  BTLessEqualStrategyNumber), first);
 	for (int i = 0; i < last; i++)
 	{
-		append_key_column(text, table, i);
+		append_key_operand(text, table, i);
 		appendStringInfo(text, " %s $%d OR (",
 						 key_operator(table, i, greater ? BTGreaterStrategyNumber :
 									  BTLessStrategyNumber), first + i);
-		append_key_column(text, table, i);
+		append_key_operand(text, table, i);
 		appendStringInfo(text, " %s $%d AND (",
 						 key_operator(table, i, BTEqualStrategyNumber), first + i);
 	}
-	append_key_column(text, table, last);
+	append_key_operand(text, table, last);
 	appendStringInfo(text, " %s $%d", key_operator(table, last, strategy), first + last);
 	for (int i = 0; i < last; i++)
 		appendStringInfoString(text, "))");
@@ -234,7 +262,7 @@ append_source(EvpubResyncQuery *query, const EvpubResyncTable *table)
 	if (table->tenant_by_value)
 	{
 		appendStringInfoString(&query->text, " AND ");
-		append_column(&query->text, table, tenant);
+		append_operand(&query->text, table, tenant);
 		appendStringInfo(&query->text, " %s $%d",
 						 operator_of(table, tenant, BTEqualStrategyNumber),
 						 add_parameter(query, table, tenant, table->tenant_value));

@@ -162,7 +162,28 @@ CALL evpub.resync('{customer.t}', tenant => 'acme');
 SELECT DISTINCT * FROM customer.ran ORDER BY what;
 SHOW work_mem;
 SELECT value::json -> 'data' AS data FROM pg_temp.told(:'start') WHERE value ~ 'resynced';
+-- and an operator of his is never taken for that of the type
+GRANT CREATE, USAGE ON SCHEMA other TO regress_evpub_customer;
+SET ROLE regress_evpub_customer;
+CREATE DOMAIN customer.word AS other.citext;
+CREATE FUNCTION customer.greater(customer.word, customer.word) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN RETURN customer.run('operator') AND $1::other.citext OPERATOR(other.>) $2::other.citext; END $$;
+CREATE OPERATOR other.> (LEFTARG = customer.word, RIGHTARG = customer.word, FUNCTION = customer.greater);
+CREATE OPERATOR other.<= (LEFTARG = customer.word, RIGHTARG = customer.word, FUNCTION = customer.greater);
+CREATE OPERATOR other.= (LEFTARG = customer.word, RIGHTARG = customer.word, FUNCTION = customer.greater);
+CREATE TABLE customer.u (word customer.word, other customer.word, n int, PRIMARY KEY (word, other, n));
+INSERT INTO customer.u VALUES ('a', 'x', 1), ('B', 'x', 1), ('B', 'x', 2), ('c', 'y', 1);
+TRUNCATE customer.ran;
+RESET ROLE;
+SELECT evpub.capture_table('customer.u', topic => 'cms', tenant_column => 'other');
+SELECT pg_current_wal_insert_lsn() AS start \gset
+CALL evpub.resync('{customer.u}', tenant => 'x', batch => 1);
+SELECT * FROM customer.ran;
+SELECT value::json -> 'pk' AS pk FROM pg_temp.told(:'start') WHERE value ~ 'resynced';
+SET client_min_messages = warning;
 DROP SCHEMA customer CASCADE;
+RESET client_min_messages;
+DROP OWNED BY regress_evpub_customer;
 DROP ROLE regress_evpub_customer;
 
 -- errors: nothing is told
