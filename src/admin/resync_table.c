@@ -26,6 +26,7 @@
 #include "utils/syscache.h"
 
 #include "admin/resync.h"
+#include "capture/filter.h"
 
 static void
 check_owner(Oid relid)
@@ -98,6 +99,7 @@ condition_of(const EvpubResyncTable *table, const Trigger *trigger)
 		table->options.value[EVPUB_OPTION_FILTER] == NULL &&
 		bms_is_member(PRS2_OLD_VARNO, pull_varnos(NULL, condition)))
 		return NULL;
+	evpub_filter_check_columns(RelationGetRelationName(table->rel), condition);
 	return condition;
 }
 

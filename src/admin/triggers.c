@@ -14,10 +14,12 @@
 #include "access/nbtree.h"
 #include "access/table.h"
 #include "access/transam.h"
+#include "catalog/heap.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "parser/parser.h"
 #include "tcop/dest.h"
@@ -188,12 +190,32 @@ evpub_filter_parse(const char *filter, const char *row)
 	return expression;
 }
 
+static bool
+check_reference(Node *node, void *filter)
+{
+	ColumnRef  *reference = (ColumnRef *) node;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, ColumnRef))
+		return raw_expression_tree_walker(node, check_reference, filter);
+	if (IsA(llast(reference->fields), String) &&
+		SystemAttributeByName(strVal(llast(reference->fields))) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("filter \"%s\" must not look at system column \"%s\"",
+						(char *) filter, strVal(llast(reference->fields))),
+				 errdetail("Rows that are looked up later have other ones."),
+				 errhint("Write the filter on columns of the table.")));
+	return false;
+}
+
 void
 evpub_filter_check(const char *filter)
 {
 	if (strstr(filter, "{row}") == NULL)
 		refuse_filter(filter);
-	(void) evpub_filter_parse(filter, "NEW");
+	(void) check_reference(evpub_filter_parse(filter, "NEW"), (void *) filter);
 }
 
 static Node *

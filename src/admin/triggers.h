@@ -18,7 +18,7 @@
 extern void evpub_triggers_create(Oid relid, const EvpubOptions *options,
 								  bool on_replica);
 
-/* ERROR unless a filter is one expression, on {row}. */
+/* ERROR unless a filter is one expression, on {row}, and on no system column. */
 extern void evpub_filter_check(const char *filter);
 
 /* A filter's text with {row} replaced. */

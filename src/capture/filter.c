@@ -12,10 +12,12 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
 #include "catalog/pg_trigger.h"
 #include "executor/executor.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/primnodes.h"
+#include "optimizer/optimizer.h"
 #include "rewrite/prs2lock.h"
 #include "rewrite/rewriteManip.h"
 
@@ -41,6 +43,24 @@ filter_on_row(const EvpubCapture *capture, const Trigger *trigger, Node *conditi
 }
 
 void
+evpub_filter_check_columns(const char *table, Node *condition)
+{
+	Bitmapset  *columns = NULL;
+	int			first;
+
+	pull_varattnos(condition, PRS2_OLD_VARNO, &columns);
+	pull_varattnos(condition, PRS2_NEW_VARNO, &columns);
+	first = bms_next_member(columns, -1);
+	if (first >= 0 && first + FirstLowInvalidHeapAttributeNumber < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the capture of table \"%s\" cannot have a condition on system columns",
+						table),
+				 errdetail("Rows that are looked up later have other ones."),
+				 errhint("Write the condition on columns of the table.")));
+}
+
+void
 evpub_filter_compile(EvpubCapture *capture, const Trigger *trigger, Relation rel)
 {
 	Node	   *condition;
@@ -54,7 +74,9 @@ evpub_filter_compile(EvpubCapture *capture, const Trigger *trigger, Relation rel
 						trigger->tgname, RelationGetRelationName(rel)),
 				 errdetail("Without WHEN it would tell of rows outside the filter, too."),
 				 errhint("Use evpub.capture_table(), which makes the triggers of a filter.")));
-	condition = filter_on_row(capture, trigger, stringToNode(trigger->tgqual));
+	condition = stringToNode(trigger->tgqual);
+	evpub_filter_check_columns(RelationGetRelationName(rel), condition);
+	condition = filter_on_row(capture, trigger, condition);
 	condition = evpub_expand_generated(condition, rel, PRS2_OLD_VARNO);
 	condition = evpub_expand_generated(condition, rel, PRS2_NEW_VARNO);
 	ChangeVarNodes(condition, PRS2_OLD_VARNO, OUTER_VAR, 0);

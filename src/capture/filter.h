@@ -14,6 +14,12 @@
 extern void evpub_filter_compile(EvpubCapture *capture, const Trigger *trigger,
 								 Relation rel);
 
+/*
+ * ERROR if a trigger's condition (as parsed) looks at system columns (tableoid,
+ * xmin, ...): a row that is looked up later, or by resync, has others or none.
+ */
+extern void evpub_filter_check_columns(const char *table, Node *condition);
+
 /* True also where there is no filter.  Runs users' functions, as the writer. */
 extern bool evpub_filter_meets(const EvpubCapture *capture, TupleTableSlot *slot);
 

@@ -47,6 +47,12 @@ SELECT evpub.capture_table('member', topic => 'cms', tenant_column => 'tenant_id
 \echo :LAST_ERROR_SQLSTATE
 SELECT evpub.capture_table('member', topic => 'cms', tenant_column => 'tenant_id', filter => '{row}.score');
 SELECT evpub.capture_table('member', topic => 'cms', tenant_column => 'tenant_id', filter => '{row}.score IN (SELECT 1)');
+-- system columns are other ones when a row is looked up later
+SELECT evpub.capture_table('member', topic => 'cms', tenant_column => 'tenant_id', filter => '{row}.score > 0 AND {row}.tableoid IS NOT NULL');
+\echo :LAST_ERROR_SQLSTATE
+CREATE TRIGGER by_hand AFTER INSERT ON member FOR EACH ROW WHEN (new.xmin IS NOT NULL)
+	EXECUTE FUNCTION evpub.capture('tenant_column=tenant_id', 'filter={row}.xmin IS NOT NULL');
+\echo :LAST_ERROR_SQLSTATE
 -- nothing of a refused call stays, and what was there does
 SELECT definition FROM evpub.tables;
 
