@@ -52,6 +52,7 @@
 typedef enum ChangeKind
 {
 	CHANGE_ANY,					/* something that its relcache entry holds */
+	CHANGE_LOST_INDEX,			/* a unique index was dropped */
 	CHANGE_LOST_KEY,			/* its primary key was dropped */
 	CHANGE_LOST_CAPTURE			/* a capture trigger was dropped */
 } ChangeKind;
@@ -170,6 +171,18 @@ drop_constraint(Oid oid)
 }
 
 static void
+drop_relation(Oid oid)
+{
+	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(oid));
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	if (((Form_pg_index) GETSTRUCT(tuple))->indisunique)
+		add_change(((Form_pg_index) GETSTRUCT(tuple))->indrelid, CHANGE_LOST_INDEX);
+	ReleaseSysCache(tuple);
+}
+
+static void
 access_object(ObjectAccessType access, Oid classid, Oid objid, int subid, void *arg)
 {
 	if (next_object_access_hook != NULL)
@@ -184,9 +197,19 @@ access_object(ObjectAccessType access, Oid classid, Oid objid, int subid, void *
 		drop_trigger(objid);
 	else if (classid == ConstraintRelationId)
 		drop_constraint(objid);
+	else if (classid == RelationRelationId && subid == 0)
+		drop_relation(objid);
 }
 
 /* ---- does a captured table's capture survive? ---- */
+
+/* Has the statement lost something of a table, or may it have? */
+static bool
+has_lost(const Statement *statement, Relation rel, ChangeKind kind)
+{
+	return !IsA(statement->tree, CreateTrigStmt) &&
+		(too_many || has_change(statement, RelationGetRelid(rel), kind));
+}
 
 /*
  * Compile the settings of a trigger.  Their errors advise who captures a table,
@@ -199,7 +222,9 @@ check_settings(const Statement *statement, Relation rel, const Trigger *trigger)
 
 	PG_TRY();
 	{
-		evpub_route_check(trigger, rel);
+		/* without the index, those who need it are told, until a restore makes it */
+		evpub_route_check(trigger, rel,
+						  has_lost(statement, rel, CHANGE_LOST_INDEX));
 	}
 	PG_CATCH();
 	{
@@ -251,8 +276,7 @@ waits_for_key(const Statement *statement, Relation rel, const Trigger *trigger)
 	for (int i = 0; i < trigger->tgnargs; i++)
 		if (strncmp(trigger->tgargs[i], "key_columns=", 12) == 0)
 			return false;
-	return !has_primary_key(rel) && !too_many &&
-		!has_change(statement, RelationGetRelid(rel), CHANGE_LOST_KEY);
+	return !has_primary_key(rel) && !has_lost(statement, rel, CHANGE_LOST_KEY);
 }
 
 /*

@@ -28,6 +28,7 @@
 
 #include "admin/result.h"
 #include "admin/triggers.h"
+#include "capture/key.h"
 #include "capture/options.h"
 #include "capture/route.h"
 
@@ -140,6 +141,12 @@ drop_triggers(const char *table, List *names)
 			SPI_OK_UTILITY);
 }
 
+static void
+check_options(const EvpubOptions *options, Relation rel, Oid root)
+{
+	evpub_key_check_filter(evpub_route_compile(options, rel, root), rel);
+}
+
 /*
  * Partitions have to be such that they can be captured with these options: a
  * writer would find out otherwise.  One with a capture of its own would be told
@@ -177,7 +184,7 @@ check_partitions(const EvpubOptions *options, Relation rel)
 						 errdetail("Its changes would be published twice."),
 						 errhint("Use evpub.release_table() for the partition first.")));
 		}
-		(void) evpub_route_compile(options, partition, RelationGetRelid(rel));
+		check_options(options, partition, RelationGetRelid(rel));
 		table_close(partition, NoLock);
 	}
 }
@@ -207,7 +214,7 @@ evpub_capture_table(PG_FUNCTION_ARGS)
 	rel = open_table(PG_GETARG_OID(0));
 	old = find_triggers(rel);
 	/* for its errors: better now than at the first change */
-	(void) evpub_route_compile(&options, rel, RelationGetRelid(rel));
+	check_options(&options, rel, RelationGetRelid(rel));
 	check_partitions(&options, rel);
 	table = qualified_name(rel);
 	/* DROP TRIGGER refuses a table that somebody has open */

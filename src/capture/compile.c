@@ -437,22 +437,6 @@ compile_makes(EvpubCapture *capture)
 	capture->makes[EVPUB_OP_TRUNCATE] = truncate;
 }
 
-/*
- * A row may leave the filter while another one with its key stays inside, and
- * only an index finds that.
- */
-static void
-check_filter(const EvpubCapture *capture, const EvpubOptions *options, Relation rel)
-{
-	if (options->value[EVPUB_OPTION_FILTER] == NULL || OidIsValid(capture->key_index))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("cannot capture table \"%s\" with a filter", RelationGetRelationName(rel)),
-			 errdetail("No unique index is on its key columns."),
-			 errhint("Leave the filter out, or make the key columns unique.")));
-}
-
 EvpubCapture *
 evpub_route_compile(const EvpubOptions *options, Relation rel, Oid root)
 {
@@ -481,7 +465,6 @@ evpub_route_compile(const EvpubOptions *options, Relation rel, Oid root)
 	compile_makes(capture);
 	if (capture->route_is_constant)
 		check_constant_topics(capture);
-	check_filter(capture, options, rel);
 	compile_collapse(capture, options);
 
 	if (capture->has_tenant_column)

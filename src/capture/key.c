@@ -159,6 +159,22 @@ index_is_of_root(const EvpubCapture *capture, Oid index)
 	return false;
 }
 
+static void
+compile_index(EvpubCapture *capture, Form_pg_index index)
+{
+	if (!index_is_of_root(capture, index->indexrelid))
+	{
+		/* ALTER INDEX ... ATTACH PARTITION says nothing to the table */
+		capture->partition_indexes = lappend_oid(capture->partition_indexes,
+												 index->indexrelid);
+		return;
+	}
+	if (index->indimmediate)
+		capture->key_is_unique = true;
+	if (index->indimmediate || !OidIsValid(capture->key_index))
+		capture->key_index = index->indexrelid;
+}
+
 /*
  * Is there never more than one row with these key columns?  A unique index of a
  * partition alone says nothing of the others.  Not if the index is
@@ -179,17 +195,23 @@ compile_uniqueness(EvpubCapture *capture, Relation rel)
 		if (!HeapTupleIsValid(tuple))
 			elog(ERROR, "cache lookup failed for index %u", lfirst_oid(cell));
 		index = (Form_pg_index) GETSTRUCT(tuple);
-		if (index_is_within_key(capture, index, tuple) &&
-			index_is_of_root(capture, index->indexrelid))
-		{
-			if (index->indimmediate)
-				capture->key_is_unique = true;
-			if (index->indimmediate || !OidIsValid(capture->key_index))
-				capture->key_index = index->indexrelid;
-		}
+		if (index_is_within_key(capture, index, tuple))
+			compile_index(capture, index);
 		ReleaseSysCache(tuple);
 	}
 	list_free(indexes);
+}
+
+void
+evpub_key_check_filter(const EvpubCapture *capture, Relation rel)
+{
+	if (!capture->has_filter || OidIsValid(capture->key_index))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("cannot capture table \"%s\" with a filter", RelationGetRelationName(rel)),
+			 errdetail("No unique index is on its key columns."),
+			 errhint("Leave the filter out, or make the key columns unique.")));
 }
 
 void

@@ -17,6 +17,15 @@ extern void evpub_key_compile(EvpubCapture *capture, const EvpubOptions *options
 							  Relation rel);
 
 /*
+ * ERROR if there is a filter, and no index finds the rows of a key: one may leave
+ * the filter while another one with its key stays inside.
+ *
+ * Not a part of compiling: a restore makes triggers in any order with indexes, and
+ * the index of a partition is none of the table's until it is attached.
+ */
+extern void evpub_key_check_filter(const EvpubCapture *capture, Relation rel);
+
+/*
  * The column that an option names.  Errors: there is none of that name, or
  * triggers do not see its values.
  */

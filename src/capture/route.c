@@ -36,6 +36,7 @@
 #include "utils/syscache.h"
 
 #include "capture/filter.h"
+#include "capture/key.h"
 #include "capture/route.h"
 #include "evpub.h"
 #include "settings.h"
@@ -194,9 +195,13 @@ evpub_route_of_partition(const Trigger *trigger, Relation partition, Oid root)
 }
 
 void
-evpub_route_check(const Trigger *trigger, Relation rel)
+evpub_route_check(const Trigger *trigger, Relation rel, bool with_index)
 {
-	MemoryContextDelete(compile_trigger(trigger, rel)->context);
+	EvpubCapture *capture = compile_trigger(trigger, rel);
+
+	if (with_index)
+		evpub_key_check_filter(capture, rel);
+	MemoryContextDelete(capture->context);
 }
 
 EvpubCapture *
@@ -255,7 +260,8 @@ invalidate(Oid relation)
 	{
 		if (entry->capture != NULL &&
 			(relation == InvalidOid || relation == entry->capture->relation ||
-			 relation == entry->capture->root))
+			 relation == entry->capture->root ||
+			 list_member_oid(entry->capture->partition_indexes, relation)))
 		{
 			entry->capture->stale = true;
 			any_stale = true;

@@ -88,6 +88,7 @@ typedef struct EvpubCapture
 	EvpubColumn *key_column;
 	bool		key_is_unique;	/* at every moment: the index is immediate */
 	Oid			key_index;		/* finds rows by key, whether it is or not */
+	List	   *partition_indexes;	/* would, once they are attached */
 	bool		collapse;
 	uint64		identity;		/* of root and options */
 
@@ -137,8 +138,11 @@ extern EvpubCapture *evpub_route_get(const Trigger *trigger, Relation rel);
 extern EvpubCapture *evpub_route_of_partition(const Trigger *trigger,
 											  Relation partition, Oid root);
 
-/* ERROR if a trigger's arguments do not fit the relation; keeps nothing. */
-extern void evpub_route_check(const Trigger *trigger, Relation rel);
+/*
+ * ERROR if a trigger's arguments do not fit the relation; keeps nothing.  With
+ * or without what evpub_key_check_filter() asks for.
+ */
+extern void evpub_route_check(const Trigger *trigger, Relation rel, bool with_index);
 
 /*
  * Compile options for a relation into CurrentMemoryContext; ERROR if they do

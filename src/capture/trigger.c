@@ -20,6 +20,7 @@
 #include "capture/buffer.h"
 #include "capture/capture.h"
 #include "capture/compare.h"
+#include "capture/key.h"
 #include "capture/route.h"
 #include "capture/row.h"
 #include "capture/truncate.h"
@@ -156,6 +157,7 @@ capture_gone(EvpubCapture *capture, Relation rel, const EvpubRow *row,
 	TupleTableSlot *twin = NULL;
 	EvpubRow	other;
 
+	evpub_key_check_filter(capture, rel);
 	if (!capture->key_is_unique || late.old)
 		twin = evpub_twin_find(capture, rel, row, slot);
 	if (likely(twin == NULL))
@@ -184,6 +186,8 @@ capture_here(EvpubCapture *capture, Relation rel, EvpubChangeKind kind,
 	TupleTableSlot *now;
 	EvpubRow	other;
 
+	if (unlikely(late.new))
+		evpub_key_check_filter(capture, rel);
 	if (likely(!late.new) || !OidIsValid(capture->key_index))
 	{
 		evpub_row_event(capture, kind, row);

@@ -33,7 +33,7 @@ SELECT evpub.capture_table('hr.organization', topic => '{schema}-{table}', tenan
 SELECT evpub.capture_table('hr.member', topic => 't', tenant_column => 'tenant', tenant => 'it''s',
 	key => '{tenant}/{table}/{pk} \\', filter => '{row}.deleted_at IS NULL', data_columns => ARRAY['odd "name'],
 	headers => '{"a": "b \" {tenant}"}', ignore_columns => '{deleted_at}');
-SELECT evpub.capture_table('hr.task', topic => 't', tenant_column => 'tenant', payload => 'row');
+SELECT evpub.capture_table('hr.task', topic => 't', tenant_column => 'tenant', payload => 'row', filter => '{row}.id > 0');
 SELECT evpub.capture_table('hr.keyless', topic => 't', tenant => '{schema}', key_columns => '{a,b}', on_truncate => 'ignore');
 INSERT INTO hr.organization VALUES (1, 'acme');
 INSERT INTO hr.member VALUES (1, 1, 'acme');
