@@ -934,13 +934,16 @@ UNION ALL
 -- of a partitioned table and its partitions, the topmost
 SELECT 'disabled_triggers',
 	   format(CASE t.tgenabled WHEN 'R' THEN 'trigger %I of %s fires only for replicated changes'
+			  WHEN 'O' THEN 'trigger %I of %s does not fire for replicated changes any more, for which it was made'
 			  ELSE 'trigger %I of %s is disabled: changes are not captured' END,
 			  t.tgname, t.tgrelid::regclass),
-	   format('ALTER TABLE %s ENABLE TRIGGER %I;', t.tgrelid::regclass, t.tgname)
-  FROM pg_trigger t
+	   format('ALTER TABLE %s ENABLE %sTRIGGER %I;', t.tgrelid::regclass,
+			  CASE WHEN t.on_replica THEN 'ALWAYS ' END, t.tgname)
+  FROM (SELECT position('\000on_replica=true\000'::bytea IN '\000'::bytea || tgargs) > 0 AS on_replica, *
+		  FROM pg_trigger) t
 	   LEFT JOIN pg_trigger parent ON parent.oid = t.tgparentid
  WHERE t.tgfoid = 'evpub.capture()'::regprocedure
-   AND t.tgenabled NOT IN ('O', 'A')
+   AND (t.tgenabled NOT IN ('O', 'A') OR t.tgenabled = 'O' AND t.on_replica)
    AND parent.tgenabled IS DISTINCT FROM t.tgenabled
 UNION ALL
 SELECT 'schema_rules',

@@ -397,8 +397,12 @@ create_plain(const Target *target)
 void
 evpub_triggers_create(Oid relid, const EvpubOptions *options, bool on_replica)
 {
+	EvpubOptions with_replica = *options;
 	Target		target;
 
+	if (on_replica)
+		with_replica.value[EVPUB_OPTION_ON_REPLICA] = "true";
+	options = &with_replica;
 	target.relid = relid;
 	target.schema = get_namespace_name(get_rel_namespace(relid));
 	target.table = get_rel_name(relid);

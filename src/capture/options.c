@@ -51,6 +51,7 @@ static const struct
 	[EVPUB_OPTION_ON_DELETE] = {"on_delete", KIND_TEXT, "event"},
 	[EVPUB_OPTION_COLLAPSE] = {"collapse", KIND_BOOL, "true"},
 	[EVPUB_OPTION_AS] = {"as", KIND_TEXT, NULL},
+	[EVPUB_OPTION_ON_REPLICA] = {"on_replica", KIND_BOOL, "false"},
 };
 
 void
@@ -305,6 +306,7 @@ evpub_options_check(const EvpubOptions *options)
 	check_word(EVPUB_OPTION_ENVELOPE, options->value[EVPUB_OPTION_ENVELOPE], envelopes);
 	check_word(EVPUB_OPTION_ON_DELETE, options->value[EVPUB_OPTION_ON_DELETE], deletes);
 	check_word(EVPUB_OPTION_COLLAPSE, options->value[EVPUB_OPTION_COLLAPSE], booleans);
+	check_word(EVPUB_OPTION_ON_REPLICA, options->value[EVPUB_OPTION_ON_REPLICA], booleans);
 	if (options->value[EVPUB_OPTION_ON_TRUNCATE] != NULL)
 		check_word(EVPUB_OPTION_ON_TRUNCATE,
 				   options->value[EVPUB_OPTION_ON_TRUNCATE], truncates);

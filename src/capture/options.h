@@ -32,11 +32,18 @@ typedef enum EvpubOption
 	EVPUB_OPTION_COLLAPSE,
 
 	/* only in arguments: what an update is that crosses the filter */
-	EVPUB_OPTION_AS
+	EVPUB_OPTION_AS,
+
+	/*
+	 * Only in arguments: that the trigger is to fire always.  It is pg_trigger that
+	 * makes it do so; check() compares, since ENABLE TRIGGER ALL, with which dumps
+	 * made with --disable-triggers end, takes that back.
+	 */
+	EVPUB_OPTION_ON_REPLICA
 } EvpubOption;
 
 #define EVPUB_TABLE_OPTIONS (EVPUB_OPTION_COLLAPSE + 1)
-#define EVPUB_OPTIONS (EVPUB_OPTION_AS + 1)
+#define EVPUB_OPTIONS (EVPUB_OPTION_ON_REPLICA + 1)
 
 /*
  * Values in the server's encoding; NULL where there is none.  Lists are

@@ -38,6 +38,13 @@ SELECT * FROM evpub.check() WHERE name = 'disabled_triggers';
 -- what it says to type is enough
 SELECT hint FROM evpub.check() WHERE name = 'disabled_triggers' \gexec
 SELECT * FROM evpub.check() WHERE name = 'disabled_triggers';
+-- what a dump made with --disable-triggers does at its end
+SELECT evpub.capture_table('root', tenant => 'x', on_replica => true);
+ALTER TABLE root ENABLE TRIGGER ALL;
+SELECT * FROM evpub.check() WHERE name = 'disabled_triggers';
+SELECT hint FROM evpub.check() WHERE name = 'disabled_triggers' \gexec
+SELECT * FROM evpub.check() WHERE name = 'disabled_triggers';
+SELECT on_replica, definition FROM evpub.tables WHERE "table" = 'root'::regclass;
 
 -- triggers that fire before ours: only those that matter are named
 CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
