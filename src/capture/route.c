@@ -278,8 +278,9 @@ relation_changed(Datum arg, Oid relation)
 }
 
 /*
- * A schema's name stands in templates, and a cast to json decides how a type is
- * rendered; tables hear nothing of either.
+ * A schema's name stands in templates; a cast to json decides how a type is
+ * rendered, and whether its function is immutable, under which settings.  Tables
+ * hear nothing of these.
  */
 static void
 any_changed(Datum arg, int cacheid, uint32 hash)
@@ -331,5 +332,6 @@ evpub_route_init(void)
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, any_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(CASTSOURCETARGET, any_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, any_changed, (Datum) 0);
 	RegisterXactCallback(free_replaced, NULL);
 }

@@ -94,3 +94,20 @@ SET client_min_messages = warning;
 DROP SCHEMA app CASCADE;
 DROP TABLE source;
 DROP ROLE writer;
+
+-- a function that renders has these settings, unless it says that they are
+-- nothing to it; also when it says otherwise later
+CREATE SCHEMA path;
+SET search_path = public, path, pg_catalog;
+CREATE TYPE path.state AS ENUM ('s');
+CREATE FUNCTION path.state_json(path.state) RETURNS json LANGUAGE plpgsql IMMUTABLE AS
+	$$ BEGIN RETURN pg_catalog.to_json(pg_catalog.current_setting('search_path') ~ 'path'); END $$;
+CREATE CAST (path.state AS json) WITH FUNCTION path.state_json(path.state);
+CREATE TABLE path.s (id int PRIMARY KEY, v path.state);
+SELECT evpub.capture_table('path.s', topic => 'cms', tenant => 'x', payload => 'row');
+SELECT pg_current_wal_insert_lsn() AS start \gset
+INSERT INTO path.s VALUES (1, 's');
+ALTER FUNCTION path.state_json(path.state) STABLE;
+INSERT INTO path.s VALUES (2, 's');
+SELECT data FROM pg_temp.brief(:'start');
+DROP SCHEMA path CASCADE;
