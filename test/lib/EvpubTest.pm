@@ -395,7 +395,8 @@ sub start_psql
 
 # start_pgbench(node, {script text => weight}, clients =>, seconds => |
 #               transactions =>, mode => 'simple', rate => a second,
-#               database =>): pgbench in the background.
+#               connect => 1 for each transaction anew, database =>): pgbench in
+#               the background.
 sub start_pgbench
 {
 	my ($node, $scripts, %args) = @_;
@@ -419,6 +420,7 @@ sub start_pgbench
 				? ('-t', $args{transactions})
 				: ('-T', $args{seconds} || 5)),
 			($args{rate} ? ('-R', $args{rate}) : ()),
+			($args{connect} ? '-C' : ()),
 			@files, $args{database} || 'postgres'
 		],
 		'<', \$run->{in}, '>', \$run->{out}, '2>', \$run->{err});
