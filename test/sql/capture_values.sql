@@ -47,7 +47,7 @@ SELECT evpub.capture_table('tenants', topic => 'v', tenant_column => 'c', tenant
 -- long values: out of line, compressed
 INSERT INTO tenants VALUES (3, NULL, NULL, (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 300) i)),
 	(4, NULL, NULL, repeat('x', 10000));
-UPDATE tenants SET c = c || '' WHERE id > 2;
+UPDATE tenants SET a = 1, c = c || '' WHERE id > 2;
 UPDATE tenants SET c = c WHERE id > 2;
 SELECT tx, n, CASE WHEN length(key) > 100 THEN md5(key) ELSE key END AS key, left(value, 90) AS value FROM pg_temp.events(:'start');
 
