@@ -147,7 +147,8 @@ for my $name (sort keys %nodes)
 	}
 	is(used($of, 'read_kb'), 0, "$name: nothing is read");
 	cmp_ok(used($of, 'anon_kb'), '<=', 256, "$name: memory is flat");
-	is(used($of, 'fds'), 0, "$name: descriptors are flat");
+	# newer librdkafka tries three more connections to a broker that is silent
+	cmp_ok(used($of, 'fds'), '<=', 3, "$name: descriptors are flat");
 	is(status($node, 'state'), $of->{state}, "$name: still $of->{state}");
 }
 $nodes{$_}{node}->stop for sort keys %nodes;
