@@ -10,10 +10,13 @@
 
 #include "access/genam.h"
 #include "catalog/pg_proc.h"
+#include "miscadmin.h"
 #include "pgstat.h"
 #include "replication/message.h"
 #include "replication/slot.h"
 #include "rewrite/rewriteHandler.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
@@ -66,6 +69,23 @@ evpub_expand_generated(Node *expression, Relation rel, int varno)
 	(void) rel;
 	(void) varno;
 	return expression;
+#endif
+}
+
+/* Do we hold a lock on it of this mode or a stronger one?  17 looks for all. */
+static inline bool
+evpub_is_locked(Oid relid, LOCKMODE mode)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+#if PG_VERSION_NUM >= 170000
+	return LockHeldByMe(&tag, mode, true);
+#else
+	for (; mode <= MaxLockMode; mode++)
+		if (LockHeldByMe(&tag, mode))
+			return true;
+	return false;
 #endif
 }
 

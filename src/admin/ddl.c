@@ -33,7 +33,6 @@
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -45,6 +44,7 @@
 #include "admin/refuse.h"
 #include "capture/capture.h"
 #include "capture/route.h"
+#include "compat.h"
 #include "evpub.h"
 #include "settings.h"
 
@@ -317,7 +317,8 @@ check_captured(const Statement *statement, Relation rel, Oid function,
 
 /*
  * Check a table that the statement may have changed.  What another session
- * changed meanwhile comes by as well; what is ours, we have locked.
+ * changed meanwhile comes by as well; what is ours, we have locked, and need not
+ * lock again: that could wait for, or fail because of, others who wait for us.
  */
 static void
 check_changed(const Statement *statement, Oid relid, Oid function,
@@ -331,16 +332,13 @@ check_changed(const Statement *statement, Oid relid, Oid function,
 		return;
 	has_triggers = ((Form_pg_class) GETSTRUCT(tuple))->relhastriggers;
 	ReleaseSysCache(tuple);
-	if (!has_triggers || !ConditionalLockRelationOid(relid, AccessShareLock))
+	if (!has_triggers || !evpub_is_locked(relid, ShareUpdateExclusiveLock))
 		return;
 	rel = try_relation_open(relid, NoLock);
-	if (rel != NULL)
-	{
-		if (CheckRelationLockedByMe(rel, ShareUpdateExclusiveLock, true))
-			check_captured(statement, rel, function, as_partition);
-		relation_close(rel, NoLock);
-	}
-	UnlockRelationOid(relid, AccessShareLock);
+	if (rel == NULL)
+		return;
+	check_captured(statement, rel, function, as_partition);
+	relation_close(rel, NoLock);
 }
 
 /* DROP ... CASCADE of what a filter needs takes triggers away. */
