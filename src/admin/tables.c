@@ -26,6 +26,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "admin/refuse.h"
 #include "admin/result.h"
 #include "admin/triggers.h"
 #include "capture/key.h"
@@ -42,6 +43,29 @@ capture_function(void)
 	return LookupFuncName(list_make2(makeString("evpub"),
 									 makeString("capture")),
 						  0, NULL, false);
+}
+
+/*
+ * Making triggers needs ShareRowExclusiveLock, dropping them AccessExclusiveLock.
+ * Where there are some, that is taken at once: with the weaker lock first, a
+ * transaction that has read the table and then writes it would wait for us, and
+ * we for it.  When somebody captures the table while we wait for the weaker
+ * lock, that one is given back; nothing has been done under it.
+ */
+static Relation
+lock_table(Oid relid)
+{
+	Oid			function = capture_function();
+	Relation	rel;
+
+	if (evpub_captured_tables(function, relid) == NIL)
+	{
+		rel = table_open(relid, ShareRowExclusiveLock);
+		if (evpub_captured_tables(function, relid) == NIL)
+			return rel;
+		table_close(rel, ShareRowExclusiveLock);
+	}
+	return table_open(relid, AccessExclusiveLock);
 }
 
 /*
@@ -79,7 +103,7 @@ open_table(Oid relid)
 					   NameStr(form->relname));
 	ReleaseSysCache(tuple);
 
-	return table_open(relid, ShareRowExclusiveLock);
+	return lock_table(relid);
 }
 
 static void
@@ -150,10 +174,10 @@ check_options(const EvpubOptions *options, Relation rel, Oid root)
 /*
  * Partitions have to be such that they can be captured with these options: a
  * writer would find out otherwise.  One with a capture of its own would be told
- * of twice.
+ * of twice.  Locked as the table is.
  */
 static void
-check_partitions(const EvpubOptions *options, Relation rel)
+check_partitions(const EvpubOptions *options, Relation rel, bool replaces)
 {
 	Oid			function = capture_function();
 	List	   *partitions;
@@ -162,7 +186,8 @@ check_partitions(const EvpubOptions *options, Relation rel)
 	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 		return;
 	partitions = find_all_inheritors(RelationGetRelid(rel),
-									 ShareRowExclusiveLock, NULL);
+									 replaces ? AccessExclusiveLock : ShareRowExclusiveLock,
+									 NULL);
 	foreach(cell, partitions)
 	{
 		Relation	partition;
@@ -215,7 +240,7 @@ evpub_capture_table(PG_FUNCTION_ARGS)
 	old = find_triggers(rel);
 	/* for its errors: better now than at the first change */
 	check_options(&options, rel, RelationGetRelid(rel));
-	check_partitions(&options, rel);
+	check_partitions(&options, rel, old != NIL);
 	table = qualified_name(rel);
 	/* DROP TRIGGER refuses a table that somebody has open */
 	table_close(rel, NoLock);
