@@ -380,7 +380,8 @@ DECLARE
 	made    oid[];
 	schemas oid[];
 BEGIN
-	IF NOT current_setting('evpub.capture')::boolean THEN
+	-- without the library in this server there is no such setting
+	IF NOT coalesce(current_setting('evpub.capture', true), 'on')::boolean THEN
 		RETURN;
 	END IF;
 	SELECT array_agg(m.oid), array_agg(d.objid) FILTER (WHERE d.classid = 'pg_namespace'::regclass)
