@@ -152,15 +152,17 @@ tell_truncate(const Trigger *trigger, Relation rel, RowCallback callback,
 
 	foreach(cell, find_all_inheritors(RelationGetRelid(rel), NoLock, NULL))
 	{
-		Relation	leaf = table_open(lfirst_oid(cell), AccessExclusiveLock);
 		EvpubCapture *of_leaf = capture;
+		Relation	leaf;
 
+		/* a table that inherits has its own capture, and may not be truncated */
 		if (lfirst_oid(cell) != RelationGetRelid(rel) &&
-			!leaf->rd_rel->relispartition)
-			of_leaf = NULL;		/* a table that inherits has its own capture */
-		else if (lfirst_oid(cell) != RelationGetRelid(rel))
+			!get_rel_relispartition(lfirst_oid(cell)))
+			continue;
+		leaf = table_open(lfirst_oid(cell), AccessExclusiveLock);
+		if (lfirst_oid(cell) != RelationGetRelid(rel))
 			of_leaf = evpub_route_of_partition(trigger, leaf, capture->root);
-		if (of_leaf != NULL && RELKIND_HAS_TABLE_AM(leaf->rd_rel->relkind))
+		if (RELKIND_HAS_TABLE_AM(leaf->rd_rel->relkind))
 			each_row(of_leaf, leaf, callback, seen);
 		table_close(leaf, NoLock);
 	}
