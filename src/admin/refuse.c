@@ -20,6 +20,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -284,6 +285,82 @@ renames(Node *statement)
 		(IsA(statement, AlterEnumStmt) && ((AlterEnumStmt *) statement)->oldVal != NULL);
 }
 
+/* What a trigger depends on in a schema; false if there is nothing. */
+static bool
+needs_schema(Oid trigger, Oid schema, ObjectAddress *needed)
+{
+	Relation	catalog = table_open(DependRelationId, AccessShareLock);
+	bool		found = false;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(TriggerRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(trigger));
+	scan = systable_beginscan(catalog, DependDependerIndexId, true, NULL, 2, keys);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
+
+		/* names of tables do not stand in a filter */
+		if (depend->refclassid == RelationRelationId)
+			continue;
+		ObjectAddressSubSet(*needed, depend->refclassid, depend->refobjid,
+							depend->refobjsubid);
+		found = get_object_namespace(needed) == schema;
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return found;
+}
+
+/* Objects in a schema hear nothing of its new name. */
+static void
+check_schema(Oid schema, Oid function)
+{
+	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
+	ObjectAddress needed;
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+
+		if (trigger->tgfoid == function && !OidIsValid(trigger->tgparentid) &&
+			filter_of(catalog, tuple) != NULL &&
+			needs_schema(trigger->oid, schema, &needed))
+			check_trigger(trigger->oid, function, &needed);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+}
+
+/*
+ * Under this name a trigger's condition is known to hold back updates that
+ * change nothing of what is told (check_condition() in route.c).
+ */
+static void
+check_trigger_name(const RenameStmt *rename, Oid function)
+{
+	Oid			relid;
+
+	if (rename->renameType != OBJECT_TRIGGER ||
+		strcmp(rename->subname, EVPUB_UPDATE_TRIGGER) != 0)
+		return;
+	relid = RangeVarGetRelid(rename->relation, NoLock, true);
+	if (!OidIsValid(relid) || evpub_captured_tables(function, relid) == NIL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("trigger \"%s\" of captured table \"%s\" cannot have another name",
+					rename->subname, get_rel_name(relid)),
+			 errdetail("By its name it is known to look at all that updates are told for."),
+			 errhint("Give other triggers other names.")));
+}
+
 /*
  * The condition that a filter was made into follows new names of columns,
  * functions, types and their values; the text of the filter, from which the
@@ -301,6 +378,10 @@ evpub_refuse_rename(Node *statement, Oid classid, Oid objid, int subid)
 	function = evpub_capture_function();
 	if (!OidIsValid(function) || (classid == ProcedureRelationId && objid == function))
 		return;
+	if (classid == NamespaceRelationId && IsA(statement, RenameStmt))
+		check_schema(objid, function);
+	else if (classid == TriggerRelationId && IsA(statement, RenameStmt))
+		check_trigger_name((RenameStmt *) statement, function);
 	ObjectAddressSubSet(renamed, classid, objid, subid);
 	check_dependents(function, classid, objid, subid, &renamed);
 	array = classid == TypeRelationId ? get_array_type(objid) : InvalidOid;
