@@ -111,6 +111,31 @@ ALTER TYPE hr.rung RENAME VALUE 'chief' TO 'leading';
 ALTER TYPE hr.place RENAME ATTRIBUTE floor TO storey;
 ALTER TABLE hr.post SET SCHEMA public;
 ALTER TABLE public.post SET SCHEMA hr;
+CREATE SCHEMA rules;
+CREATE FUNCTION rules.is_high(hr.rung) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 > ''junior''';
+SELECT evpub.capture_table('hr.post', tenant => 'acme', key_columns => '{id}',
+	filter => '{row}.grade = ANY (''{senior}'') AND ({row}.place).city <> ''Bonn'' AND rules.is_high({row}.grade)');
+ALTER SCHEMA rules RENAME TO laws;
+\echo :LAST_ERROR_SQLSTATE
+SELECT evpub.capture_table('hr.post', tenant => 'acme', key_columns => '{id}',
+	filter => '{row}.grade = ANY (''{senior}'') AND ({row}.place).city <> ''Bonn''');
+ALTER SCHEMA rules RENAME TO laws;
+DROP SCHEMA laws CASCADE;
+-- nor does the trigger by whose name its condition is known
+CREATE TABLE hr.chair (id int PRIMARY KEY, name text);
+SELECT evpub.capture_table('hr.chair', tenant => 'acme', update_columns => '{name}');
+ALTER TRIGGER _evpub_capture_update ON hr.chair RENAME TO other;
+\echo :LAST_ERROR_SQLSTATE
+ALTER TRIGGER _evpub_capture ON hr.chair RENAME TO _evpub_all;
+-- capture triggers that are made with other options, as by a dump, take the place
+-- of those that stand there; all of them, and none when they are the same
+ALTER TRIGGER _evpub_all ON hr.chair RENAME TO _evpub_capture;
+CREATE TRIGGER _evpub_capture AFTER INSERT OR UPDATE OR DELETE ON hr.chair FOR EACH ROW
+	EXECUTE FUNCTION evpub.capture('tenant=beta');
+CREATE TRIGGER _evpub_capture_truncate BEFORE TRUNCATE ON hr.chair EXECUTE FUNCTION evpub.capture('tenant=beta');
+SELECT tgname, position('beta'::bytea IN tgargs) > 0 AS second FROM pg_trigger
+WHERE tgrelid = 'hr.chair'::regclass ORDER BY 1;
+DROP TABLE hr.chair;
 
 -- nor does the index go by which its rows are looked up
 DROP INDEX CONCURRENTLY hr.by_id;
