@@ -155,7 +155,10 @@ tell_truncate(const Trigger *trigger, Relation rel, RowCallback callback,
 		EvpubCapture *of_leaf = capture;
 		Relation	leaf;
 
-		/* a table that inherits has its own capture, and may not be truncated */
+		/*
+		 * A table that inherits has its own capture, and with ONLY it is not
+		 * even locked.  Nor can it become a partition: it inherits already.
+		 */
 		if (lfirst_oid(cell) != RelationGetRelid(rel) &&
 			!get_rel_relispartition(lfirst_oid(cell)))
 			continue;

@@ -54,7 +54,7 @@ for my $call ('wait_published()', 'pause()', 'resume()', 'take_over()')
 		'Add evpub to shared_preload_libraries and restart the server.');
 }
 
-# A rule is no hindrance: what it captures is told when there is somebody to tell.
+# A rule is no hindrance to who makes tables.
 $node->safe_psql('cms', q{SELECT evpub.capture_schemas('public', '{later}', tenant_column => 'tenant')});
 $node->safe_psql('cms', 'CREATE TABLE later (id int PRIMARY KEY, tenant text)');
 is($node->safe_psql('cms', q{SELECT evpub._is_captured('later'::regclass)}), 't',
