@@ -9,6 +9,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
@@ -316,9 +318,34 @@ needs_schema(Oid trigger, Oid schema, ObjectAddress *needed)
 	return found;
 }
 
-/* Objects in a schema hear nothing of its new name. */
+static bool
+is_of_word(char c)
+{
+	return isalnum((unsigned char) c) || c == '_' || c == '$' || IS_HIGHBIT_SET(c);
+}
+
+/* Does a name stand in a text, as a word of it? */
+static bool
+has_word(const char *text, const char *name)
+{
+	size_t		length = strlen(name);
+
+	for (const char *p = text; *p; p++)
+	{
+		/* as it is written: without quotes, case does not count */
+		if (pg_strncasecmp(p, name, length) == 0 &&
+			(p == text || !is_of_word(p[-1])) && !is_of_word(p[length]))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Objects in a schema hear nothing of its new name.  Those that the filter names
+ * without it are found as before, by search_path or by the type of a column.
+ */
 static void
-check_schema(Oid schema, Oid function)
+check_schema(Oid schema, const char *old_name, Oid function)
 {
 	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
 	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
@@ -328,9 +355,10 @@ check_schema(Oid schema, Oid function)
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+		char	   *filter = trigger->tgfoid == function && !OidIsValid(trigger->tgparentid) ?
+			filter_of(catalog, tuple) : NULL;
 
-		if (trigger->tgfoid == function && !OidIsValid(trigger->tgparentid) &&
-			filter_of(catalog, tuple) != NULL &&
+		if (filter != NULL && has_word(filter, old_name) &&
 			needs_schema(trigger->oid, schema, &needed))
 			check_trigger(trigger->oid, function, &needed);
 	}
@@ -379,7 +407,7 @@ evpub_refuse_rename(Node *statement, Oid classid, Oid objid, int subid)
 	if (!OidIsValid(function) || (classid == ProcedureRelationId && objid == function))
 		return;
 	if (classid == NamespaceRelationId && IsA(statement, RenameStmt))
-		check_schema(objid, function);
+		check_schema(objid, ((RenameStmt *) statement)->subname, function);
 	else if (classid == TriggerRelationId && IsA(statement, RenameStmt))
 		check_trigger_name((RenameStmt *) statement, function);
 	ObjectAddressSubSet(renamed, classid, objid, subid);
