@@ -956,6 +956,23 @@ SELECT 'schema_rules',
 	   LEFT JOIN pg_event_trigger e ON e.evtname = 'evpub_rules'
  WHERE e.evtenabled IS NULL OR e.evtenabled NOT IN ('O', 'A')
 UNION ALL
+-- By a rule, and by a dump with other settings, which need other triggers.  Bits of
+-- tgtype: insert 4, delete 8, update 16, truncate 32.
+(SELECT DISTINCT ON (a.tgrelid) 'schema_rules',
+	   format('%s is captured twice: triggers %I and %I have different settings', a.tgrelid::regclass, a.tgname, b.tgname),
+	   format('%s; -- or: %s;', x.definition, y.definition)
+  FROM pg_trigger a
+	   JOIN pg_trigger b ON b.tgrelid = a.tgrelid AND b.tgname > a.tgname AND b.tgfoid = a.tgfoid
+			AND a.tgtype::integer & b.tgtype::integer & (4 | 8 | 16 | 32) <> 0
+	   CROSS JOIN LATERAL evpub._capture_options(a.tgrelid, a.tgargs, a.tgenabled = 'A') x
+	   CROSS JOIN LATERAL evpub._capture_options(b.tgrelid, b.tgargs, b.tgenabled = 'A') y
+ WHERE a.tgfoid = 'evpub.capture()'::regprocedure AND a.tgparentid = 0 AND b.tgparentid = 0
+   AND a.tgenabled <> 'D' AND b.tgenabled <> 'D'
+   AND starts_with(a.tgname, '_evpub_capture') AND starts_with(b.tgname, '_evpub_capture')
+   AND x.definition <> y.definition
+   AND EXISTS (SELECT FROM evpub.schema_rules)
+ ORDER BY a.tgrelid, a.tgname, b.tgname)
+UNION ALL
 -- A TRUNCATE that is applied to a partition fires the triggers of that alone, and
 -- a statement trigger stands on the partitioned table.
 SELECT DISTINCT 'replicated_partitions',

@@ -189,6 +189,26 @@ SELECT ok, detail, hint FROM evpub.check() WHERE name = 'schema_rules';
 SELECT evpub._watch_rules();
 SELECT ok, detail FROM evpub.check() WHERE name = 'schema_rules';
 
+-- A dump with other settings, restored over a rule: its trigger takes the place of
+-- the rule's one of the same name.  Another one stays, so that nothing is lost,
+-- and what the hint says leaves one capture.
+CREATE SCHEMA twice;
+SELECT evpub.capture_schemas('^twice$', '{chair}', tenant => 'rule', update_columns => '{name}');
+CREATE TABLE twice.chair (id int PRIMARY KEY, name text);
+CREATE TRIGGER _evpub_capture AFTER INSERT OR UPDATE OR DELETE ON twice.chair FOR EACH ROW
+	EXECUTE FUNCTION evpub.capture('tenant=dump');
+CREATE TRIGGER _evpub_capture_truncate BEFORE TRUNCATE ON twice.chair
+	EXECUTE FUNCTION evpub.capture('tenant=dump');
+SELECT tgname, position('dump'::bytea IN tgargs) > 0 AS of_dump FROM pg_trigger
+WHERE tgrelid = 'twice.chair'::regclass ORDER BY 1;
+SELECT ok, detail, hint FROM evpub.check() WHERE name = 'schema_rules';
+DO $$ BEGIN EXECUTE (SELECT split_part(hint, '; -- or: ', 1) FROM evpub.check() WHERE name = 'schema_rules'); END $$;
+SELECT ok, detail FROM evpub.check() WHERE name = 'schema_rules';
+SELECT tgname, position('dump'::bytea IN tgargs) > 0 AS of_dump FROM pg_trigger
+WHERE tgrelid = 'twice.chair'::regclass ORDER BY 1;
+SELECT evpub.release_schemas('^twice$', '{chair}');
+DROP SCHEMA twice CASCADE;
+
 -- an end of the rule is an end of the capture
 SELECT evpub.release_schemas('^cust_(.*)$', '{member,organization}');
 SELECT "table" FROM evpub.tables ORDER BY 1;
