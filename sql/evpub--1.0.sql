@@ -3,6 +3,72 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION evpub" to load this file. \quit
 
+-- ---------------------------------------------------------------------------
+-- the schema is nobody else's
+-- ---------------------------------------------------------------------------
+
+-- Functions of this schema run with the rights of a superuser, in the statements
+-- of whoever makes a table.  Who could make objects in it, before or later, could
+-- have his own run there.  So a schema that is there already must be empty, belong
+-- to who installs evpub or to another superuser, and be open to nobody else.
+--
+-- What stands in the schema is searched here as well, so all operators are named
+-- with theirs, and types are exact.
+DO $$
+DECLARE
+	installer pg_catalog.oid;
+	owner     pg_catalog.oid;
+	creator   pg_catalog.text;
+	stranger  pg_catalog.text;
+BEGIN
+	SELECT r.oid INTO STRICT installer FROM pg_catalog.pg_roles r
+	 WHERE r.rolname OPERATOR(pg_catalog.=) CURRENT_USER::pg_catalog.name;
+	SELECT n.nspowner INTO STRICT owner FROM pg_catalog.pg_namespace n
+	 WHERE n.nspname OPERATOR(pg_catalog.=) 'evpub'::pg_catalog.name;
+	IF owner OPERATOR(pg_catalog.<>) installer AND
+	   NOT EXISTS (SELECT FROM pg_catalog.pg_roles r
+	               WHERE r.oid OPERATOR(pg_catalog.=) owner AND r.rolsuper) THEN
+		RAISE EXCEPTION 'schema "evpub" belongs to role %', owner::pg_catalog.regrole
+			USING ERRCODE = 'insufficient_privilege',
+			      DETAIL = 'Its owner could make functions there that run with the rights of a superuser.',
+			      HINT = 'Drop the schema, or rename it, and let CREATE EXTENSION make one.';
+	END IF;
+	SELECT CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN 'PUBLIC'::pg_catalog.text
+	            ELSE a.grantee::pg_catalog.regrole::pg_catalog.text END
+	  INTO creator
+	  FROM pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) a
+	 WHERE n.nspname OPERATOR(pg_catalog.=) 'evpub'::pg_catalog.name
+	   AND a.privilege_type OPERATOR(pg_catalog.=) 'CREATE'::pg_catalog.text
+	   AND a.grantee OPERATOR(pg_catalog.<>) owner
+	   AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles r
+	                   WHERE r.oid OPERATOR(pg_catalog.=) a.grantee AND r.rolsuper)
+	 LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'others may create objects in schema "evpub": %', creator
+			USING ERRCODE = 'insufficient_privilege',
+			      DETAIL = 'They could make functions there that run with the rights of a superuser.',
+			      HINT = pg_catalog.concat('If CREATE SCHEMA gives this privilege by default: CREATE SCHEMA evpub; first. Then: REVOKE CREATE ON SCHEMA evpub FROM '::pg_catalog.text,
+			                               creator, ';'::pg_catalog.text);
+	END IF;
+	SELECT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) INTO stranger
+	  FROM pg_catalog.pg_depend d, pg_catalog.pg_namespace n
+	 WHERE n.nspname OPERATOR(pg_catalog.=) 'evpub'::pg_catalog.name
+	   AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass::pg_catalog.oid
+	   AND d.refobjid OPERATOR(pg_catalog.=) n.oid
+	   AND NOT EXISTS (SELECT FROM pg_catalog.pg_extension e
+	                   WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass::pg_catalog.oid
+	                     AND e.oid OPERATOR(pg_catalog.=) d.objid
+	                     AND e.extname OPERATOR(pg_catalog.=) 'evpub'::pg_catalog.name)
+	 LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'schema "evpub" is not empty: %', stranger
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+			      DETAIL = 'What others have made there could run with the rights of a superuser.',
+			      HINT = 'Drop the schema, or rename it, and let CREATE EXTENSION make one.';
+	END IF;
+END
+$$;
+
 COMMENT ON SCHEMA evpub IS 'publishing of committed changes to Kafka';
 
 -- ---------------------------------------------------------------------------
@@ -282,7 +348,7 @@ BEGIN
 	IF match IS NULL AND
 	   EXISTS (SELECT FROM jsonb_each_text(o) t
 	           WHERE t.key IN ('topic', 'tenant', 'key', 'type', 'headers')
-	             AND evpub._replace_match(t.value, '') IS NOT NULL) THEN
+	             AND evpub._replace_match(t.value, ''::pg_catalog.text) IS NOT NULL) THEN
 		RAISE EXCEPTION 'pattern "%" gives schema "%" no {match}', rule.pattern, schema
 			USING ERRCODE = 'invalid_parameter_value',
 			      DETAIL = 'The first group of the pattern takes no part in the match.',
@@ -398,9 +464,9 @@ BEGIN
 			SELECT t.* FROM evpub._tables_of_rule(rule) t
 			WHERE (t.rel = ANY (made) OR
 			       (SELECT relnamespace FROM pg_class WHERE oid = t.rel) = ANY (schemas))
-			  AND NOT evpub._is_captured(t.rel)
+			  AND NOT evpub._is_captured(t.rel::pg_catalog.oid)
 		LOOP
-			PERFORM evpub._capture_by_rule(found.rel, found.schema, rule);
+			PERFORM evpub._capture_by_rule(found.rel::pg_catalog.regclass, found.schema::pg_catalog.name, rule);
 		END LOOP;
 	END LOOP;
 END
@@ -496,14 +562,14 @@ BEGIN
 	END IF;
 	PERFORM regexp_match('', capture_schemas.pattern);
 	PERFORM evpub._check_options(
-		coalesce(evpub._replace_match(capture_schemas.topic, 'x'), capture_schemas.topic),
+		coalesce(evpub._replace_match(capture_schemas.topic, 'x'::pg_catalog.text), capture_schemas.topic),
 		capture_schemas.tenant_column,
-		coalesce(evpub._replace_match(capture_schemas.tenant, 'x'), capture_schemas.tenant),
-		coalesce(evpub._replace_match(capture_schemas.key, 'x'), capture_schemas.key),
-		coalesce(evpub._replace_match(capture_schemas.type, 'x'), capture_schemas.type),
+		coalesce(evpub._replace_match(capture_schemas.tenant, 'x'::pg_catalog.text), capture_schemas.tenant),
+		coalesce(evpub._replace_match(capture_schemas.key, 'x'::pg_catalog.text), capture_schemas.key),
+		coalesce(evpub._replace_match(capture_schemas.type, 'x'::pg_catalog.text), capture_schemas.type),
 		capture_schemas.operations, capture_schemas.update_columns, capture_schemas.ignore_columns,
 		capture_schemas.filter, capture_schemas.payload, capture_schemas.data_columns,
-		coalesce(evpub._replace_match(capture_schemas.headers::text, 'x')::jsonb, capture_schemas.headers),
+		coalesce(evpub._replace_match(capture_schemas.headers::text, 'x'::pg_catalog.text)::jsonb, capture_schemas.headers),
 		capture_schemas.envelope, capture_schemas.key_columns, capture_schemas.on_truncate,
 		capture_schemas.on_delete, capture_schemas."collapse");
 	PERFORM evpub._begin_rules();
@@ -534,7 +600,7 @@ BEGIN
 		ON CONFLICT (pattern, tables) DO UPDATE SET options = excluded.options;
 	PERFORM evpub._watch_rules();
 	FOR found IN SELECT * FROM evpub._tables_of_rule(rule) LOOP
-		PERFORM evpub._capture_by_rule(found.rel, found.schema, rule);
+		PERFORM evpub._capture_by_rule(found.rel::pg_catalog.regclass, found.schema::pg_catalog.name, rule);
 		count := count + 1;
 	END LOOP;
 	RETURN count;
@@ -566,14 +632,14 @@ BEGIN
 			      HINT = 'Table evpub.schema_rules shows the rules.';
 	END IF;
 	FOR found IN SELECT * FROM evpub._tables_of_rule(rule) LOOP
-		IF evpub._is_captured(found.rel) THEN
-			PERFORM evpub.release_table(found.rel);
+		IF evpub._is_captured(found.rel::pg_catalog.oid) THEN
+			PERFORM evpub.release_table(found.rel::pg_catalog.regclass);
 			count := count + 1;
 			-- another rule may mean it as well
 			FOR other IN SELECT * FROM evpub._rules() r ORDER BY r.pattern, r.tables LOOP
-				IF NOT evpub._is_captured(found.rel) AND
+				IF NOT evpub._is_captured(found.rel::pg_catalog.oid) AND
 				   EXISTS (SELECT FROM evpub._tables_of_rule(other) t WHERE t.rel = found.rel) THEN
-					PERFORM evpub._capture_by_rule(found.rel, found.schema, other);
+					PERFORM evpub._capture_by_rule(found.rel::pg_catalog.regclass, found.schema::pg_catalog.name, other);
 				END IF;
 			END LOOP;
 		END IF;
@@ -1035,6 +1101,32 @@ COMMENT ON FUNCTION evpub.check() IS
 'what is wrong with publishing on this server and in this database, and what to type';
 REVOKE ALL ON FUNCTION evpub.check() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION evpub.check() TO pg_monitor;
+
+-- ---------------------------------------------------------------------------
+-- default privileges of who installs evpub give others nothing here: who may
+-- write evpub.schema_rules, for one, can do what a superuser can
+-- ---------------------------------------------------------------------------
+
+DO $$
+DECLARE
+	stranger text;
+BEGIN
+	FOR stranger IN
+		SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END
+		  FROM (SELECT c.relacl, c.relowner FROM pg_class c
+				 WHERE c.relnamespace = 'evpub'::regnamespace
+				UNION ALL
+				SELECT coalesce(p.proacl, acldefault('f', p.proowner)), p.proowner FROM pg_proc p
+				 WHERE p.pronamespace = 'evpub'::regnamespace) o (acl, owner),
+			   aclexplode(o.acl) a
+		 WHERE a.grantee <> o.owner AND a.grantee <> 'pg_monitor'::regrole
+	LOOP
+		EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA evpub FROM %s', stranger);
+		EXECUTE format('REVOKE ALL ON ALL ROUTINES IN SCHEMA evpub FROM %s', stranger);
+	END LOOP;
+	REVOKE INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER ON ALL TABLES IN SCHEMA evpub FROM pg_monitor;
+END
+$$;
 
 -- ---------------------------------------------------------------------------
 -- registration of this database: last, so that nothing is left of it when

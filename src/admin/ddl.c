@@ -466,6 +466,7 @@ process_utility(PlannedStmt *planned, const char *query, bool read_only,
 	statement.tree = copyObject(statement.tree);
 	evpub_refuse_attach(statement.tree);
 	evpub_refuse_drop_index(statement.tree);
+	evpub_refuse_rename_own_schema(statement.tree);
 	outer = current;
 	current = &statement;
 	depth++;

@@ -26,6 +26,7 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -34,6 +35,7 @@
 
 #include "admin/refuse.h"
 #include "capture/route.h"
+#include "evpub.h"
 
 void
 evpub_refuse_change(const char *table, const char *reason)
@@ -200,6 +202,27 @@ evpub_refuse_drop_index(Node *statement)
 }
 
 /* ---- new names ---- */
+
+/*
+ * Functions of the extension find each other by the name of its schema, and some
+ * of them run as a superuser.  Under another name of it they would find those of
+ * whoever makes a schema of the old name.
+ */
+void
+evpub_refuse_rename_own_schema(Node *statement)
+{
+	RenameStmt *rename = (RenameStmt *) statement;
+
+	if (!IsA(statement, RenameStmt) || rename->renameType != OBJECT_SCHEMA ||
+		strcmp(rename->subname, EVPUB_NAME) != 0 ||
+		!OidIsValid(get_extension_oid(EVPUB_NAME, true)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("schema \"%s\" cannot have another name", EVPUB_NAME),
+			 errdetail("Functions of extension \"%s\" find each other by it.", EVPUB_NAME),
+			 errhint("Drop the extension first.")));
+}
 
 /* The filter among the arguments of a trigger; NULL if there is none. */
 static char *

@@ -22,6 +22,7 @@ extern void evpub_refuse_change(const char *table, const char *reason)
 /* To be called before a statement runs; ERROR if it is one of these. */
 extern void evpub_refuse_attach(Node *statement);
 extern void evpub_refuse_drop_index(Node *statement);
+extern void evpub_refuse_rename_own_schema(Node *statement);
 
 /*
  * To be called for each object that a statement alters, before it is visible;
