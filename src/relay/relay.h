@@ -7,8 +7,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <time.h>
 
+#include "clock.h"
 #include "frame.h"
 
 /* Longest text of a TROUBLE or FAILED frame, its NUL included. */
@@ -21,10 +21,7 @@
 static inline int64_t
 relay_now(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+	return evpub_clock_now();
 }
 
 /*
