@@ -769,7 +769,8 @@ CREATE FUNCTION evpub._status(
 	OUT last_error             text,
 	OUT last_error_at          timestamptz,
 	OUT bootstrap_servers      text,
-	OUT librdkafka_version     text)
+	OUT librdkafka_version     text,
+	OUT hint                   text)
 RETURNS record
 LANGUAGE c VOLATILE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'evpub_status';
@@ -805,6 +806,7 @@ COMMENT ON COLUMN evpub.status.last_error IS 'newest error of relay or worker, a
 COMMENT ON COLUMN evpub.status.last_error_at IS 'when that was';
 COMMENT ON COLUMN evpub.status.bootstrap_servers IS 'setting evpub.bootstrap_servers';
 COMMENT ON COLUMN evpub.status.librdkafka_version IS 'of the library in the relay';
+COMMENT ON COLUMN evpub.status.hint IS 'what to do about the state, NULL: nothing, or it is not known';
 GRANT SELECT ON evpub.status TO pg_monitor;
 
 CREATE FUNCTION evpub._topics()
@@ -894,6 +896,7 @@ advised AS (
 				WHEN state = 'unconfigured'
 				THEN 'ALTER SYSTEM SET evpub.bootstrap_servers = ''<host>:9092''; SELECT pg_reload_conf();'
 				WHEN state = 'paused' THEN 'SELECT evpub.resume();'
+				WHEN hint IS NOT NULL THEN hint
 				WHEN state = 'blocked'
 				THEN 'Mend what the detail names, and publishing goes on. After a topic was deleted: SELECT evpub.resume();'
 				WHEN state = 'gap'

@@ -100,14 +100,15 @@ typedef enum EvpubFrameType
 	EVPUB_FRAME_ACKED_OFFSET = 'o',
 
 	/*
-	 * What hinders publishing right now, for evpub.status.  Payload: text,
+	 * What hinders publishing right now, for evpub.status.  Payload: text, with
+	 * a hint after a line feed where there is one,
 	 * empty when the hindrance is over.  The relay goes on trying.
 	 */
 	EVPUB_FRAME_TROUBLE = 'S',
 
 	/*
 	 * The relay cannot go on and exits after this frame.  Payload: one byte
-	 * EvpubFrameFailure, then text.
+	 * EvpubFrameFailure, then text, with a hint as above.
 	 */
 	EVPUB_FRAME_FAILED = 'F'
 } EvpubFrameType;

@@ -29,7 +29,7 @@
 PG_FUNCTION_INFO_V1(evpub_status);
 PG_FUNCTION_INFO_V1(evpub_topics);
 
-#define STATUS_COLUMNS 22
+#define STATUS_COLUMNS 23
 
 static Datum
 text_or_null(const char *text, bool *isnull)
@@ -60,6 +60,9 @@ describe_absence(EvpubStatus *status)
 	status->state = EVPUB_UNCONFIGURED;
 	strlcpy(status->reason, "evpub is not in shared_preload_libraries",
 			sizeof(status->reason));
+	strlcpy(status->hint,
+			"Add evpub to shared_preload_libraries and restart the server.",
+			sizeof(status->hint));
 }
 
 static void
@@ -84,6 +87,9 @@ read_status(EvpubStatus *status)
 		strlcpy(status->reason,
 				"the evpub worker does not run; it starts within seconds, unless max_worker_processes leaves no room",
 				sizeof(status->reason));
+		strlcpy(status->hint,
+				"See the server log. If there is no room for the worker, increase max_worker_processes and restart the server.",
+				sizeof(status->hint));
 	}
 }
 
@@ -173,6 +179,8 @@ evpub_status(PG_FUNCTION_ARGS)
 	i++;
 	values[i++] = CStringGetTextDatum(evpub_bootstrap_servers);
 	values[i] = text_or_null(status.librdkafka_version, &nulls[i]);
+	i++;
+	values[i] = text_or_null(status.hint, &nulls[i]);
 	i++;
 
 	Assert(i == STATUS_COLUMNS);

@@ -399,7 +399,7 @@ evpub_gap_accept(EvpubWorker *worker, XLogRecPtr lsn, EvpubAnswer *answer)
 							"there is no gap to accept",
 							psprintf("State is \"%s\"%s%s.", evpub_worker_state_name(worker),
 									 worker->verdict_reason ? ": " : "",
-									 worker->verdict_reason ? worker->verdict_reason : ""),
+									 worker->verdict_reason ? evpub_reason_only(worker->verdict_reason) : ""),
 							NULL);
 		return;
 	}

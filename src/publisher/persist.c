@@ -66,9 +66,9 @@ not_written(EvpubWorker *worker, const EvpubPosition *before)
 	LWLockReleaseAll();
 	XLogResetInsertion();
 	worker->position = *before;
-	strlcpy(worker->persist_problem, error->message,
+	strlcpy(worker->persist_problem, evpub_reason_of_error(error),
 			sizeof(worker->persist_problem));
-	evpub_worker_error(worker, error->message);
+	evpub_worker_error(worker, worker->persist_problem);
 }
 
 /*
@@ -155,10 +155,15 @@ evpub_worker_persist(EvpubWorker *worker, bool force)
 void
 evpub_worker_error(EvpubWorker *worker, const char *text)
 {
+	char	   *hint;
+	char	   *reason = evpub_reason_split(text, &hint);
+
 	/* an outage repeats the same error every few seconds: log it once */
-	if (strcmp(worker->last_error, text) != 0)
-		ereport(LOG, (errmsg("evpub: %s", text)));
-	strlcpy(worker->last_error, text, sizeof(worker->last_error));
+	if (strncmp(worker->last_error, reason, sizeof(worker->last_error) - 1) != 0)
+		ereport(LOG,
+				(errmsg("evpub: %s", reason),
+				 hint ? errhint("%s", hint) : 0));
+	strlcpy(worker->last_error, reason, sizeof(worker->last_error));
 	worker->last_error_at = GetCurrentTimestamp();
 }
 
@@ -215,21 +220,23 @@ evpub_worker_show(EvpubWorker *worker, EvpubState state, const char *reason)
 {
 	EvpubStatus status;
 	EvpubStatus old;
+	char	   *hint;
 
-	if (!reason)
-		reason = "";
+	reason = evpub_reason_split(reason ? reason : "", &hint);
 	evpub_shmem_status(&old);
 	status = old;
 	status.state = state;
 	status.failed = false;
 	strlcpy(status.reason, reason, sizeof(status.reason));
+	strlcpy(status.hint, hint ? hint : "", sizeof(status.hint));
 	fill_status(worker, &status);
 	if (old.state != state || old.since == 0)
 	{
 		status.since = GetCurrentTimestamp();
 		ereport(LOG,
 				(errmsg("evpub is %s%s%s", evpub_state_names[state],
-						reason[0] ? ": " : "", reason)));
+						reason[0] ? ": " : "", reason),
+				 hint ? errhint("%s", hint) : 0));
 	}
 
 	SpinLockAcquire(&EvpubShmem->mutex);

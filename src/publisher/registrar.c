@@ -54,7 +54,7 @@ create_publisher(EvpubWorker *worker, uint64 foreign_id)
 		AbortCurrentTransaction();
 		MemoryContextSwitchTo(caller);
 		evpub_registry_answer(error->message, error->hint);
-		evpub_worker_error(worker, error->message);
+		evpub_worker_error(worker, evpub_reason_of_error(error));
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
@@ -183,5 +183,5 @@ evpub_worker_gap_reason(const EvpubWorker *worker)
 	if (worker->retirement == EVPUB_RETIRE_NOT)
 		return worker->verdict_reason;
 	return psprintf("%s; no database is registered any more: CREATE EXTENSION evpub in any, then accept the gap",
-					worker->verdict_reason);
+					evpub_reason_only(worker->verdict_reason));
 }

@@ -109,6 +109,7 @@ typedef struct EvpubStatus
 {
 	EvpubState	state;
 	char		reason[EVPUB_TEXT_LENGTH];
+	char		hint[EVPUB_TEXT_LENGTH];	/* what to do about it; "" none */
 	TimestampTz since;
 	uint64		publisher_id;	/* 0: none */
 	TimeLineID	timeline;

@@ -126,7 +126,7 @@ start_relay(EvpubWorker *worker)
 	if (!evpub_relay_start(&worker->relay, &error, &hint))
 	{
 		evpub_worker_hinder(worker, EVPUB_HINDRANCE_RETRY,
-			   hint[0] ? psprintf("%s. %s", error, hint) : error);
+							hint[0] ? psprintf("%s\n%s", error, hint) : error);
 		return;
 	}
 	worker->relay_starts++;

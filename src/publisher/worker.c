@@ -190,7 +190,7 @@ publishing_failed(const ErrorData *error)
 		evpub_worker_end_relay(&worker);
 	else
 		evpub_stream_rewind(&worker.stream);
-	evpub_worker_hinder(&worker, EVPUB_HINDRANCE_RETRY, error->message);
+	evpub_worker_hinder(&worker, EVPUB_HINDRANCE_RETRY, evpub_reason_of_error(error));
 }
 
 /* One round of work.  True if there is more to read at once. */
@@ -266,7 +266,7 @@ current_state(const char **reason)
 	{
 		*reason = psprintf("evpub.bootstrap_servers is not set%s%s",
 						   worker.persist_problem[0] ? "; " : "",
-						   worker.persist_problem);
+						   evpub_reason_only(worker.persist_problem));
 		return EVPUB_UNCONFIGURED;
 	}
 
@@ -412,6 +412,8 @@ show_failure(void)
 	EvpubShmem->status.since = now;
 	strlcpy(EvpubShmem->status.reason, error->message,
 			sizeof(EvpubShmem->status.reason));
+	strlcpy(EvpubShmem->status.hint, error->hint ? error->hint : "",
+			sizeof(EvpubShmem->status.hint));
 	strlcpy(EvpubShmem->status.last_error, error->message,
 			sizeof(EvpubShmem->status.last_error));
 	EvpubShmem->status.last_error_at = now;

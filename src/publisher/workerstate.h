@@ -12,6 +12,7 @@
 #include "publisher/gate.h"
 #include "publisher/licence.h"
 #include "publisher/position.h"
+#include "publisher/reason.h"
 #include "publisher/relayclient.h"
 #include "publisher/shmem.h"
 #include "publisher/stream.h"
@@ -35,7 +36,8 @@ typedef enum EvpubRetirement
 typedef struct EvpubWorker
 {
 	EvpubVerdict verdict;
-	char	   *verdict_reason;
+	char	   *verdict_reason; /* may be NULL; this and the texts below may
+								 * carry a hint (reason.h) */
 	TimestampTz verdict_at;
 	XLogRecPtr	gap_begins_at;	/* WAL that could not be read; else invalid */
 	int			refusals;		/* errors in a row that a transaction caused */
@@ -50,11 +52,11 @@ typedef struct EvpubWorker
 	EvpubRelay	relay;
 	bool		hello;			/* it has greeted */
 	EvpubHindrance hindrance;
-	char		hindrance_text[EVPUB_TEXT_LENGTH];
+	char		hindrance_text[EVPUB_REASON_LENGTH];
 	TimestampTz retry_at;
 	int			failures;		/* in a row, for the backoff */
 	uint64		relay_starts;
-	char		trouble[EVPUB_TEXT_LENGTH]; /* as the relay tells; "" none */
+	char		trouble[EVPUB_REASON_LENGTH]; /* as the relay tells; "" none */
 	char		librdkafka_version[32];
 
 	/* registry */
@@ -70,7 +72,7 @@ typedef struct EvpubWorker
 	uint64		persisted_events;
 	XLogRecPtr	persisted_restart;
 	TimestampTz flushed_at;
-	char		persist_problem[EVPUB_TEXT_LENGTH]; /* "" if the last write went well */
+	char		persist_problem[EVPUB_REASON_LENGTH]; /* "" if the last write went well */
 
 	char		last_error[EVPUB_TEXT_LENGTH];
 	TimestampTz last_error_at;
@@ -159,10 +161,13 @@ extern void evpub_worker_take_position(EvpubWorker *worker);
 extern bool evpub_worker_store(EvpubWorker *worker, const EvpubPosition *before,
 							   XLogRecPtr slot, bool tell);
 
-/* Show where we are in shared memory; log a change of state. */
+/*
+ * Show where we are in shared memory; log a change of state.  "reason" may carry
+ * a hint (reason.h), or be NULL.
+ */
 extern void evpub_worker_show(EvpubWorker *worker, EvpubState state, const char *reason);
 
-/* Remember an error for evpub.status, and log it. */
+/* Remember an error for evpub.status, and log it; "text" may carry a hint. */
 extern void evpub_worker_error(EvpubWorker *worker, const char *text);
 
 /* ---- holders.c ---- */

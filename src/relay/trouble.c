@@ -56,6 +56,10 @@ set_cause(const char *text, bool is_refusal)
 	end = strstr(cause, " (after ");
 	if (end != NULL)
 		*end = '\0';
+
+	/* a line feed would begin a hint */
+	while ((end = strpbrk(cause, "\r\n")) != NULL)
+		*end = ' ';
 }
 
 void
