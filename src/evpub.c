@@ -8,6 +8,7 @@
 #include "miscadmin.h"
 
 #include "admin/ddl.h"
+#include "admin/guard.h"
 #include "admin/utility.h"
 #include "capture/capture.h"
 #include "evpub.h"
@@ -24,6 +25,7 @@ _PG_init(void)
 	evpub_define_settings();
 	evpub_capture_init();
 	evpub_ddl_init();
+	evpub_guard_init();
 	evpub_publisher_init();
 	evpub_admin_init();
 }

@@ -290,6 +290,7 @@ check_table(const EvpubResync *resync, Oid relid)
 {
 	EvpubResyncTable table;
 	EvpubResyncQuery query;
+	EvpubResyncCursor cursor;
 	AttrNumber *columns;
 
 	set_local("row_security", "off");
@@ -297,7 +298,8 @@ check_table(const EvpubResync *resync, Oid relid)
 	evpub_resync_check_key(&table);
 	evpub_resync_query_rows(&query, &table, NULL, NULL, false, &columns);
 	/* rights and policies are checked when it begins */
-	SPI_cursor_close(evpub_resync_open_query(&query));
+	evpub_resync_open_query(&cursor, &table, &query);
+	evpub_resync_close_query(&cursor);
 	(void) evpub_resync_mark(&table, "resync_started");
 	evpub_resync_close(&table);
 }
@@ -389,14 +391,14 @@ try_page(Progress *progress, EvpubResyncTable *table, EvpubResyncKey end)
 
 /* The key that a query gives, in the current context; NULL if there is none. */
 static EvpubResyncKey
-read_key(const EvpubResyncQuery *query)
+read_key(const EvpubResyncTable *table, const EvpubResyncQuery *query)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	EvpubResyncCursor cursor;
 	EvpubResyncKey end = NULL;
 
-	if (SPI_execute_with_args(query->text.data, query->nargs, query->types,
-							  query->values, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not run \"%s\"", query->text.data);
+	evpub_resync_open_query(&cursor, table, query);
+	evpub_resync_fetch(&cursor, 1);
 	MemoryContextSwitchTo(caller);
 	if (SPI_processed > 0)
 	{
@@ -419,6 +421,7 @@ read_key(const EvpubResyncQuery *query)
 		}
 	}
 	SPI_freetuptable(SPI_tuptable);
+	evpub_resync_close_query(&cursor);
 	return end;
 }
 
@@ -457,14 +460,14 @@ find_end(Progress *progress, EvpubResyncTable *table)
 	if (progress->last == NULL)
 	{
 		evpub_resync_query_last(&query, table);
-		last = read_key(&query);
+		last = read_key(table, &query);
 		if (last == NULL)
 			return NULL;
 		progress->last = keep_key(table, last, progress->last_context);
 	}
 	evpub_resync_query_end(&query, table, progress->after, progress->last,
 						   progress->size);
-	return read_key(&query);
+	return read_key(table, &query);
 }
 
 /* One transaction.  False if there are no rows any more. */

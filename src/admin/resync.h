@@ -106,7 +106,24 @@ typedef struct EvpubResyncQuery
 	Datum	   *values;
 } EvpubResyncQuery;
 
-extern Portal evpub_resync_open_query(EvpubResyncQuery *query);
+/*
+ * A query that runs.  All of it runs with the rights of the caller, but for the
+ * functions of the table's owner, which run with his (guard.h).
+ */
+typedef struct EvpubResyncCursor
+{
+	Portal		portal;
+	Oid			owner;
+	List	   *functions;		/* those that the query names */
+} EvpubResyncCursor;
+
+extern void evpub_resync_open_query(EvpubResyncCursor *cursor,
+									const EvpubResyncTable *table,
+									const EvpubResyncQuery *query);
+
+/* The next rows, at most "count", in SPI_tuptable and SPI_processed. */
+extern void evpub_resync_fetch(const EvpubResyncCursor *cursor, int count);
+extern void evpub_resync_close_query(const EvpubResyncCursor *cursor);
 
 /* ERROR if rows cannot be read in the order of their keys. */
 extern void evpub_resync_check_key(const EvpubResyncTable *table);

@@ -21,16 +21,16 @@ read_tenants(EvpubTenants *set, EvpubResyncTable *table)
 	MemoryContext per_row = AllocSetContextCreate(caller, "evpub tenants",
 												  ALLOCSET_DEFAULT_SIZES);
 	EvpubResyncQuery query;
-	Portal		portal;
+	EvpubResyncCursor cursor;
 
 	evpub_resync_query_tenants(&query, table);
-	portal = evpub_resync_open_query(&query);
+	evpub_resync_open_query(&cursor, table, &query);
 	for (;;)
 	{
 		SPITupleTable *rows;
 		uint64		count;
 
-		SPI_cursor_fetch(portal, true, EVPUB_RESYNC_FETCH);
+		evpub_resync_fetch(&cursor, EVPUB_RESYNC_FETCH);
 		rows = SPI_tuptable;
 		count = SPI_processed;
 		MemoryContextSwitchTo(per_row);
@@ -52,7 +52,7 @@ read_tenants(EvpubTenants *set, EvpubResyncTable *table)
 		if (count == 0)
 			break;
 	}
-	SPI_cursor_close(portal);
+	evpub_resync_close_query(&cursor);
 	MemoryContextDelete(per_row);
 }
 

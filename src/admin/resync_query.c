@@ -2,7 +2,8 @@
  * resync_query.c
  *		The queries of evpub.resync().
  *
- * They run with the caller's rights and search_path, because the filter does.
+ * They run with the caller's rights and search_path, because the filter does;
+ * functions of the table's owner that planning them calls run with his (guard.c).
  * All else in them is qualified.  Operators are those of the default B-tree
  * operator class of a column's type, as in ORDER BY: the one that search_path
  * finds might order otherwise (that of text instead of citext's), and pages
@@ -28,10 +29,12 @@
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/plancache.h"
 #include "utils/relcache.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+#include "admin/guard.h"
 #include "admin/resync.h"
 #include "admin/triggers.h"
 
@@ -397,10 +400,80 @@ evpub_resync_query_rows(EvpubResyncQuery *query, const EvpubResyncTable *table,
 					 key_is_all(table) ? "KEY SHARE" : "SHARE", wait ? "" : " NOWAIT");
 }
 
-Portal
-evpub_resync_open_query(EvpubResyncQuery *query)
+/* ---- running them ---- */
+
+typedef struct OpenQuery
 {
-	return SPI_cursor_open_with_args(NULL, query->text.data, query->nargs,
-									 query->types, query->values, NULL, false,
-									 CURSOR_OPT_NO_SCROLL);
+	const EvpubResyncQuery *query;
+	SPIPlanPtr	plan;
+	EvpubResyncCursor *cursor;
+} OpenQuery;
+
+typedef struct FetchRows
+{
+	Portal		portal;
+	int			count;
+} FetchRows;
+
+static void
+analyze(void *arg)
+{
+	OpenQuery  *open = arg;
+
+	open->plan = SPI_prepare_cursor(open->query->text.data, open->query->nargs,
+									open->query->types, CURSOR_OPT_NO_SCROLL);
+	if (open->plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", open->query->text.data,
+			 SPI_result_code_string(SPI_result));
+}
+
+/* Plans it, too: a plan that is not saved is made for its parameters. */
+static void
+start(void *arg)
+{
+	OpenQuery  *open = arg;
+
+	open->cursor->portal = SPI_cursor_open(NULL, open->plan, open->query->values,
+										   NULL, false);
+}
+
+static void
+fetch(void *arg)
+{
+	FetchRows  *fetch = arg;
+
+	SPI_cursor_fetch(fetch->portal, true, fetch->count);
+}
+
+void
+evpub_resync_open_query(EvpubResyncCursor *cursor, const EvpubResyncTable *table,
+						const EvpubResyncQuery *query)
+{
+	OpenQuery	open = {query, NULL, cursor};
+	ListCell   *cell;
+
+	cursor->owner = table->rel->rd_rel->relowner;
+	cursor->functions = NIL;
+	evpub_guarded(cursor->owner, NIL, analyze, &open);
+	foreach(cell, SPI_plan_get_plan_sources(open.plan))
+		cursor->functions = evpub_functions_of(((CachedPlanSource *) lfirst(cell))->query_list,
+											   cursor->functions);
+	evpub_guarded(cursor->owner, cursor->functions, start, &open);
+	/* the portal has a copy of what it needs */
+	SPI_freeplan(open.plan);
+}
+
+void
+evpub_resync_fetch(const EvpubResyncCursor *cursor, int count)
+{
+	FetchRows	rows = {cursor->portal, count};
+
+	evpub_guarded(cursor->owner, cursor->functions, fetch, &rows);
+}
+
+void
+evpub_resync_close_query(const EvpubResyncCursor *cursor)
+{
+	SPI_cursor_close(cursor->portal);
+	list_free(cursor->functions);
 }

@@ -114,20 +114,20 @@ evpub_resync_tell(EvpubResyncTable *table, EvpubResyncKey after,
 	EvpubResyncQuery query;
 	AttrNumber *columns;
 	Teller		teller;
-	Portal		portal;
+	EvpubResyncCursor cursor;
 	uint64		told = 0;
 
 	EvpubResyncAs as;
 
 	evpub_resync_query_rows(&query, table, after, end, wait, &columns);
 	begin_telling(&teller, table, columns);
-	portal = evpub_resync_open_query(&query);
+	evpub_resync_open_query(&cursor, table, &query);
 	for (;;)
 	{
 		SPITupleTable *rows;
 		uint64		count;
 
-		SPI_cursor_fetch(portal, true, EVPUB_RESYNC_FETCH);
+		evpub_resync_fetch(&cursor, EVPUB_RESYNC_FETCH);
 		rows = SPI_tuptable;
 		count = SPI_processed;
 		evpub_resync_as_owner(table, &as);
@@ -146,7 +146,7 @@ evpub_resync_tell(EvpubResyncTable *table, EvpubResyncKey after,
 		if (count == 0)
 			break;
 	}
-	SPI_cursor_close(portal);
+	evpub_resync_close_query(&cursor);
 	end_telling(&teller);
 	return told;
 }

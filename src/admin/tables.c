@@ -26,6 +26,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "admin/guard.h"
 #include "admin/refuse.h"
 #include "admin/result.h"
 #include "admin/triggers.h"
@@ -214,14 +215,45 @@ check_partitions(const EvpubOptions *options, Relation rel, bool replaces)
 	}
 }
 
-/* Arguments: rel, the options in their order, on_replica; NULL is the default. */
+/* What capture_table() is to do to a table that is open and locked. */
+typedef struct Capture
+{
+	Oid			relid;
+	Relation	rel;
+	EvpubOptions *options;
+	bool		on_replica;
+} Capture;
+
+static void
+capture(void *arg)
+{
+	Capture    *capture = arg;
+	List	   *old = find_triggers(capture->rel);
+	char	   *table = qualified_name(capture->rel);
+
+	/* for its errors: better now than at the first change */
+	check_options(capture->options, capture->rel, capture->relid);
+	check_partitions(capture->options, capture->rel, old != NIL);
+	/* DROP TRIGGER refuses a table that somebody has open */
+	table_close(capture->rel, NoLock);
+
+	SPI_connect();
+	drop_triggers(table, old);
+	SPI_finish();
+	evpub_triggers_create(capture->relid, capture->options, capture->on_replica);
+}
+
+/*
+ * Arguments: rel, the options in their order, on_replica; NULL is the default.
+ *
+ * The caller may be a superuser who captures a table of somebody else's, or a rule
+ * that captures what somebody makes: the owner's functions run with his rights.
+ */
 Datum
 evpub_capture_table(PG_FUNCTION_ARGS)
 {
 	EvpubOptions options;
-	List	   *old;
-	Relation	rel;
-	char	   *table;
+	Capture		arg;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -236,31 +268,41 @@ evpub_capture_table(PG_FUNCTION_ARGS)
 			evpub_options_set(&options, (EvpubOption) i, PG_GETARG_DATUM(i + 1));
 	}
 
-	rel = open_table(PG_GETARG_OID(0));
-	old = find_triggers(rel);
-	/* for its errors: better now than at the first change */
-	check_options(&options, rel, RelationGetRelid(rel));
-	check_partitions(&options, rel, old != NIL);
-	table = qualified_name(rel);
-	/* DROP TRIGGER refuses a table that somebody has open */
+	arg.relid = PG_GETARG_OID(0);
+	arg.rel = open_table(arg.relid);
+	arg.options = &options;
+	arg.on_replica = !PG_ARGISNULL(EVPUB_TABLE_OPTIONS + 1) &&
+		PG_GETARG_BOOL(EVPUB_TABLE_OPTIONS + 1);
+	evpub_guarded(arg.rel->rd_rel->relowner, NIL, capture, &arg);
+
+	PG_RETURN_VOID();
+}
+
+static void
+release(void *arg)
+{
+	Relation	rel = arg;
+	List	   *names = find_triggers(rel);
+	char	   *table = qualified_name(rel);
+
+	if (names == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("table \"%s\" is not captured",
+						RelationGetRelationName(rel)),
+				 errhint("View evpub.tables shows which tables are captured.")));
+
 	table_close(rel, NoLock);
 
 	SPI_connect();
-	drop_triggers(table, old);
+	drop_triggers(table, names);
 	SPI_finish();
-	evpub_triggers_create(PG_GETARG_OID(0), &options,
-						  !PG_ARGISNULL(EVPUB_TABLE_OPTIONS + 1) &&
-						  PG_GETARG_BOOL(EVPUB_TABLE_OPTIONS + 1));
-
-	PG_RETURN_VOID();
 }
 
 Datum
 evpub_release_table(PG_FUNCTION_ARGS)
 {
-	List	   *names;
 	Relation	rel;
-	char	   *table;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -269,20 +311,7 @@ evpub_release_table(PG_FUNCTION_ARGS)
 				 errhint("Give the table as argument \"rel\".")));
 
 	rel = open_table(PG_GETARG_OID(0));
-	names = find_triggers(rel);
-	if (names == NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("table \"%s\" is not captured",
-						RelationGetRelationName(rel)),
-				 errhint("View evpub.tables shows which tables are captured.")));
-
-	table = qualified_name(rel);
-	table_close(rel, NoLock);
-
-	SPI_connect();
-	drop_triggers(table, names);
-	SPI_finish();
+	evpub_guarded(rel->rd_rel->relowner, NIL, release, rel);
 
 	PG_RETURN_VOID();
 }

@@ -160,4 +160,119 @@ $node->psql('victim', 'ALTER SCHEMA evpub RENAME TO other', stderr => \$err);
 like($err, qr/ERROR:  schema "evpub" cannot have another name/, 'the schema keeps its name');
 $node->safe_psql('postgres', 'DROP DATABASE victim');
 
+# ---- a table of somebody else's, in the hands of a superuser ----
+
+# Functions of the owner tell where they run, and as whom.  All that PostgreSQL
+# evaluates without reading a row is among them.
+$node->safe_psql('postgres', q{
+CREATE SCHEMA d AUTHORIZATION dbo;
+CREATE SCHEMA tool;
+CREATE TABLE tool.secret (id integer);
+INSERT INTO tool.secret VALUES (7);
+CREATE FUNCTION public.bait() RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE FUNCTION tool.helper() RETURNS integer STABLE LANGUAGE plpgsql AS
+$$ BEGIN RAISE WARNING 'tool as %', current_user; RETURN (SELECT max(id) FROM tool.secret); END $$;
+CREATE FUNCTION tool.limit_of(text) RETURNS integer STABLE LANGUAGE plpgsql AS
+$$ BEGIN RETURN tool.helper(); END $$;
+CREATE FUNCTION tool.limit_sql(text) RETURNS integer STABLE LANGUAGE sql AS 'SELECT max(id) FROM tool.secret';
+CREATE FUNCTION tool.half(integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS
+$$ BEGIN RAISE WARNING 'tool as %', current_user; RETURN $1 / 2; END $$;
+REVOKE ALL ON FUNCTION tool.half, tool.limit_of, tool.limit_sql, tool.helper FROM PUBLIC;
+});
+is(run_as('dbo', 'postgres', q{
+CREATE FUNCTION d.evil(n integer, place text) RETURNS integer LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+	RAISE WARNING '% as %', place, current_user;
+	PERFORM set_config('search_path', 'd', false), set_config('role', 'none', false);
+	RETURN n;
+EXCEPTION WHEN insufficient_privilege OR invalid_transaction_state THEN RETURN n;
+END $$;
+CREATE FUNCTION d.definer(n integer, place text) RETURNS integer LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER AS
+$$ BEGIN RAISE WARNING '% as %', place, current_user; RETURN n; END $$;
+CREATE FUNCTION d.pinned(n integer, place text) RETURNS integer LANGUAGE plpgsql IMMUTABLE SET search_path = d AS $$
+BEGIN
+	RAISE WARNING '% as %', place, current_user;
+	PERFORM set_config('search_path', 'd', false);
+	RETURN n;
+END $$;
+CREATE FUNCTION d.inlined(n integer, place text) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT d.evil(n, place)';
+CREATE FUNCTION d.equal(integer, bigint) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+$$ BEGIN RAISE WARNING 'operator as %', current_user; RETURN $1 = $2::integer; END $$;
+CREATE OPERATOR d.= (LEFTARG = integer, RIGHTARG = bigint, FUNCTION = d.equal, RESTRICT = eqsel);
+CREATE TABLE d.t (id int PRIMARY KEY, x int, y int);
+CREATE INDEX ON d.t (x) WHERE y > d.evil(5, 'predicate');
+CREATE INDEX ON d.t (x) WHERE 5 OPERATOR(d.=) 5::bigint AND y > 3;
+CREATE INDEX ON d.t ((x + d.evil(5, 'expression')));
+CREATE INDEX ON d.t ((x + d.inlined(6, 'inlined')));
+CREATE INDEX ON d.t ((x + d.definer(6, 'definer')));
+CREATE INDEX ON d.t ((x + d.pinned(6, 'pinned')));
+CREATE STATISTICS d.s ON (x + d.evil(5, 'statistics')), y FROM d.t;
+INSERT INTO d.t SELECT i, i, i FROM generate_series(1, 100) i;
+CREATE TABLE d.p (id int NOT NULL, x int) PARTITION BY RANGE ((id + d.evil(0, 'partition key')));
+CREATE TABLE d.p1 PARTITION OF d.p FOR VALUES FROM (0) TO (1000);
+ALTER TABLE d.p1 ADD CHECK (x > d.evil(0, 'check constraint'));
+INSERT INTO d.p SELECT i, i FROM generate_series(1, 100) i;
+CREATE DOMAIN d.dom AS int CHECK (d.evil(VALUE, 'domain') > 0 AND d.pinned(VALUE, 'domain') > 0);
+CREATE FUNCTION d.bait() RETURNS boolean LANGUAGE plpgsql AS
+$$ BEGIN RAISE WARNING 'bait as %', current_user; RETURN true; END $$;
+CREATE TABLE d.a (id int PRIMARY KEY, tags d.dom[]);
+INSERT INTO d.a VALUES (1, '{1,2}');
+ANALYZE d.t, d.p, d.a;
+}), 0, 'tables of the owner') or diag $err;
+
+# Runs SQL as a superuser; the owner's functions must run as the owner, and must
+# run at all at the places that are given: else nothing is tested.
+sub owners_code_is_the_owners
+{
+	my ($sql, @places) = @_;
+	is(run_as('postgres', 'postgres', $sql), 0, $sql) or diag $err;
+	my @foreign = $err =~ /WARNING:  ((?!tool ).*? as (?!dbo$).*)/gm;
+	is("@foreign", '', 'nothing of the owner\'s runs as another');
+	like($err, qr/WARNING:  $_ as dbo$/m, "$_: runs as the owner") for @places;
+	is(run_as('postgres', 'postgres', "$sql; SHOW search_path"), 0, 'and again') or diag $err;
+	like($out, qr/public$/, 'settings stay as they are');
+	return;
+}
+
+# the places need not be evaluated anew where another has cached them
+owners_code_is_the_owners(q{SELECT evpub.capture_table('d.t', tenant => 'x', topic => 't')});
+owners_code_is_the_owners(q{SELECT evpub.capture_table('d.p', tenant => 'x', topic => 't', key_columns => '{id}')},
+	'partition key');
+owners_code_is_the_owners(q{SELECT evpub.capture_table('d.a', tenant => 'x', topic => 't', filter => '{row}.tags = ''{1,2}''')},
+	'domain');
+owners_code_is_the_owners(q{CALL evpub.resync('{d.t}')},
+	'predicate', 'operator', 'expression', 'inlined', 'definer', 'pinned', 'statistics');
+like($err, qr/"t" resynced \(rows: 100,/, 'all rows');
+owners_code_is_the_owners(q{CALL evpub.resync('{d.p}')}, 'partition key', 'check constraint');
+owners_code_is_the_owners(q{CALL evpub.resync('{d.a}', filter => '{row}.tags = ''{1,2}''')}, 'domain');
+# the check of the domain, which runs first, looks for another meaning of the rest
+owners_code_is_the_owners(q{CALL evpub.resync('{d.a}', filter => '{row}.tags = ''{1,2}'' AND bait()')}, 'domain');
+owners_code_is_the_owners(q{SELECT evpub.release_table('d.p'), evpub.capture_table('d.p', tenant => 'x', topic => 't', key_columns => '{id}')});
+
+# The filter of resync is the caller's, with all that it calls: tools that nobody
+# else may use.
+for my $filter (q{{row}.id <= tool.limit_of('x')}, q{{row}.id <= tool.limit_sql('x')},
+	q{{row}.id <= tool.half(14)}, q{{row}.id IN (SELECT generate_series(1, tool.half(14)))})
+{
+	(my $quoted = $filter) =~ s/'/''/g;
+	owners_code_is_the_owners("CALL evpub.resync('{d.t}', filter => '$quoted')");
+	like(run_as('postgres', 'postgres', "CALL evpub.resync('{d.t}', filter => '$quoted')") . $err,
+		qr/"t" resynced \(rows: 7,/, "$filter: the caller's own functions");
+	unlike($err, qr/tool as (?!postgres)/, 'run with his rights');
+}
+
+# A rule is applied as the extension's owner, in the statement of whoever makes the
+# table.
+$node->safe_psql('postgres', q{SELECT evpub.capture_schemas('^d$', '{q,r}', tenant => 'x', topic => 't', key_columns => '{id}')});
+for my $sql (
+	q{CREATE TABLE d.q (id int NOT NULL, x int) PARTITION BY RANGE ((id + d.evil(0, 'partition key')))},
+	q{CREATE TABLE d.r (id int NOT NULL, x int CHECK (x > d.evil(0, 'check constraint')))},
+	q{ALTER TABLE d.r ADD PRIMARY KEY (id); CREATE INDEX ON d.r (x) WHERE x > d.evil(0, 'predicate')})
+{
+	is(run_as('dbo', 'postgres', $sql), 0, $sql) or diag $err;
+	unlike($err, qr/ as (?!dbo$)/m, 'nothing of the table\'s owner runs as the extension\'s');
+}
+is($node->safe_psql('postgres', q{SELECT evpub._is_captured('d.q'::regclass), evpub._is_captured('d.r'::regclass)}),
+	't|t', 'the rule was applied');
+
 done_testing();
