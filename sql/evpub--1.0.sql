@@ -801,7 +801,7 @@ COMMENT ON COLUMN evpub.status.forged_dropped IS
 COMMENT ON COLUMN evpub.status.dead_lettered IS 'events put into the dead-letter topic';
 COMMENT ON COLUMN evpub.status.duplicates_dropped IS 'events found in Kafka after a restart';
 COMMENT ON COLUMN evpub.status.relay_pid IS 'process id of evpub-relay, NULL: none runs';
-COMMENT ON COLUMN evpub.status.relay_restarts IS 'relays started after the first';
+COMMENT ON COLUMN evpub.status.relay_restarts IS 'relays started after one that had failed';
 COMMENT ON COLUMN evpub.status.last_error IS 'newest error of relay or worker, also when it is over';
 COMMENT ON COLUMN evpub.status.last_error_at IS 'when that was';
 COMMENT ON COLUMN evpub.status.bootstrap_servers IS 'setting evpub.bootstrap_servers';

@@ -79,6 +79,11 @@ typedef enum EvpubFrameType
 	EVPUB_FRAME_HELLO = 'H',
 
 	/*
+	 * A broker has answered for the first time.  No payload.
+	 */
+	EVPUB_FRAME_ANSWERED = 'b',
+
+	/*
 	 * The partition count of a topic, learned from the cluster.  Payload:
 	 * uint32 number, int32 count.  For a topic without a pinned count the
 	 * relay uses this count from then on; for a pinned one it goes on with

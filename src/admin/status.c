@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "admin/result.h"
+#include "admin/status.h"
 #include "evpub.h"
 #include "publisher/position.h"
 #include "publisher/shmem.h"
@@ -65,8 +66,8 @@ describe_absence(EvpubStatus *status)
 			sizeof(status->hint));
 }
 
-static void
-read_status(EvpubStatus *status)
+void
+evpub_status_read(EvpubStatus *status)
 {
 	pid_t		worker;
 
@@ -140,7 +141,7 @@ evpub_status(PG_FUNCTION_ARGS)
 	int			i = 0;
 
 	memset(nulls, 0, sizeof(nulls));
-	read_status(&status);
+	evpub_status_read(&status);
 
 	values[i++] = CStringGetTextDatum(evpub_state_names[status.state]);
 	values[i] = text_or_null(reason_here(&status), &nulls[i]);

@@ -13,6 +13,7 @@
 #include "utils/timestamp.h"
 
 #include "admin/arguments.h"
+#include "admin/status.h"
 #include "compat.h"
 #include "evpub.h"
 #include "publisher/registry.h"
@@ -37,6 +38,29 @@ check_preloaded(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("evpub must be loaded via shared_preload_libraries"),
 				 errhint("Add evpub to shared_preload_libraries and restart the server.")));
+}
+
+/* Why evpub.wait_published() has waited in vain. */
+static void
+notice_not_published(XLogRecPtr target)
+{
+	EvpubStatus status;
+	char	   *waits;
+
+	evpub_status_read(&status);
+	if (status.publisher_id == 0 || status.state == EVPUB_FENCED)
+		waits = psprintf("This server does not publish what it commits");
+	else
+		waits = psprintf("Confirmed is %X/%X, with %llu events in flight",
+						 LSN_FORMAT_ARGS(status.confirmed_lsn),
+						 (unsigned long long) status.events_in_flight);
+	ereport(NOTICE,
+			(errmsg("not everything up to %X/%X is published yet",
+					LSN_FORMAT_ARGS(target)),
+			 errdetail("%s; the state is \"%s\"%s%s.", waits,
+					   evpub_state_names[status.state],
+					   status.reason[0] ? ": " : "", status.reason),
+			 status.hint[0] ? errhint("%s", status.hint) : 0));
 }
 
 /*
@@ -81,6 +105,10 @@ evpub_wait_published(PG_FUNCTION_ARGS)
 										   evpub_wait_event("EvpubWaitPublished"));
 	}
 	ConditionVariableCancelSleep();
+
+	/* who does not wait only asks */
+	if (!published && timeout > 0)
+		notice_not_published(target);
 	PG_RETURN_BOOL(published);
 }
 
@@ -109,6 +137,7 @@ static uint64
 put_question(EvpubAsk what, XLogRecPtr lsn, TimestampTz started)
 {
 	EvpubSteering *steering = &EvpubShmem->steering;
+	char	   *role = GetUserNameFromId(GetSessionUserId(), false);
 	uint64		number = 0;
 
 	for (;;)
@@ -118,6 +147,7 @@ put_question(EvpubAsk what, XLogRecPtr lsn, TimestampTz started)
 		{
 			steering->what = what;
 			steering->lsn = lsn;
+			strlcpy(steering->role, role, sizeof(steering->role));
 			number = ++steering->asked;
 		}
 		LWLockRelease(EvpubShmem->lock);

@@ -155,7 +155,7 @@ count_forged(EvpubAssembler *assembler, XLogRecPtr lsn, TransactionId xid,
 
 	/* anyone can write these: the log must not grow by as much as they do */
 	if ((assembler->forged & (assembler->forged - 1)) == 0)
-		ereport(LOG,
+		ereport(WARNING,
 				(errmsg("evpub dropped a message at %X/%X of transaction %u: %s",
 						LSN_FORMAT_ARGS(lsn), xid, why),
 				 errdetail("%llu such messages were dropped since the worker started.",

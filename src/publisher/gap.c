@@ -239,7 +239,7 @@ evpub_gap_give_up(EvpubWorker *worker, const char *reason)
 				return;
 			break;
 	}
-	ereport(LOG,
+	ereport(WARNING,
 			(errmsg("evpub gives up WAL that it kept for publishing: %s", reason)));
 
 	/* WAL is removed by checkpoints only; this one does not wait for it */
@@ -318,7 +318,7 @@ log_cut(const EvpubGap *gap)
 	initStringInfo(&text);
 	for (int i = 0; i < gap->ncut; i++)
 		appendStringInfo(&text, "%s%u", i > 0 ? ", " : "", gap->cut[i]);
-	ereport(LOG,
+	ereport(WARNING,
 			(errmsg("evpub: what prepared transactions have captured before the gap is not published"),
 			 errdetail("Transactions: %s.", text.data)));
 }

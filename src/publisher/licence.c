@@ -187,7 +187,7 @@ examine_without_file(EvpubPosition *position, EvpubSlotFound slot,
 		if (damaged)
 		{
 			evpub_position_set_aside();
-			ereport(LOG,
+			ereport(WARNING,
 					(errmsg("evpub: %s, and nobody is registered: renamed it to \"%s\"",
 							problem, EVPUB_STATE_DAMAGED)));
 		}

@@ -46,7 +46,7 @@ needed_bytes(const EvpubWorker *worker, XLogRecPtr end)
 static bool
 healthy(const EvpubWorker *worker)
 {
-	return worker->verdict == EVPUB_PUBLISH && worker->hello &&
+	return worker->verdict == EVPUB_PUBLISH && worker->answered &&
 		!worker->position.paused && !worker->trouble[0] &&
 		worker->hindrance == EVPUB_HINDRANCE_NONE;
 }

@@ -160,7 +160,7 @@ evpub_worker_error(EvpubWorker *worker, const char *text)
 
 	/* an outage repeats the same error every few seconds: log it once */
 	if (strncmp(worker->last_error, reason, sizeof(worker->last_error) - 1) != 0)
-		ereport(LOG,
+		ereport(WARNING,
 				(errmsg("evpub: %s", reason),
 				 hint ? errhint("%s", hint) : 0));
 	strlcpy(worker->last_error, reason, sizeof(worker->last_error));
@@ -192,13 +192,13 @@ fill_status(EvpubWorker *worker, EvpubStatus *status)
 	status->timeline = worker->position.timeline;
 	status->slot_lsn = evpub_slot_position();
 	status->relay_pid = worker->relay.pid;
-	status->relay_restarts = worker->before.relay_restarts +
-		(worker->relay_starts > 0 ? worker->relay_starts - 1 : 0);
+	status->relay_restarts = worker->before.relay_restarts + worker->relay_restarts;
 	strlcpy(status->last_error, worker->last_error, sizeof(status->last_error));
 	status->last_error_at = worker->last_error_at;
 	strlcpy(status->librdkafka_version, worker->librdkafka_version,
 			sizeof(status->librdkafka_version));
 	status->paused = worker->position.paused;
+	strlcpy(status->paused_by, worker->paused_by, sizeof(status->paused_by));
 	evpub_holders_show(worker, status);
 
 	/* where a reader may start: what is durable */
@@ -233,7 +233,8 @@ evpub_worker_show(EvpubWorker *worker, EvpubState state, const char *reason)
 	if (old.state != state || old.since == 0)
 	{
 		status.since = GetCurrentTimestamp();
-		ereport(LOG,
+		ereport(state == EVPUB_BLOCKED || state == EVPUB_GAP || state == EVPUB_FENCED ?
+				WARNING : LOG,
 				(errmsg("evpub is %s%s%s", evpub_state_names[state],
 						reason[0] ? ": " : "", reason),
 				 hint ? errhint("%s", hint) : 0));

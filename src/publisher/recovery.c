@@ -76,7 +76,7 @@ evpub_recovery_fence(void)
 	if (found == EVPUB_POSITION_DAMAGED)
 	{
 		/* a copy, too; what it says is not needed to know that */
-		ereport(LOG, (errmsg("evpub: %s: renamed it to \"%s\"", problem, EVPUB_STATE_DAMAGED)));
+		ereport(WARNING, (errmsg("evpub: %s: renamed it to \"%s\"", problem, EVPUB_STATE_DAMAGED)));
 		evpub_position_set_aside();
 		memset(&position, 0, sizeof(position));
 		evpub_position_settle(&position, 0);

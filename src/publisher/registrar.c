@@ -108,7 +108,7 @@ look_at_registry(EvpubWorker *worker)
 		return;
 	worker->retirement = EVPUB_RETIRE_TRANSACTIONS;
 	if (worker->verdict == EVPUB_STAND_GAP)
-		ereport(LOG,
+		ereport(WARNING,
 				(errmsg("evpub: no database is registered any more, but the gap is not accepted: the replication slot stays"),
 				 errhint("CREATE EXTENSION evpub in any database, and call evpub.accept_gap() there.")));
 }

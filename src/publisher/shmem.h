@@ -91,6 +91,7 @@ typedef struct EvpubSteering
 	uint64		withdrawn;		/* by its asker; no effect once it is begun */
 	EvpubAsk	what;
 	XLogRecPtr	lsn;
+	char		role[NAMEDATALEN];	/* of who asks */
 	EvpubAnswer answers[EVPUB_ANSWERS]; /* by number, modulo */
 } EvpubSteering;
 
@@ -129,6 +130,7 @@ typedef struct EvpubStatus
 	TimestampTz last_error_at;
 	char		librdkafka_version[32];
 	bool		paused;
+	char		paused_by[EVPUB_TEXT_LENGTH];	/* role and time; "" not known */
 	int			nholders;
 	EvpubHolder holders[EVPUB_MAX_HOLDERS]; /* the oldest first */
 	bool		failed;			/* the worker has ended with an error */

@@ -48,7 +48,8 @@ refuse_with_error(EvpubAnswer *answer, MemoryContext context)
 }
 
 static void
-pause_or_resume(EvpubWorker *worker, bool pause, EvpubAnswer *answer)
+pause_or_resume(EvpubWorker *worker, bool pause, const char *role,
+				EvpubAnswer *answer)
 {
 	EvpubPosition before = worker->position;
 
@@ -67,6 +68,10 @@ pause_or_resume(EvpubWorker *worker, bool pause, EvpubAnswer *answer)
 							"Try again when the state file can be written.");
 		return;
 	}
+	worker->paused_by[0] = '\0';
+	if (pause)
+		snprintf(worker->paused_by, sizeof(worker->paused_by), "by role \"%s\" at %s",
+				 role, timestamptz_to_str(GetCurrentTimestamp()));
 	if (!pause && worker->hindrance == EVPUB_HINDRANCE_RESUME)
 	{
 		evpub_track_accept_topics(&worker->position);
@@ -95,13 +100,14 @@ take_over(EvpubWorker *worker, EvpubAnswer *answer)
 }
 
 static void
-decide(EvpubWorker *worker, EvpubAsk what, XLogRecPtr lsn, EvpubAnswer *answer)
+decide(EvpubWorker *worker, EvpubAsk what, XLogRecPtr lsn, const char *role,
+	   EvpubAnswer *answer)
 {
 	switch (what)
 	{
 		case EVPUB_ASK_PAUSE:
 		case EVPUB_ASK_RESUME:
-			pause_or_resume(worker, what == EVPUB_ASK_PAUSE, answer);
+			pause_or_resume(worker, what == EVPUB_ASK_PAUSE, role, answer);
 			break;
 		case EVPUB_ASK_TAKE_OVER:
 			take_over(worker, answer);
@@ -113,6 +119,21 @@ decide(EvpubWorker *worker, EvpubAsk what, XLogRecPtr lsn, EvpubAnswer *answer)
 			evpub_gap_discard(worker, lsn, answer);
 			break;
 	}
+}
+
+/*
+ * Whoever decides looks at evpub.status next.  If WAL of before is missing, as
+ * it mostly is after take_over(), that must stand there already: so the first
+ * of it is read before the answer.
+ */
+static void
+look_ahead(EvpubWorker *worker)
+{
+	if (worker->verdict != EVPUB_PUBLISH || worker->stream.caught_up)
+		return;
+	(void) evpub_stream_read(&worker->stream);
+	if (worker->stream.broken && evpub_stream_drained(&worker->stream))
+		evpub_gap_unreadable(worker);
 }
 
 static bool
@@ -134,6 +155,7 @@ evpub_steering_serve(EvpubWorker *worker)
 	EvpubAnswer answer;
 	EvpubAsk	what;
 	XLogRecPtr	lsn;
+	char		role[NAMEDATALEN];
 	bool		open;
 
 	if (!question_open())
@@ -146,6 +168,7 @@ evpub_steering_serve(EvpubWorker *worker)
 	answer.number = steering->asked;
 	what = steering->what;
 	lsn = steering->lsn;
+	strlcpy(role, steering->role, sizeof(role));
 	LWLockRelease(EvpubShmem->lock);
 	if (!open)
 	{
@@ -155,7 +178,8 @@ evpub_steering_serve(EvpubWorker *worker)
 
 	PG_TRY();
 	{
-		decide(worker, what, lsn, &answer);
+		decide(worker, what, lsn, role, &answer);
+		look_ahead(worker);
 	}
 	PG_CATCH();
 	{

@@ -42,6 +42,7 @@ evpub_worker_end_relay(EvpubWorker *worker)
 		return;
 	evpub_relay_stop(&worker->relay);
 	worker->hello = false;
+	worker->answered = false;
 	worker->trouble[0] = '\0';
 	if (worker->streaming)
 	{
@@ -129,12 +130,16 @@ start_relay(EvpubWorker *worker)
 							hint[0] ? psprintf("%s\n%s", error, hint) : error);
 		return;
 	}
+	/* changed settings, resume() and the like have taken the hindrance away */
+	if (worker->hindrance == EVPUB_HINDRANCE_RETRY && worker->relay_starts > 0)
+		worker->relay_restarts++;
 	worker->relay_starts++;
 	if (worker->relay_settings)
 		pfree(worker->relay_settings);
 	worker->relay_settings = MemoryContextStrdup(TopMemoryContext, relay_settings());
 	worker->hindrance = EVPUB_HINDRANCE_NONE;
 	worker->hello = false;
+	worker->answered = false;
 	put_config(worker);
 }
 
@@ -178,11 +183,16 @@ take_frame(EvpubWorker *worker, const EvpubFrame *frame)
 	{
 		case EVPUB_FRAME_HELLO:
 			worker->hello = true;
-			if (evpub_stream_drained(&worker->stream))
-				worker->hindrance_text[0] = '\0';
 			strlcpy(worker->librdkafka_version,
 					pnstrdup(frame->data, frame->length),
 					sizeof(worker->librdkafka_version));
+			return true;
+		case EVPUB_FRAME_ANSWERED:
+			worker->answered = true;
+
+			/* with nothing to send, no acknowledgement will show that it works */
+			if (evpub_stream_drained(&worker->stream))
+				worker->hindrance_text[0] = '\0';
 			return true;
 		case EVPUB_FRAME_PARTITIONS:
 			return evpub_track_partitions(&worker->position, frame);

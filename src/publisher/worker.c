@@ -242,6 +242,21 @@ stand_still(void)
 		(void) evpub_relay_gone(&worker.relay, &status);
 }
 
+/* Who paused, and what else there is to say. */
+static const char *
+paused_reason(const char *more)
+{
+	const char *by = worker.paused_by[0] ? worker.paused_by :
+		"since before the server was started";
+
+	if (!worker.stream.caught_up && !worker.stream.broken)
+		return psprintf("%s; WAL since then is being read\nSELECT evpub.resume();", by);
+	if (!more)
+		return psprintf("%s\nSELECT evpub.resume();", by);
+	return psprintf("%s; %s%s", by, more,
+					strchr(more, '\n') ? "" : "\nSELECT evpub.resume();");
+}
+
 static EvpubState
 current_state(const char **reason)
 {
@@ -261,7 +276,10 @@ current_state(const char **reason)
 	*reason = worker.persist_problem[0] ? worker.persist_problem :
 		evpub_holders_reason(&worker);
 	if (worker.position.paused)
+	{
+		*reason = paused_reason(*reason);
 		return EVPUB_PAUSED;
+	}
 	if (!evpub_bootstrap_servers[0])
 	{
 		*reason = psprintf("evpub.bootstrap_servers is not set%s%s",
@@ -287,7 +305,10 @@ current_state(const char **reason)
 						   LSN_FORMAT_ARGS(worker.stream.waiting_lsn));
 		return EVPUB_BLOCKED;
 	}
-	return worker.hello ? EVPUB_STREAMING : EVPUB_STARTING;
+	if (worker.answered)
+		return EVPUB_STREAMING;
+	*reason = worker.hello ? "no broker has answered yet" : "the relay starts";
+	return EVPUB_STARTING;
 }
 
 const char *
@@ -382,6 +403,7 @@ set_up(void)
 
 	memset(&worker, 0, sizeof(worker));
 	evpub_shmem_status(&worker.before);
+	strlcpy(worker.paused_by, worker.before.paused_by, sizeof(worker.paused_by));
 	evpub_gate_init(&worker.gate);
 	evpub_relay_init(&worker.relay);
 	evpub_waiting_old_relay(worker.before.relay_pid);

@@ -51,11 +51,13 @@ typedef struct EvpubWorker
 	/* the relay */
 	EvpubRelay	relay;
 	bool		hello;			/* it has greeted */
+	bool		answered;		/* a broker has answered it */
 	EvpubHindrance hindrance;
 	char		hindrance_text[EVPUB_REASON_LENGTH];
 	TimestampTz retry_at;
 	int			failures;		/* in a row, for the backoff */
 	uint64		relay_starts;
+	uint64		relay_restarts;	/* of these, after a failure */
 	char		trouble[EVPUB_REASON_LENGTH]; /* as the relay tells; "" none */
 	char		librdkafka_version[32];
 
@@ -73,6 +75,8 @@ typedef struct EvpubWorker
 	XLogRecPtr	persisted_restart;
 	TimestampTz flushed_at;
 	char		persist_problem[EVPUB_REASON_LENGTH]; /* "" if the last write went well */
+
+	char		paused_by[EVPUB_TEXT_LENGTH];	/* role and time; "" not known */
 
 	char		last_error[EVPUB_TEXT_LENGTH];
 	TimestampTz last_error_at;

@@ -105,6 +105,8 @@ trouble_no_answer(rd_kafka_resp_err_t error, const char *text)
 void
 trouble_brokers_answer(void)
 {
+	if (!answered)
+		stream_send(EVPUB_FRAME_ANSWERED, "", 0, NULL, 0);
 	answered = true;
 	unreachable = false;
 	refused = false;

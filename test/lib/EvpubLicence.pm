@@ -101,7 +101,7 @@ sub log_since_start
 sub entered_once
 {
 	my ($node, $name, $state) = @_;
-	my $count = () = log_since_start($node) =~ /LOG:  evpub is $state\b/g;
+	my $count = () = log_since_start($node) =~ /(?:LOG|WARNING):  evpub is $state\b/g;
 	is($count, 1, "$name: one line in the log for state \"$state\"");
 	return;
 }

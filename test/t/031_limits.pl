@@ -226,7 +226,7 @@ wait_until(
 		return ++$rounds >= 8;
 	});
 is((gap_of($node))[1], $end, 'and then it stands still');
-my $given_up = () = slurp_file($node->logfile, $log) =~ /gives up WAL/g;
+my $given_up = () = slurp_file($node->logfile, $log) =~ /WARNING:  evpub gives up WAL/g;
 is($given_up, 1, 'with no more checkpoints');
 
 $node->stop;
