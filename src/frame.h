@@ -15,7 +15,7 @@
 
 #include <stdint.h>
 
-#define EVPUB_PROTOCOL_VERSION 1
+#define EVPUB_PROTOCOL_VERSION 2
 
 /* The descriptor at which the relay finds its end of the socket pair. */
 #define EVPUB_RELAY_FD 3
@@ -45,11 +45,21 @@ typedef enum EvpubFrameType
 
 	/*
 	 * A topic that records will name by its number.  Payload: uint32 number,
-	 * int32 pinned partition count (0: never published to, so it may be
-	 * created and its count is to be reported), then the name without a NUL.
-	 * Comes before the first record that uses the number; comes again when a
-	 * grown count is to be adopted (the worker sends it only while nothing is
-	 * in flight).
+	 * int32 pinned partition count, then the name without a NUL.  Comes before
+	 * the first record that uses the number.
+	 *
+	 * A count of 0 (EVPUB_FRAME_TOPIC_NEW): never published to, so it may be
+	 * created.  -1 (EVPUB_FRAME_TOPIC_UNPINNED): it was published to, so it is
+	 * never created, but a person has accepted that it was made again.  In both
+	 * cases the relay reports the count that it finds and sends no record of
+	 * the topic before this frame comes again with that count: by then the
+	 * worker has made it durable.  That second frame may stand behind records
+	 * that wait for it, so the relay looks ahead for it; the worker sends no
+	 * more than EVPUB_FRAME_AHEAD bytes, and the batch that exceeds them,
+	 * before it.
+	 *
+	 * The frame comes again, too, when a grown count is to be adopted; the
+	 * worker sends that only while nothing is in flight.
 	 */
 	EVPUB_FRAME_TOPIC = 'T',
 
@@ -86,8 +96,8 @@ typedef enum EvpubFrameType
 	/*
 	 * The partition count of a topic, learned from the cluster.  Payload:
 	 * uint32 number, int32 count.  For a topic without a pinned count the
-	 * relay uses this count from then on; for a pinned one it goes on with
-	 * the pinned count and only tells that the topic has grown.
+	 * relay waits until a TOPIC frame brings this count; for a pinned one it
+	 * goes on with the pinned count and only tells that the topic has grown.
 	 */
 	EVPUB_FRAME_PARTITIONS = 'P',
 
@@ -128,6 +138,13 @@ typedef enum EvpubFrameFailure
 } EvpubFrameFailure;
 
 #define EVPUB_FRAME_ID_LENGTH 51
+
+/* Counts of a TOPIC frame that say that there is none. */
+#define EVPUB_FRAME_TOPIC_NEW 0
+#define EVPUB_FRAME_TOPIC_UNPINNED (-1)
+
+/* Bytes of records that the worker sends ahead of a count that is waited for. */
+#define EVPUB_FRAME_AHEAD (512 * 1024)
 
 /* A key length that stands for a partition, and back. */
 #define EVPUB_FRAME_TO_PARTITION(partition) (-2 - (partition))

@@ -19,6 +19,7 @@
 #include "compat.h"
 #include "event.h"
 #include "publisher/slot.h"
+#include "publisher/track.h"
 #include "publisher/workerstate.h"
 
 /* At most so often, in ms: each is an fsync beside the writers' own. */
@@ -28,7 +29,7 @@
  * Not through LogLogicalMessage(): the record must be marked unimportant, or
  * archive_timeout would switch segments for it on an idle server.
  */
-static void
+static XLogRecPtr
 log_position(EvpubWorker *worker)
 {
 	EvpubPositionMessage message;
@@ -53,7 +54,7 @@ log_position(EvpubWorker *worker)
 	XLogRegisterData(prefix, sizeof(prefix));
 	XLogRegisterData(data, sizeof(data));
 	XLogSetRecordFlags(XLOG_MARK_UNIMPORTANT);
-	(void) XLogInsert(RM_LOGICALMSG_ID, XLOG_LOGICAL_MESSAGE);
+	return XLogInsert(RM_LOGICALMSG_ID, XLOG_LOGICAL_MESSAGE);
 }
 
 /* An error of writing: remember it, and put the position back. */
@@ -80,6 +81,7 @@ evpub_worker_store(EvpubWorker *worker, const EvpubPosition *before,
 				   XLogRecPtr slot, bool tell)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	bool		pins = evpub_track_pins_wanted(&worker->position);
 
 	worker->position.sequence++;
 	PG_TRY();
@@ -87,8 +89,13 @@ evpub_worker_store(EvpubWorker *worker, const EvpubPosition *before,
 		evpub_position_write(&worker->position);
 		if (slot != InvalidXLogRecPtr)
 			evpub_slot_move(slot);
-		if (tell)
-			log_position(worker);
+		if (tell || pins)
+		{
+			XLogRecPtr	end = log_position(worker);
+
+			if (pins)
+				XLogFlush(end);
+		}
 		worker->persist_problem[0] = '\0';
 	}
 	PG_CATCH();
@@ -98,7 +105,22 @@ evpub_worker_store(EvpubWorker *worker, const EvpubPosition *before,
 		return false;
 	}
 	PG_END_TRY();
+	evpub_track_pins_durable(&worker->position, &worker->relay);
 	return true;
+}
+
+/*
+ * Partition counts must be durable before the first record goes out under
+ * them.  One write serves all topics that the relay has reported, and it does
+ * not wait for the second that lies between other writes: the records wait for
+ * it.  What failed is tried again no sooner than other writes are.
+ */
+bool
+evpub_worker_persist_pins(EvpubWorker *worker)
+{
+	if (!worker->streaming || !evpub_track_pins_wanted(&worker->position))
+		return true;
+	return evpub_worker_persist(worker, !worker->persist_problem[0]);
 }
 
 void

@@ -203,6 +203,7 @@ deserialize(StringInfo in, EvpubPosition *position)
 		topic->name = get_text(in);
 		topic->number = i;
 		topic->partitions = pq_getmsgint(in, 4);
+		topic->durable = topic->partitions > 0;
 		topic->offsets = palloc(sizeof(int64) * Max(topic->partitions, 1));
 		for (int p = 0; p < topic->partitions; p++)
 			topic->offsets[p] = pq_getmsgint64(in);

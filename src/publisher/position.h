@@ -50,9 +50,14 @@ typedef struct EvpubTopic
 								 * more, the topic was deleted and made again */
 	int64	   *offsets;		/* last acknowledged, by partition; -1: none */
 
+	/* not in the file */
+	bool		durable;		/* the file that has this count is on disk, and
+								 * the position message with it in WAL */
+
 	/* not in the file: for the relay that runs */
 	uint32		number;
 	bool		announced;
+	bool		awaited;		/* the relay waits for a count that is durable */
 	int32		grown;			/* partitions that the cluster has, if more */
 } EvpubTopic;
 

@@ -154,6 +154,8 @@ evpub_relay_start(EvpubRelay *relay, char **error, char **hint)
 	initStringInfo(&relay->in);
 	MemoryContextSwitchTo(old);
 	relay->sent = 0;
+	relay->put = 0;
+	relay->awaited = 0;
 	relay->pid = pid;
 	relay->socket = pair[0];
 	return true;
@@ -197,6 +199,15 @@ evpub_relay_put(EvpubRelay *relay, EvpubFrameType type, const void *data,
 	header.version = EVPUB_PROTOCOL_VERSION;
 	appendBinaryStringInfo(&relay->out, (char *) &header, sizeof(header));
 	appendBinaryStringInfo(&relay->out, data, length);
+	if (type == EVPUB_FRAME_BATCH)
+		relay->put += length;
+}
+
+bool
+evpub_relay_may_put(const EvpubRelay *relay)
+{
+	return relay->awaited == 0 ||
+		relay->put - relay->awaited_since < EVPUB_FRAME_AHEAD;
 }
 
 bool

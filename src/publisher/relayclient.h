@@ -20,6 +20,11 @@ typedef struct EvpubRelay
 	int			sent;			/* bytes of out that are written */
 	StringInfoData in;
 	MemoryContext context;
+	uint64		put;			/* bytes of records that were ever queued */
+
+	/* topics for whose count the relay waits, see EVPUB_FRAME_TOPIC */
+	int			awaited;
+	uint64		awaited_since;	/* "put" when the first of them was announced */
 } EvpubRelay;
 
 typedef struct EvpubFrame
@@ -57,6 +62,9 @@ extern bool evpub_relay_gone(EvpubRelay *relay, int *status);
 /* Queue a frame. */
 extern void evpub_relay_put(EvpubRelay *relay, EvpubFrameType type,
 							const void *data, uint32 length);
+
+/* May records be put ahead of the counts that the relay waits for? */
+extern bool evpub_relay_may_put(const EvpubRelay *relay);
 
 /* Write what the socket takes.  True if nothing is left to write. */
 extern bool evpub_relay_flush(EvpubRelay *relay);

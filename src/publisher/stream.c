@@ -384,7 +384,8 @@ evpub_stream_send(EvpubStream *stream, EvpubRelay *relay, EvpubGate *gate)
 	bool		fresh = false;
 
 	/* render no more than the relay takes: its back-pressure reaches us here */
-	while (evpub_relay_flush(relay) && send_batch(stream, relay, gate, &fresh))
+	while (evpub_relay_flush(relay) && evpub_relay_may_put(relay) &&
+		   send_batch(stream, relay, gate, &fresh))
 		;
 }
 

@@ -263,6 +263,7 @@ evpub_worker_supervise(EvpubWorker *worker)
 	listen_to_relay(worker);
 	if (worker->relay.socket == PGINVALID_SOCKET)
 		return;
+	(void) evpub_worker_persist_pins(worker);
 	if (evpub_stream_drained(&worker->stream))
 		(void) evpub_track_adopt_growth(&worker->position);
 	if (worker->hello && !worker->position.paused)

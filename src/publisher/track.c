@@ -88,14 +88,24 @@ static void
 announce(EvpubTopic *topic, EvpubRelay *relay)
 {
 	StringInfoData data;
-	int32		partitions = Max(topic->partitions, 0);
+	int32		partitions = EVPUB_FRAME_TOPIC_NEW;
 
+	if (topic->durable)
+		partitions = topic->partitions;
+	else if (topic->partitions < 0)
+		partitions = EVPUB_FRAME_TOPIC_UNPINNED;
+	if (partitions <= 0 && !topic->awaited)
+	{
+		topic->awaited = true;
+		if (relay->awaited++ == 0)
+			relay->awaited_since = relay->put;
+	}
 	initStringInfo(&data);
 	appendBinaryStringInfo(&data, (char *) &topic->number, sizeof(uint32));
 	appendBinaryStringInfo(&data, (char *) &partitions, sizeof(int32));
 	appendStringInfoString(&data, topic->name);
 	evpub_relay_put(relay, EVPUB_FRAME_TOPIC, data.data, data.len);
-	for (int32 p = 0; p < topic->partitions; p++)
+	for (int32 p = 0; p < partitions; p++)
 	{
 		EvpubFrameOffset offset;
 
@@ -136,7 +146,10 @@ void
 evpub_track_forget_relay(EvpubPosition *position)
 {
 	for (int i = 0; i < position->ntopics; i++)
+	{
 		position->topics[i].announced = false;
+		position->topics[i].awaited = false;
+	}
 }
 
 static void
@@ -154,6 +167,33 @@ pin(EvpubTopic *topic, int32 partitions)
 }
 
 bool
+evpub_track_pins_wanted(const EvpubPosition *position)
+{
+	for (int i = 0; i < position->ntopics; i++)
+		if (!position->topics[i].durable && position->topics[i].partitions > 0)
+			return true;
+	return false;
+}
+
+void
+evpub_track_pins_durable(EvpubPosition *position, EvpubRelay *relay)
+{
+	for (int i = 0; i < position->ntopics; i++)
+	{
+		EvpubTopic *topic = &position->topics[i];
+
+		if (topic->partitions <= 0)
+			continue;
+		topic->durable = true;
+		if (!topic->awaited || relay->socket == PGINVALID_SOCKET)
+			continue;
+		topic->awaited = false;
+		relay->awaited--;
+		announce(topic, relay);
+	}
+}
+
+bool
 evpub_track_partitions(EvpubPosition *position, const EvpubFrame *frame)
 {
 	uint32		number;
@@ -167,7 +207,9 @@ evpub_track_partitions(EvpubPosition *position, const EvpubFrame *frame)
 	if (number >= (uint32) position->ntopics || partitions <= 0)
 		return false;
 	topic = &position->topics[number];
-	if (topic->partitions <= 0)
+
+	/* what is not durable was not used, so it may still be another count */
+	if (!topic->durable)
 		pin(topic, partitions);
 	else if (partitions > topic->partitions)
 		topic->grown = partitions;
@@ -217,6 +259,7 @@ evpub_track_accept_topics(EvpubPosition *position)
 	{
 		if (position->topics[i].partitions > 0)
 			position->topics[i].partitions = -1;
+		position->topics[i].durable = false;
 		position->topics[i].grown = 0;
 	}
 }

@@ -21,6 +21,15 @@ extern uint32 evpub_track_topic(EvpubPosition *position, EvpubRelay *relay,
 /* A new relay knows no topic. */
 extern void evpub_track_forget_relay(EvpubPosition *position);
 
+/*
+ * Counts that the relay has reported and waits for: are there any that are not
+ * durable yet?  They are in the position already, so whoever writes that calls
+ * the second function when it is durable: then the relay is told, and sends
+ * the first records.
+ */
+extern bool evpub_track_pins_wanted(const EvpubPosition *position);
+extern void evpub_track_pins_durable(EvpubPosition *position, EvpubRelay *relay);
+
 /* Take in what the relay says; false if it makes no sense. */
 extern bool evpub_track_partitions(EvpubPosition *position, const EvpubFrame *frame);
 extern bool evpub_track_offset(EvpubPosition *position, const EvpubFrame *frame);

@@ -154,6 +154,9 @@ extern const char *evpub_worker_gap_reason(const EvpubWorker *worker);
  */
 extern bool evpub_worker_persist(EvpubWorker *worker, bool force);
 
+/* Make the partition counts durable that the relay waits for, if there are any. */
+extern bool evpub_worker_persist_pins(EvpubWorker *worker);
+
 /* Bring worker->position up to what the stream has confirmed. */
 extern void evpub_worker_take_position(EvpubWorker *worker);
 

@@ -112,6 +112,32 @@ start(const char *payload, uint32_t length)
 }
 
 static void
+take_topic(const StreamFrame *frame)
+{
+	if (frame->type == EVPUB_FRAME_TOPIC)
+		topics_announce(frame->payload, frame->length);
+	else
+		topics_set_offset(frame->payload, frame->length);
+}
+
+/*
+ * The batch in hand waits for a topic.  What it waits for may have come behind
+ * it: the count that the worker has made durable.  Frames about topics are taken
+ * in at once, so that the cluster is asked for all of them early.  That is no
+ * change of order for the records between: a count that has grown is sent by
+ * the worker only when no records are on their way.
+ */
+static void
+look_ahead(void)
+{
+	StreamFrame frame;
+
+	while (stream_ahead(&frame))
+		if (frame.type == EVPUB_FRAME_TOPIC || frame.type == EVPUB_FRAME_OFFSET)
+			take_topic(&frame);
+}
+
+static void
 take_frame(const StreamFrame *frame)
 {
 	if (started == (frame->type == EVPUB_FRAME_CONFIG))
@@ -123,10 +149,10 @@ take_frame(const StreamFrame *frame)
 			start(frame->payload, frame->length);
 			break;
 		case EVPUB_FRAME_TOPIC:
-			topics_announce(frame->payload, frame->length);
-			break;
 		case EVPUB_FRAME_OFFSET:
-			topics_set_offset(frame->payload, frame->length);
+			/* it may have been taken before its turn */
+			if (!stream_taken())
+				take_topic(frame);
 			break;
 		case EVPUB_FRAME_BATCH:
 			producer_begin_batch(frame->payload, frame->length);
@@ -150,8 +176,11 @@ take_frames(int64_t now)
 	{
 		if (producer_has_batch())
 		{
-			bool		more = producer_produce(now);
+			bool		more;
 
+			if (producer_head() != NULL)
+				look_ahead();
+			more = producer_produce(now);
 			if (producer_has_batch())
 				return more;
 			stream_done();
@@ -166,6 +195,20 @@ take_frames(int64_t now)
 	}
 }
 
+/*
+ * Is the count that the batch in hand waits for to be looked for behind it?  For
+ * a topic without a count the worker bounds what stands in between.  For others
+ * this only lets the cluster be asked early.
+ */
+static bool
+may_look_ahead(void)
+{
+	const Topic *topic = producer_head();
+
+	return topic != NULL &&
+		(topic->pinned == 0 || stream_unread() < EVPUB_FRAME_AHEAD);
+}
+
 static void
 wait_for_events(int64_t until)
 {
@@ -176,7 +219,7 @@ wait_for_events(int64_t until)
 	};
 	int64_t		timeout = -1;
 
-	if (!producer_has_batch())
+	if (!producer_has_batch() || may_look_ahead())
 		fds[0].events |= POLLIN;
 	if (stream_unsent() > 0)
 		fds[0].events |= POLLOUT;

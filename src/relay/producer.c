@@ -75,8 +75,10 @@ static rd_kafka_queue_t *events;
 static int	events_fd = -1;
 
 /* The batch in hand. */
-static const char *batch_at;
+static const char *batch_at;	/* while records are produced; see produce_all() */
 static const char *batch_end;
+static size_t batch_done;		/* of its bytes */
+static size_t batch_length;
 static uint32_t batch_left;
 static const Topic *head;
 
@@ -144,8 +146,8 @@ producer_begin_batch(const char *payload, uint32_t length)
 		relay_fail(EVPUB_FAILURE_RETRY,
 				   "the server sent record %" PRIu64 " where %" PRIu64 " was due",
 				   batch.first, next);
-	batch_at = payload + sizeof(batch);
-	batch_end = payload + length;
+	batch_done = sizeof(batch);
+	batch_length = length;
 	batch_left = batch.count;
 }
 
@@ -340,8 +342,8 @@ produce(Topic *topic, const Record *record, int64_t now)
 	return false;
 }
 
-bool
-producer_produce(int64_t now)
+static bool
+produce_all(int64_t now)
 {
 	head = NULL;
 	for (int i = 0; i < PRODUCE_TURN; i++)
@@ -382,6 +384,20 @@ producer_produce(int64_t now)
 			malformed_record();
 	}
 	return true;
+}
+
+bool
+producer_produce(int64_t now)
+{
+	const char *payload = stream_current();
+	bool		more;
+
+	/* what came in meanwhile may have moved the batch */
+	batch_at = payload + batch_done;
+	batch_end = payload + batch_length;
+	more = produce_all(now);
+	batch_done = (size_t) (batch_at - payload);
+	return more;
 }
 
 /* Ends the relay because of a failed report. */

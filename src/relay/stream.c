@@ -3,10 +3,14 @@
  *		Frames over the socket pair to the worker, without ever blocking.
  *
  * Input is read into one buffer and handed out in place, so a batch is copied
- * only once, by librdkafka.  The frame that was handed out stays where it is
- * until stream_done(): a batch that does not fit into librdkafka's queue is
- * taken up again later, and meanwhile nothing more is read, which holds the
+ * only once, by librdkafka.  A batch that does not fit into librdkafka's queue
+ * is taken up again later, and meanwhile nothing more is read, which holds the
  * worker back.
+ *
+ * There is one exception: a batch that waits for the partition count of a topic
+ * waits for a frame that stands behind it.  Then the caller reads on, looks
+ * through the frames that have come, and takes that one out of its turn.  The
+ * buffer may move meanwhile, so the frame in hand is found by stream_current().
  *
  * The buffer grows to the largest frame and shrinks back after it.  Output is
  * a few short frames for each turn of the event loop; the caller looks at
@@ -32,6 +36,8 @@ static size_t input_size;
 static size_t input_start;		/* first byte that is not consumed */
 static size_t input_end;		/* first free byte */
 static size_t current;			/* length of the frame handed out, or 0 */
+static size_t looked_at;		/* end of what stream_ahead() has looked at,
+								 * from input_start; 0: nothing yet */
 
 static char *output;
 static size_t output_size;
@@ -49,15 +55,15 @@ stream_open(int fd)
 	input = relay_realloc(NULL, input_size);
 }
 
-/* Length of the frame at input_start with its header; 0: not known yet. */
+/* Length of the frame that begins at "at" with its header; 0: not known yet. */
 static size_t
-frame_size(void)
+frame_size(size_t at)
 {
 	EvpubFrameHeader header;
 
-	if (input_end - input_start < sizeof(header))
+	if (input_end - at < sizeof(header))
 		return 0;
-	memcpy(&header, input + input_start, sizeof(header));
+	memcpy(&header, input + at, sizeof(header));
 	if (header.version != EVPUB_PROTOCOL_VERSION)
 		relay_fail(EVPUB_FAILURE_CONFIG,
 				   "the server speaks version %d of the relay protocol, evpub-relay speaks %d",
@@ -68,14 +74,19 @@ frame_size(void)
 	return sizeof(header) + header.length;
 }
 
-/* Makes room for the rest of the frame that is being received. */
+/*
+ * Makes room for the rest of the frame that is being received; behind one that
+ * is in hand, for as much as the worker sends ahead.
+ */
 static void
 make_room(void)
 {
-	size_t		need = frame_size();
+	size_t		need = frame_size(input_start);
 
 	if (need < INPUT_SIZE)
 		need = INPUT_SIZE;
+	if (current > 0)
+		need = input_end - input_start + INPUT_SIZE;
 	if (input_start > 0)
 	{
 		memmove(input, input + input_start, input_end - input_start);
@@ -94,11 +105,9 @@ stream_receive(void)
 {
 	ssize_t		got;
 
-	if (current > 0)
-		return true;			/* its bytes must not move */
 	if (input_start == input_end)
 		input_start = input_end = 0;
-	if (input_end == input_size || input_size > INPUT_SIZE)
+	if (input_end == input_size || (input_size > INPUT_SIZE && current == 0))
 		make_room();
 	if (input_end == input_size)
 		return true;
@@ -115,7 +124,7 @@ bool
 stream_next(StreamFrame *frame)
 {
 	EvpubFrameHeader header;
-	size_t		size = frame_size();
+	size_t		size = frame_size(input_start);
 
 	if (size == 0 || input_end - input_start < size)
 	{
@@ -132,10 +141,50 @@ stream_next(StreamFrame *frame)
 	return true;
 }
 
+const char *
+stream_current(void)
+{
+	return input + input_start + sizeof(EvpubFrameHeader);
+}
+
+bool
+stream_ahead(StreamFrame *frame)
+{
+	EvpubFrameHeader header;
+	size_t		at;
+	size_t		size;
+
+	if (looked_at < current)
+		looked_at = current;
+	at = input_start + looked_at;
+	size = frame_size(at);
+	if (size == 0 || input_end - at < size)
+		return false;
+	memcpy(&header, input + at, sizeof(header));
+	frame->type = (EvpubFrameType) header.type;
+	frame->payload = input + at + sizeof(header);
+	frame->length = header.length;
+	looked_at += size;
+	return true;
+}
+
+bool
+stream_taken(void)
+{
+	return looked_at > 0;
+}
+
+size_t
+stream_unread(void)
+{
+	return input_end - input_start;
+}
+
 void
 stream_done(void)
 {
 	input_start += current;
+	looked_at = looked_at > current ? looked_at - current : 0;
 	current = 0;
 }
 

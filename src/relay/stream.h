@@ -14,7 +14,8 @@
 typedef struct StreamFrame
 {
 	EvpubFrameType type;
-	const char *payload;		/* in the input buffer, until stream_done() */
+	const char *payload;		/* in the input buffer; it may move when more is
+								 * received */
 	uint32_t	length;
 } StreamFrame;
 
@@ -26,6 +27,20 @@ extern bool stream_receive(void);
 
 /* The next complete frame; false when more has to be received first. */
 extern bool stream_next(StreamFrame *frame);
+
+/* Where the payload of the frame from stream_next() is now. */
+extern const char *stream_current(void);
+
+/*
+ * The next complete frame behind the one in hand that was not looked at yet.
+ * It stays in the stream, and comes by stream_next() in its turn;
+ * stream_taken() says then that it was looked at.
+ */
+extern bool stream_ahead(StreamFrame *frame);
+extern bool stream_taken(void);
+
+/* Bytes received and not done with. */
+extern size_t stream_unread(void);
 
 /* The frame from stream_next() is not needed any more. */
 extern void stream_done(void);

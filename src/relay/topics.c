@@ -92,6 +92,16 @@ add_topic(uint32_t number, const char *name, uint32_t len)
 	return topic;
 }
 
+static void
+topic_ready(Topic *topic, int64_t now)
+{
+	topic->state = TOPIC_READY;
+	topic->created = false;
+	topic->trouble[0] = '\0';
+	topic->backoff = 0;
+	topic->due = now + GROWTH_CHECK_MS;
+}
+
 void
 topics_announce(const char *payload, uint32_t length)
 {
@@ -104,7 +114,7 @@ topics_announce(const char *payload, uint32_t length)
 		relay_fail(EVPUB_FAILURE_RETRY, "malformed TOPIC frame from the server");
 	memcpy(&number, payload, 4);
 	memcpy(&pinned, payload + 4, 4);
-	if (pinned < 0 || pinned > PARTITIONS_MAX)
+	if (pinned < EVPUB_FRAME_TOPIC_UNPINNED || pinned > PARTITIONS_MAX)
 		relay_fail(EVPUB_FAILURE_RETRY, "malformed TOPIC frame from the server");
 
 	topic = topics_get(number);
@@ -114,11 +124,14 @@ topics_announce(const char *payload, uint32_t length)
 			 memcmp(topic->name, name, length - 8) != 0 || pinned < topic->pinned)
 		relay_fail(EVPUB_FAILURE_RETRY,
 				   "the server gave topic \"%s\" another meaning", topic->name);
-	else if (topic->reported < pinned)
+	else if (topic->state == TOPIC_PIN && topic->reported == pinned)
+		topic_ready(topic, relay_now());
+	else if (topic->reported < pinned || topic->state == TOPIC_PIN)
 		topic->state = TOPIC_ASK;
-	topic->pinned = pinned;
-	topic->published = pinned > 0;
-	topic->due = 0;
+	topic->pinned = pinned > 0 ? pinned : 0;
+	topic->published = pinned != EVPUB_FRAME_TOPIC_NEW;
+	if (topic->state != TOPIC_READY)
+		topic->due = 0;
 	next_work = 0;
 }
 
@@ -218,18 +231,25 @@ topic_exists(Topic *topic, const struct rd_kafka_metadata_topic *found, int64_t 
 			retry_later(topic, now);
 			return;
 		}
-		topic->pinned = count;
+
+		/*
+		 * No record goes out under this count before the worker says that it
+		 * is durable: after a crash of the whole server the count must be
+		 * known, or a topic that has grown meanwhile would be pinned to
+		 * another, with records of one key in two partitions.
+		 */
+		topic->state = TOPIC_PIN;
+		topic->trouble[0] = '\0';
+		topic->due = RELAY_NEVER;
+		topic->reported = 0;
 		report_partitions(topic, count);
+		return;
 	}
 	else if (count > topic->pinned)
 		report_partitions(topic, count);
 	if (vanished == topic)
 		vanished = NULL;
-	topic->state = TOPIC_READY;
-	topic->created = false;
-	topic->trouble[0] = '\0';
-	topic->backoff = 0;
-	topic->due = now + GROWTH_CHECK_MS;
+	topic_ready(topic, now);
 }
 
 /* The cluster does not know the topic. */

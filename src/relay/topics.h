@@ -16,6 +16,8 @@ typedef enum TopicState
 {
 	TOPIC_ASK,					/* the cluster is to be asked for it, at "due" */
 	TOPIC_CREATE,				/* to be created, at "due" */
+	TOPIC_PIN,					/* its count was reported; the worker makes it
+								 * durable, and says so by a TOPIC frame */
 	TOPIC_READY					/* records may be produced */
 } TopicState;
 
@@ -34,8 +36,8 @@ typedef struct Topic
 	char	   *name;
 	rd_kafka_topic_t *handle;
 	TopicState	state;
-	int32_t		pinned;			/* partitions to choose from; 0: not known yet */
-	bool		published;		/* pinned by the worker: never to be created */
+	int32_t		pinned;			/* partitions to choose from; 0: none yet */
+	bool		published;		/* says the worker: never to be created */
 	bool		created;		/* by us, and not seen since */
 	int32_t		reported;		/* count in the last PARTITIONS frame */
 	int			times_smaller;	/* answers in a row with less than pinned */

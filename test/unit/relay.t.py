@@ -38,7 +38,7 @@ MOCK = os.environ.get('EVPUB_MOCKBROKER',
                       os.path.join(TOP, 'test/mockbroker/evpub-mockbroker'))
 PATIENCE = float(os.environ.get('EVPUB_TEST_PATIENCE', '60'))
 
-VERSION = 1
+VERSION = 2
 ID_LENGTH = 51
 
 PRODUCE = 0                     # Kafka's number of the request
@@ -110,6 +110,8 @@ class Relay:
         self.offsets = {}
         self.trouble = []
         self.next = 1
+        self.unpinned = {}      # topics whose count is asked for: number to name
+        self.pin = True         # confirm counts as soon as they are reported
         config = {'bootstrap_servers': servers, 'kafka_config_file': '',
                   'create_topics': 'on', 'topic_partitions': '-1',
                   'topic_replication_factor': '-1', 'client_id': 'evpub-test'}
@@ -122,6 +124,8 @@ class Relay:
                             + payload)
 
     def topic(self, number, name, pinned=0):
+        if pinned <= 0:
+            self.unpinned[number] = name
         self.send('T', struct.pack('=Ii', number, pinned) + name.encode())
 
     def offset(self, topic, partition, offset):
@@ -168,6 +172,10 @@ class Relay:
             topic, partition, offset = struct.unpack('=Iiq', payload)
             assert offset > self.offsets.get((topic, partition), -1)
             self.offsets[topic, partition] = offset
+        elif kind == 'P' and self.pin:
+            number, count = struct.unpack('=Ii', payload)
+            if number in self.unpinned:
+                self.topic(number, self.unpinned.pop(number), count)
         elif kind == 'S':
             self.trouble.append(payload.decode())
         self.frames.append((kind, payload))
@@ -294,6 +302,31 @@ def test_publishes(t):
         i = int(re.search(rb'\d+', value).group())
         assert partition == partition_of(key, 4)
         assert headers == b'evpub-id=' + event_id(i) + (b',__TypeId__=x' if i % 2 else b'')
+
+
+def test_pins_first(t):
+    "no record goes out under a count that the worker has not made durable"
+    b = t.broker('--topic', 'known:2', '--topic', 'events:4', '--topic', 'more:3')
+    r = t.relay(b.servers)
+    r.pin = False
+    r.topic(0, 'known', 2)
+    r.topic(1, 'events')
+    r.batch(r.record(0, b'k', b'v'), r.record(1, b'k', b'v'))
+    # far more than the input buffer lies between; another topic is in it
+    for _ in range(5):
+        r.batch(*[r.record(0, b'k', b'x' * 1000) for _ in range(100)])
+    r.topic(2, 'more', -1)
+    r.batch(r.record(2, b'k', b'v'))
+    counts = {}
+    while len(counts) < 2:
+        number, count = struct.unpack('=Ii', r.wait('P'))
+        counts[number] = count
+    assert counts == {1: 4, 2: 3}
+    r.wait_acked(1)
+    assert r.receive(time.monotonic() + 0.3) is None and r.acked == 1
+    r.topic(2, 'more', 3)
+    r.topic(1, 'events', 4)
+    r.wait_acked(503)
 
 
 def test_kinds_of_records(t):
