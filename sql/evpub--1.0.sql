@@ -1080,13 +1080,39 @@ COMMENT ON FUNCTION evpub._check_faults() IS
 REVOKE ALL ON FUNCTION evpub._check_faults() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION evpub._check_faults() TO pg_monitor;
 
+-- Who can read pg_control has the key of evpub's messages, and may forge events
+-- where he may write messages.  On most servers nobody but evpub does, which needs
+-- no right for it.
+CREATE FUNCTION evpub._check_messages()
+RETURNS TABLE (name text, detail text, hint text)
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT 'logical_messages',
+	   CASE WHEN f.functions IS NULL THEN 'only roles that were given the right may write messages into WAL'
+			ELSE 'every role may write messages into WAL: one that can read pg_control, here or in a copy of the server, can forge events' END,
+	   'If nothing else in this database uses logical messages: REVOKE EXECUTE ON FUNCTION ' || f.functions || ' FROM PUBLIC;'
+  FROM (SELECT string_agg(p.oid::regprocedure::text, ', ' ORDER BY p.oid) AS functions
+		  FROM pg_proc p
+		 WHERE p.proname = 'pg_logical_emit_message' AND p.pronamespace = 'pg_catalog'::regnamespace
+		   AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+						WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE')) f
+$$;
+COMMENT ON FUNCTION evpub._check_messages() IS
+'row of evpub.check() about who may write messages into WAL';
+REVOKE ALL ON FUNCTION evpub._check_messages() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub._check_messages() TO pg_monitor;
+
 CREATE FUNCTION evpub.check()
 RETURNS TABLE (name text, ok boolean, detail text, hint text)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT c.name, c.hint IS NULL, c.detail, c.hint
+-- "logical_messages" is advice, and no fault
+SELECT c.name, c.hint IS NULL OR c.name = 'logical_messages', c.detail, c.hint
   FROM (SELECT place, p.name, p.detail, p.hint FROM evpub._check_publisher() p
+		UNION ALL
+		SELECT 14, m.name, m.detail, m.hint FROM evpub._check_messages() m
 		UNION ALL
 		SELECT place, fine.name, coalesce(f.detail, fine.detail), f.hint
 		  FROM (VALUES (7, 'registration', 'this database is registered'),

@@ -2,9 +2,12 @@
  * event_mac.c
  *		Proof that a message was written by evpub: HMAC-SHA256, cut to 128 bits.
  *
- * The key is the cluster's mock authentication nonce: it lies in pg_control,
+ * The key is the cluster's mock authentication nonce: it lies in pg_control, and
  * is the same on every copy of the cluster (a standby must accept what the
- * primary wrote), and no SQL function shows it.
+ * primary wrote).  So it is no secret from whoever can read files of the data
+ * directory, with pg_read_binary_file() for instance, or has a copy of the server:
+ * he can forge events as an ordinary role, as long as that may call
+ * pg_logical_emit_message().  evpub.check() says how to end that.
  *
  * The context is made once for a process.  PostgreSQL hangs such a context on
  * the current resource owner, which in a backend ends with the transaction and

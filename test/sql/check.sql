@@ -11,13 +11,13 @@ DO $$ BEGIN
 		PERFORM pg_sleep(0.01);
 	END LOOP;
 END $$;
--- how much WAL and disk there is, is not the same everywhere
-SELECT * FROM evpub.check() WHERE name NOT IN ('wal_kept', 'disk');
+-- how much WAL and disk there is, is not the same everywhere, nor are the names of functions
+SELECT * FROM evpub.check() WHERE name NOT IN ('wal_kept', 'disk', 'logical_messages');
 SELECT detail ~ '^\d+ \w+ of WAL, from [0-9A-F]+/[0-9A-F]+ on\M' AS kept
   FROM evpub.check() WHERE name = 'wal_kept';
 SELECT detail ~ '^\d+ \w+ of \d+ \w+ are free in the file system of pg_wal$' AS free
   FROM evpub.check() WHERE name = 'disk';
-SELECT name FROM evpub.check() WHERE ok <> (hint IS NULL) OR detail IS NULL;
+SELECT name FROM evpub.check() WHERE ok <> (hint IS NULL) AND name <> 'logical_messages' OR detail IS NULL;
 
 -- triggers that are disabled, also of a partition, and the one for TRUNCATE
 CREATE SCHEMA "Check me";

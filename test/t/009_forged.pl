@@ -1,6 +1,7 @@
 
 # Any role may write messages into WAL, with any prefix.  Messages that capture
-# did not write are dropped and counted, and stop nothing.
+# did not write are dropped and counted, and stop nothing.  Who has the key writes
+# messages like capture's, unless the right to write any is revoked.
 use strict;
 use warnings;
 
@@ -25,7 +26,7 @@ ok(wait_published($node), 'an authentic event is published');
 $node->safe_psql(
 	'postgres', q{
 CREATE TABLE copied AS
-SELECT substr(data, position('content:'::bytea in data) + 8) AS chunk
+SELECT substr(data, position('content:'::bytea in data) + 8) AS chunk, xid
 FROM pg_logical_slot_peek_binary_changes('spy', NULL, NULL)
 WHERE position('prefix: evpub'::bytea in data) > 0;
 GRANT SELECT ON copied TO anyone;
@@ -102,5 +103,63 @@ is(status($node, 'state'), 'streaming', 'it streams on');
 $node->restart;
 is($node->safe_psql('postgres', 'SELECT count(*) FROM evpub.peek()'),
 	'0', 'peek shows none');
+
+# Who may read pg_control has the key.  Then a forgery is an event like any other.
+$node->safe_psql(
+	'postgres', q{
+GRANT EXECUTE ON FUNCTION pg_read_binary_file(text) TO anyone;
+GRANT CREATE ON SCHEMA public TO anyone;
+SET ROLE anyone;
+CREATE FUNCTION hmac(key bytea, message bytea) RETURNS bytea LANGUAGE plpgsql AS $$
+DECLARE
+	inside  bytea := decode(repeat('36', 64), 'hex');
+	outside bytea := decode(repeat('5c', 64), 'hex');
+BEGIN
+	FOR i IN 0 .. length(key) - 1 LOOP
+		inside := set_byte(inside, i, get_byte(inside, i) # get_byte(key, i));
+		outside := set_byte(outside, i, get_byte(outside, i) # get_byte(key, i));
+	END LOOP;
+	RETURN sha256(outside || sha256(inside || message));
+END $$;
+CREATE FUNCTION little_endian(n bigint) RETURNS bytea LANGUAGE sql AS $$
+SELECT decode(string_agg(lpad(to_hex((n >> 8 * i) & 255), 2, '0'), '' ORDER BY i), 'hex') FROM generate_series(0, 3) i
+$$;
+CREATE FUNCTION mac(key bytea, xid text, chunk bytea) RETURNS bytea LANGUAGE sql AS $$
+SELECT substr(hmac(key, little_endian((SELECT oid::bigint FROM pg_database WHERE datname = current_database()))
+              || little_endian(xid::bigint & 4294967295) || substr(chunk, 1, 20) || substr(chunk, 37)), 1, 16)
+$$;
+CREATE FUNCTION forge() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	control bytea := pg_read_binary_file('global/pg_control');
+	chunk   bytea := (SELECT c.chunk FROM copied c);
+	xid     text := (SELECT c.xid::text FROM copied c);
+	key     bytea := (SELECT substr(control, o, 32) FROM generate_series(1, 400) o
+	                   WHERE mac(substr(control, o, 32), xid, chunk) = substr(chunk, 21, 16));
+BEGIN
+	IF key IS NULL THEN RAISE EXCEPTION 'no key'; END IF;
+	PERFORM pg_logical_emit_message(true, 'evpub', substr(chunk, 1, 20)
+		|| mac(key, pg_current_xact_id()::text, chunk) || substr(chunk, 37));
+END $$;
+});
+my $records = $kafka->record_count('real');
+$node->safe_psql('postgres', 'SET ROLE anyone; SELECT forge()');
+ok(wait_published($node), 'who can read pg_control writes an event');
+is($kafka->record_count('real'), $records + 1, 'and it is published');
+
+# What check() advises ends that, and takes nothing away from evpub.
+my $check = q{SELECT ok, detail, hint FROM evpub.check() WHERE name = 'logical_messages'};
+my $advised = $node->safe_psql('postgres', $check);
+like($advised, qr/^t\|every role may write messages into WAL/, 'check() names it, as no fault');
+my ($statement) = $advised =~ /(REVOKE EXECUTE ON FUNCTION .* FROM PUBLIC;)/;
+$node->safe_psql('postgres', $statement);
+is($node->safe_psql('postgres', $check),
+	't|only roles that were given the right may write messages into WAL|', 'after that, it is content');
+my ($out, $err);
+isnt($node->psql('postgres', 'SET ROLE anyone; SELECT forge()', stdout => \$out, stderr => \$err),
+	0, 'nobody forges now');
+like($err, qr/permission denied for function pg_logical_emit_message/, 'since he may not write messages');
+$node->safe_psql('postgres', 'GRANT INSERT ON t TO anyone; SET ROLE anyone; INSERT INTO t VALUES (103)');
+ok(wait_published($node), 'evpub needs no such right, nor do writers');
+is($kafka->record_count('real'), $records + 2, 'their events are published');
 $node->stop;
 done_testing();
