@@ -17,6 +17,7 @@
 #include "rewrite/rewriteHandler.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
@@ -161,6 +162,20 @@ evpub_wait_event(const char *name)
 #else
 #define EVPUB_MY_PROC_NUMBER MyProc->pgprocno
 #endif
+
+/*
+ * Which transaction of this session is it?  Unlike its start time, which two
+ * transactions of one query string share, no other one has this number.
+ */
+static inline LocalTransactionId
+evpub_local_transaction(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return MyProc->vxid.lxid;
+#else
+	return MyProc->lxid;
+#endif
+}
 
 /* 18: the postmaster's list of background workers is doubly linked */
 #if PG_VERSION_NUM >= 180000

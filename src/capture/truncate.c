@@ -12,7 +12,13 @@
  * partition that is truncated is seen by the object access hook, which is
  * called for every table that TRUNCATE takes.  Its tenants may have rows in
  * other partitions, which "truncated" would take from consumers, too: so each of
- * its rows is told as deleted.
+ * its rows is published as deleted.
+ *
+ * PostgreSQL calls that hook for a table that the statement names before it waits
+ * for the lock, and looks the name up again afterwards: the table may have been
+ * renamed, dropped, or become a partition meanwhile.  So the names are looked up
+ * and locked here first, in the same way and order, before the statement runs.
+ * When the hook is called, the tables are locked, and are those that go.
  */
 #include "postgres.h"
 
@@ -32,7 +38,9 @@
 #include "commands/trigger.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
+#include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -44,6 +52,7 @@
 #include "capture/row.h"
 #include "capture/tenants.h"
 #include "capture/truncate.h"
+#include "compat.h"
 #include "evpub.h"
 #include "settings.h"
 
@@ -51,15 +60,21 @@ static object_access_hook_type next_object_access_hook = NULL;
 
 /*
  * The table that a TRUNCATE told of last, with all partitions below it, and
- * which statement that was.  The subtransaction is among it for a TRUNCATE that
- * failed in a block with an exception: what it told of is forgotten, and the
- * next one may be the same command.
+ * which command that was.  Start times do not tell transactions of one query
+ * string apart; the session's own number of the transaction does.  The
+ * subtransaction is among it for a TRUNCATE that failed in a block with an
+ * exception: what it told of is forgotten, and the next one may be the same
+ * command.  A later statement is the same command only if nothing was written
+ * in between; then the partition has no rows any more.
  */
 static Oid	told_table = InvalidOid;
-static TimestampTz told_in_transaction = 0;
+static LocalTransactionId told_in_transaction = InvalidLocalTransactionId;
 static SubTransactionId told_within = InvalidSubTransactionId;
-static TimestampTz told_at = 0;
 static CommandId told_by = 0;
+
+/* A TRUNCATE runs whose tables are locked. */
+static bool tables_are_locked = false;
+static ProcessUtility_hook_type next_process_utility = NULL;
 
 /* ---- reading what goes away ---- */
 
@@ -224,9 +239,8 @@ static void
 remember_told(Oid relid)
 {
 	told_table = relid;
-	told_in_transaction = GetCurrentTransactionStartTimestamp();
+	told_in_transaction = evpub_local_transaction();
 	told_within = GetCurrentSubTransactionId();
-	told_at = GetCurrentStatementStartTimestamp();
 	told_by = GetCurrentCommandId(false);
 }
 
@@ -241,9 +255,8 @@ is_told(Oid relid)
 	ListCell   *cell;
 
 	if (!OidIsValid(told_table) || told_by != GetCurrentCommandId(false) ||
-		told_at != GetCurrentStatementStartTimestamp() ||
 		told_within != GetCurrentSubTransactionId() ||
-		told_in_transaction != GetCurrentTransactionStartTimestamp())
+		told_in_transaction != evpub_local_transaction())
 		return false;
 	if (relid == told_table)
 		return true;
@@ -266,10 +279,16 @@ truncate_partition(Oid relid, Oid function)
 	TriggerDesc *triggers;
 	List	   *told = NIL;		/* uint64 * */
 
-	/* TRUNCATE will lock it so, and check this first */
-	if (pg_class_aclcheck(relid, GetUserId(), ACL_TRUNCATE) != ACLCHECK_OK)
+	/*
+	 * TRUNCATE has locked it so, or will, if it did not come through our hook;
+	 * then it has not checked this yet, and finds the table gone as we do.
+	 */
+	if (!evpub_is_locked(relid, AccessExclusiveLock) &&
+		pg_class_aclcheck(relid, GetUserId(), ACL_TRUNCATE) != ACLCHECK_OK)
 		return;
-	rel = table_open(relid, AccessExclusiveLock);
+	rel = try_table_open(relid, AccessExclusiveLock);
+	if (rel == NULL)
+		return;
 	/* the relation's own may be built anew meanwhile */
 	triggers = CopyTriggerDesc(rel->trigdesc);
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
@@ -296,6 +315,21 @@ truncate_partition(Oid relid, Oid function)
 	table_close(rel, NoLock);
 }
 
+/*
+ * Another table than the one that was locked under its name: only a schema that
+ * was renamed, or a new table in a schema that comes earlier in search_path, makes
+ * one of it.  Rows of the table before may be published as deleted by now.
+ */
+static void
+refuse_other_table(Oid relid)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("table \"%s\" came under the name of another one while TRUNCATE waited for it",
+					get_rel_name(relid)),
+			 errhint("Try again.")));
+}
+
 static void
 check_truncate(Oid relid)
 {
@@ -304,6 +338,8 @@ check_truncate(Oid relid)
 
 	if (!evpub_capture_enabled)
 		return;
+	if (tables_are_locked && !evpub_is_locked(relid, AccessExclusiveLock))
+		refuse_other_table(relid);
 	capture = evpub_capture_function();
 	if (!OidIsValid(capture) || !find_capture(relid, capture, &root))
 		return;
@@ -326,9 +362,100 @@ access_object(ObjectAccessType access, Oid classid, Oid objid, int subid,
 		check_truncate(objid);
 }
 
+/* ---- the lock before ---- */
+
+/* What ExecuteTruncate() asks of a table before it waits for it, and no more. */
+static void
+check_named(const RangeVar *name, Oid relid, Oid before, void *arg)
+{
+	AclResult	result;
+	char		kind;
+
+	(void) before;
+	(void) arg;
+	if (!OidIsValid(relid))
+		return;					/* the caller throws */
+	kind = get_rel_relkind(relid);
+	if (kind == '\0')
+		return;					/* dropped meanwhile; the name is looked up again */
+	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE &&
+		kind != RELKIND_FOREIGN_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a table", name->relname)));
+	result = pg_class_aclcheck(relid, GetUserId(), ACL_TRUNCATE);
+	if (result != ACLCHECK_OK)
+		aclcheck_error(result, get_relkind_objtype(kind), name->relname);
+}
+
+/*
+ * Also tables that are not captured: one may become a partition of a captured
+ * table while we wait.  PostgreSQL would lock them a moment later in any case.
+ */
+static void
+lock_named(const TruncateStmt *truncate)
+{
+	ListCell   *cell;
+
+	foreach(cell, truncate->relations)
+		(void) RangeVarGetRelidExtended(lfirst_node(RangeVar, cell),
+										AccessExclusiveLock, 0, check_named, NULL);
+}
+
+static void
+run_statement(PlannedStmt *planned, const char *query, bool read_only,
+			  ProcessUtilityContext context, ParamListInfo params,
+			  QueryEnvironment *environment, DestReceiver *destination,
+			  QueryCompletion *completion)
+{
+	if (next_process_utility != NULL)
+		next_process_utility(planned, query, read_only, context, params,
+							 environment, destination, completion);
+	else
+		standard_ProcessUtility(planned, query, read_only, context, params,
+								environment, destination, completion);
+}
+
+static void
+process_utility(PlannedStmt *planned, const char *query, bool read_only,
+				ProcessUtilityContext context, ParamListInfo params,
+				QueryEnvironment *environment, DestReceiver *destination,
+				QueryCompletion *completion)
+{
+	bool		outer = tables_are_locked;
+	bool		truncates = IsA(planned->utilityStmt, TruncateStmt) &&
+		evpub_capture_enabled && !XactReadOnly && !RecoveryInProgress() &&
+		OidIsValid(evpub_capture_function());
+
+	/* where it is refused, PostgreSQL says so */
+	if (truncates)
+		lock_named((TruncateStmt *) planned->utilityStmt);
+	if (!truncates && !outer)
+	{
+		run_statement(planned, query, read_only, context, params, environment,
+					  destination, completion);
+		return;
+	}
+
+	/* a trigger of the outer TRUNCATE may run statements of its own */
+	tables_are_locked = truncates;
+	PG_TRY();
+	{
+		run_statement(planned, query, read_only, context, params, environment,
+					  destination, completion);
+	}
+	PG_FINALLY();
+	{
+		tables_are_locked = outer;
+	}
+	PG_END_TRY();
+}
+
 void
 evpub_truncate_init(void)
 {
+	next_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
 	next_object_access_hook = object_access_hook;
 	object_access_hook = access_object;
 }

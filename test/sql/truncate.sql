@@ -83,3 +83,19 @@ TRUNCATE orders;
 SELECT * FROM pg_temp.events(:'start');
 DROP TABLE member, orders;
 DROP ROLE regress_evpub_truncate;
+
+-- transactions of one query string have one start time, and the same command
+-- numbers: what was told in one that was rolled back is told again
+CREATE TABLE twice (id int PRIMARY KEY, tenant_id text) PARTITION BY RANGE (id);
+CREATE TABLE twice_0 PARTITION OF twice FOR VALUES FROM (0) TO (10);
+SELECT evpub.capture_table('twice', tenant_column => 'tenant_id');
+INSERT INTO twice VALUES (1, 'acme');
+SELECT pg_current_wal_insert_lsn() AS start \gset
+BEGIN\; TRUNCATE twice_0\; ROLLBACK\; BEGIN\; TRUNCATE twice_0\; COMMIT;
+SELECT tx, n, type, tenant, pk FROM pg_temp.brief(:'start');
+-- the same with rows that statements of triggers change: nothing of the
+-- transaction that was rolled back counts as newer
+SELECT pg_current_wal_insert_lsn() AS start \gset
+BEGIN\; INSERT INTO twice VALUES (4, 'acme')\; UPDATE twice SET tenant_id = 'beta'\; DELETE FROM twice\; ROLLBACK\; BEGIN\; INSERT INTO twice VALUES (4, 'acme')\; COMMIT;
+SELECT tx, n, type, tenant, pk FROM pg_temp.brief(:'start');
+DROP TABLE twice;
