@@ -5,6 +5,10 @@
  * They are made as parse trees, never as text: what a caller gives as a filter
  * goes through the parser as one expression, and can be nothing else.
  *
+ * An UPDATE that moves a row to another partition fires triggers of DELETE and
+ * INSERT only.  So partitioned tables have both, whatever operations are asked for;
+ * the trigger function publishes what counts (move.c).
+ *
  * A filter cannot be one condition, since the WHEN of an INSERT may not name
  * OLD, and that of a DELETE not NEW.  So there is a trigger for each operation,
  * and three for updates: of rows that stay inside, that enter, and that leave.
@@ -47,6 +51,7 @@ typedef struct Target
 	const EvpubOptions *options;
 	const char *query;			/* where what is parsed stands */
 	bool		on_replica;
+	bool		is_partitioned;
 } Target;
 
 /* A filter is parsed between these. */
@@ -239,12 +244,34 @@ crossing(const char *filter, bool was, bool is)
 								 -1);
 }
 
+/* Are there events of rows that change? */
+static bool
+captures_rows(const EvpubOptions *options)
+{
+	return evpub_options_operation(options, "insert") ||
+		evpub_options_operation(options, "update") ||
+		evpub_options_operation(options, "delete");
+}
+
+/*
+ * A row may move into the filter, or out of it.  Where inserts are published and
+ * updates are, too, those of the filter tell enough: who enters is created, and who
+ * leaves is deleted.
+ */
+static bool
+needs_all_moves(const EvpubOptions *options)
+{
+	return !evpub_options_operation(options, "insert") ||
+		!evpub_options_operation(options, "update");
+}
+
 static void
 create_filtered(Target *target)
 {
 	const char *filter = target->options->value[EVPUB_OPTION_FILTER];
 	EvpubOptions options = *target->options;
 	ErrorContextCallback callback;
+	bool		moves = target->is_partitioned && captures_rows(&options);
 	char	   *text;
 
 	evpub_filter_check(filter);
@@ -252,11 +279,11 @@ create_filtered(Target *target)
 	text = evpub_filter_text(filter, "NEW");
 	target->query = psprintf(FILTER_BEGIN "%s" FILTER_END, text);
 	push_place(&callback, text);
-	if (evpub_options_operation(&options, "insert"))
+	if (moves || evpub_options_operation(&options, "insert"))
 		create_trigger(target, TRIGGER_NAME "_insert", TRIGGER_TYPE_AFTER,
 					   TRIGGER_TYPE_INSERT, true, &options,
 					   is_true(evpub_filter_parse(filter, "NEW"), true));
-	if (evpub_options_operation(&options, "delete"))
+	if (moves || evpub_options_operation(&options, "delete"))
 		create_trigger(target, TRIGGER_NAME "_delete", TRIGGER_TYPE_AFTER,
 					   TRIGGER_TYPE_DELETE, true, &options,
 					   is_true(evpub_filter_parse(filter, "OLD"), true));
@@ -270,6 +297,13 @@ create_filtered(Target *target)
 		options.value[EVPUB_OPTION_AS] = "deleted";
 		create_trigger(target, TRIGGER_NAME "_leave", TRIGGER_TYPE_AFTER,
 					   TRIGGER_TYPE_UPDATE, true, &options, crossing(filter, true, false));
+	}
+	if (moves && needs_all_moves(target->options))
+	{
+		/* by its name after those of the filter, which know more */
+		options.value[EVPUB_OPTION_AS] = "moved";
+		create_trigger(target, TRIGGER_NAME "_move", TRIGGER_TYPE_AFTER,
+					   TRIGGER_TYPE_INSERT | TRIGGER_TYPE_DELETE, true, &options, NULL);
 	}
 	error_context_stack = callback.previous;
 }
@@ -377,6 +411,8 @@ create_plain(const Target *target)
 	const EvpubOptions *options = target->options;
 	int16		events = 0;
 
+	if (target->is_partitioned && captures_rows(options))
+		events |= TRIGGER_TYPE_INSERT | TRIGGER_TYPE_DELETE;
 	if (evpub_options_operation(options, "insert"))
 		events |= TRIGGER_TYPE_INSERT;
 	if (evpub_options_operation(options, "update"))
@@ -409,6 +445,7 @@ evpub_triggers_create(Oid relid, const EvpubOptions *options, bool on_replica)
 	target.options = options;
 	target.query = "evpub.capture_table";
 	target.on_replica = on_replica;
+	target.is_partitioned = get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE;
 	if (options->value[EVPUB_OPTION_FILTER] != NULL)
 		create_filtered(&target);
 	else

@@ -445,6 +445,12 @@ evpub_buffer_append(const EvpubEvent *event, const EvpubChange *change,
 	evpub_check_bytes(evpub_event_max_size(event));
 	level = current_level();
 
+	/* before, not after: the last event may be taken back */
+	if (unlikely(arena_len - level->arena_len +
+				 (event_count - level->first_event) * sizeof(EvpubBuffered) >=
+				 SPILL_BYTES))
+		relieve_level(level);
+
 	bytes = (Size) event->key.len + event->tenant.len + event->subject.len +
 		event->body.len + event->tail.len + event->headers.len + pk.len;
 	if (unlikely(arena_len + bytes > arena_size))
@@ -493,11 +499,26 @@ evpub_buffer_append(const EvpubEvent *event, const EvpubChange *change,
 	put_slice(&p, event->headers);
 	put_slice(&p, pk);
 	arena_len += bytes;
+}
 
-	if (unlikely(arena_len - level->arena_len +
-				 (event_count - level->first_event) * sizeof(EvpubBuffered) >=
-				 SPILL_BYTES))
-		relieve_level(level);
+uint32
+evpub_buffer_next_number(void)
+{
+	return counter;
+}
+
+/* Its number stays: numbers may have holes, but not the ranges of chunks. */
+bool
+evpub_buffer_take_back(uint32 number)
+{
+	for (Size i = event_count; i-- > 0 && events[i].number >= number;)
+	{
+		if (events[i].number != number || events[i].dropped)
+			continue;
+		events[i].dropped = true;
+		return true;
+	}
+	return false;
 }
 
 /* ---- transaction callbacks ---- */

@@ -23,4 +23,13 @@ extern bool evpub_buffer_in_use(void);
 extern void evpub_buffer_append(const EvpubEvent *event,
 								const EvpubChange *change, EvpubSlice pk);
 
+/* The number that the next event of the transaction gets. */
+extern uint32 evpub_buffer_next_number(void);
+
+/*
+ * Take the event with this number back; false if it is not in the buffer any
+ * more.  The one that was appended last always is.
+ */
+extern bool evpub_buffer_take_back(uint32 number);
+
 #endif							/* EVPUB_CAPTURE_BUFFER_H */

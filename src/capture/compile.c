@@ -230,6 +230,7 @@ compile_operations(EvpubCapture *capture, const EvpubOptions *options)
 	capture->has_filter = options->value[EVPUB_OPTION_FILTER] != NULL;
 	capture->enters = evpub_options_chosen(options, EVPUB_OPTION_AS, "created");
 	capture->leaves = evpub_options_chosen(options, EVPUB_OPTION_AS, "deleted");
+	capture->moves = evpub_options_chosen(options, EVPUB_OPTION_AS, "moved");
 	capture->on_insert = evpub_options_operation(options, "insert");
 	capture->on_update = evpub_options_operation(options, "update");
 	capture->on_delete = evpub_options_operation(options, "delete");

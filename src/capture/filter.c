@@ -65,7 +65,7 @@ evpub_filter_compile(EvpubCapture *capture, const Trigger *trigger, Relation rel
 {
 	Node	   *condition;
 
-	if (!capture->has_filter || TRIGGER_FOR_TRUNCATE(trigger->tgtype))
+	if (!capture->has_filter || capture->moves || TRIGGER_FOR_TRUNCATE(trigger->tgtype))
 		return;
 	if (trigger->tgqual == NULL)
 		ereport(ERROR,

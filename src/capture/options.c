@@ -293,7 +293,7 @@ evpub_options_check(const EvpubOptions *options)
 	{"plain", "cloudevents", "cloudevents_binary", "none", NULL};
 	static const char *const deletes[] = {"event", "tombstone", NULL};
 	static const char *const truncates[] = {"per_tenant", "error", "ignore", NULL};
-	static const char *const crossings[] = {"created", "deleted", NULL};
+	static const char *const crossings[] = {"created", "deleted", "moved", NULL};
 	static const char *const booleans[] = {"true", "false", NULL};
 
 	check_operations(options);

@@ -31,7 +31,10 @@ typedef enum EvpubOption
 	EVPUB_OPTION_ON_DELETE,
 	EVPUB_OPTION_COLLAPSE,
 
-	/* only in arguments: what an update is that crosses the filter */
+	/*
+	 * only in arguments: what an update is that crosses the filter, or that the
+	 * trigger sees nothing but rows that change their partition
+	 */
 	EVPUB_OPTION_AS,
 
 	/*

@@ -105,6 +105,8 @@ typedef struct EvpubCapture
 	Expr	   *filter;			/* on one row, as OUTER_VAR; NULL: none */
 	bool		enters;			/* updates bring rows into the filter */
 	bool		leaves;			/* or take them out of it */
+	bool		moves;			/* only sees rows that change their partition,
+								 * inside the filter or not */
 	bool		on_insert;
 	bool		on_update;
 	bool		on_delete;

@@ -21,10 +21,12 @@
 #include "capture/capture.h"
 #include "capture/compare.h"
 #include "capture/key.h"
+#include "capture/move.h"
 #include "capture/route.h"
 #include "capture/row.h"
 #include "capture/truncate.h"
 #include "capture/twin.h"
+#include "compat.h"
 #include "evpub.h"
 #include "settings.h"
 
@@ -117,8 +119,8 @@ static Late
 find_late(const TriggerData *trigdata)
 {
 	static CommandId newest;
-	static TimestampTz newest_in;	/* start of the transaction */
-	TimestampTz transaction = GetCurrentTransactionStartTimestamp();
+	static LocalTransactionId newest_in;
+	LocalTransactionId transaction = evpub_local_transaction();
 	HeapTupleHeader header = trigdata->tg_trigtuple->t_data;
 	bool		touched = true;
 	CommandId	command;
@@ -266,11 +268,128 @@ capture_crossing(EvpubCapture *capture, const TriggerData *trigdata, Late late)
 		capture_gone(capture, rel, &row, slot, late);
 }
 
+/* ---- rows that move to another partition ---- */
+
+/*
+ * The row of a move is gone where it was.  Whether it arrives inside the filter,
+ * or at all, is not known yet; an event that says so is taken back when it does.
+ */
+static void
+capture_departure(EvpubCapture *capture, const TriggerData *trigdata, EvpubMove *move,
+				  Late late)
+{
+	uint32		event = evpub_buffer_next_number();
+	EvpubRow	row;
+
+	move->late = late.old;
+	if (capture->moves)
+		return;					/* the filter was not asked */
+	move->inside = true;
+
+	/* a worker of logical replication may just delete it */
+	if (!capture->on_delete &&
+		!(capture->on_update &&
+		  HeapTupleHeaderIndicatesMovedPartitions(trigdata->tg_trigtuple->t_data)))
+		return;
+	evpub_row_render_old(&row, capture, trigdata->tg_trigslot);
+	/* a row without a tenant cannot have been told of */
+	if (!row.has_tenant)
+		return;
+	capture_gone(capture, trigdata->tg_relation, &row, trigdata->tg_trigslot, late);
+	if (evpub_buffer_next_number() == event)
+		return;
+
+	/* a function that prints a value may have fired triggers: look again */
+	move = evpub_move_begin(capture, trigdata);
+	move->inside = true;
+	move->late = late.old;
+	move->has_event = true;
+	move->event = event;
+}
+
+/*
+ * It arrives inside the filter, where it was before: an update like others.
+ * True if it is to be published, and then *kind and *new say how; *is_gone is
+ * whether those who follow its old key or tenant are to learn that it is gone.
+ */
+static bool
+compare_moved(EvpubCapture *capture, Relation rel, const EvpubMove *move,
+			  TupleTableSlot *slot, EvpubChangeKind *kind, EvpubRow *new, bool *is_gone)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	TupleTableSlot *old_slot = evpub_move_old_row(move, rel);
+	bool		counts = evpub_any_changed(desc, capture->counts, old_slot, slot);
+	EvpubRow	old;
+
+	*kind = EVPUB_CHANGE_UPDATE;
+	evpub_row_render_old(&old, capture, old_slot);
+	if (!old.has_tenant || !same_slice(old.tenant, new->tenant) ||
+		!same_slice(old.pk_json, new->pk_json))
+	{
+		*kind = EVPUB_CHANGE_CREATE;
+		*is_gone = old.has_tenant;
+		if (!same_slice(old.pk_json, new->pk_json))
+			new->old_pk_json = old.pk_json;
+		if (old.has_tenant && !move->has_event)
+			capture_gone(capture, rel, &old, old_slot, (Late) {move->late, false});
+	}
+	else if (capture->payload == EVPUB_PAYLOAD_CHANGED_COLUMNS)
+		new->changed_json = changed_columns(desc, old_slot, slot);
+	ExecDropSingleTupleTableSlot(old_slot);
+	return counts;
+}
+
+/*
+ * The row of a move arrives.  The event that it is gone is taken back, unless its
+ * key has changed, or it has left the filter.  Where that event is in WAL already,
+ * which is so only if triggers in between have made very many, the row is
+ * published as created: whoever dropped it must hear that it is there.
+ */
+static void
+capture_arrival(EvpubCapture *capture, const TriggerData *trigdata,
+				const EvpubMove *move, Late late)
+{
+	Relation	rel = trigdata->tg_relation;
+	TupleTableSlot *slot = trigdata->tg_trigslot;
+	EvpubChangeKind kind = EVPUB_CHANGE_CREATE;
+	bool		publish = capture->on_update;
+	bool		is_gone = false;
+	bool		taken_back = true;
+	EvpubRow	new;
+
+	/* its INSERT comes after those of the filter: it is outside */
+	if (capture->moves)
+	{
+		if (!capture->on_update && move->has_event)
+			(void) evpub_buffer_take_back(move->event);
+		return;
+	}
+	if (publish || move->has_event)
+		evpub_row_render(&new, capture, rel, slot);
+	if (publish && move->inside)
+		publish = compare_moved(capture, rel, move, slot, &kind, &new, &is_gone);
+	if (move->has_event && !is_gone)
+		taken_back = evpub_buffer_take_back(move->event);
+	if (!taken_back)
+		kind = EVPUB_CHANGE_CREATE;
+	if (publish || !taken_back)
+		capture_here(capture, rel, kind, &new, slot, late);
+}
+
 static void
 capture_insert(EvpubCapture *capture, const TriggerData *trigdata, Late late)
 {
+	EvpubMove	move;
 	EvpubRow	row;
 
+	if (evpub_move_end(capture, trigdata, &move))
+	{
+		capture_arrival(capture, trigdata, &move, late);
+		heap_freetuple(move.row);
+		return;
+	}
+	if (!capture->on_insert || capture->moves)
+		return;
 	evpub_row_render(&row, capture, trigdata->tg_relation, trigdata->tg_trigslot);
 	capture_here(capture, trigdata->tg_relation, EVPUB_CHANGE_INSERT, &row,
 				 trigdata->tg_trigslot, late);
@@ -279,8 +398,16 @@ capture_insert(EvpubCapture *capture, const TriggerData *trigdata, Late late)
 static void
 capture_delete(EvpubCapture *capture, const TriggerData *trigdata, Late late)
 {
+	EvpubMove  *move = evpub_move_begin(capture, trigdata);
 	EvpubRow	row;
 
+	if (move != NULL)
+	{
+		capture_departure(capture, trigdata, move, late);
+		return;
+	}
+	if (!capture->on_delete || capture->moves)
+		return;
 	evpub_row_render(&row, capture, trigdata->tg_relation, trigdata->tg_trigslot);
 	capture_gone(capture, trigdata->tg_relation, &row, trigdata->tg_trigslot, late);
 }
@@ -357,11 +484,8 @@ evpub_capture(PG_FUNCTION_ARGS)
 			capture_update(capture, trigdata, late);
 	}
 	else if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
-	{
-		if (capture->on_insert)
-			capture_insert(capture, trigdata, late);
-	}
-	else if (capture->on_delete)
+		capture_insert(capture, trigdata, late);
+	else
 		capture_delete(capture, trigdata, late);
 	PG_RETURN_POINTER(NULL);
 }
