@@ -80,6 +80,14 @@ typedef enum EvpubFrameType
 	 */
 	EVPUB_FRAME_BATCH = 'B',
 
+	/*
+	 * How many bytes may be in flight to a partition, since its broker has
+	 * refused larger batches.  Payload: EvpubFrameOffset, whose offset is the
+	 * number of bytes; 0: as many as there are.  One record may always be in
+	 * flight, however large.  Comes after the topic's TOPIC frame.
+	 */
+	EVPUB_FRAME_LIMIT = 'L',
+
 	/* ---- relay to worker ---- */
 
 	/*
@@ -122,8 +130,9 @@ typedef enum EvpubFrameType
 	EVPUB_FRAME_TROUBLE = 'S',
 
 	/*
-	 * The relay cannot go on and exits after this frame.  Payload: one byte
-	 * EvpubFrameFailure, then text, with a hint as above.
+	 * The relay cannot go on and exits after this frame.  Payload:
+	 * EvpubFrameFailed, then text as of TROUBLE.  All acknowledgements that
+	 * the relay has got come before it.
 	 */
 	EVPUB_FRAME_FAILED = 'F'
 } EvpubFrameType;
@@ -133,8 +142,10 @@ typedef enum EvpubFrameFailure
 	EVPUB_FAILURE_RETRY = 'r',	/* a new relay may help: replay after a pause */
 	EVPUB_FAILURE_CONFIG = 'c', /* settings or file refused: wait for a change,
 								 * but try again now and then */
-	EVPUB_FAILURE_TOPIC = 't'	/* topic was deleted and made again: wait for
+	EVPUB_FAILURE_TOPIC = 't',	/* topic was deleted and made again: wait for
 								 * evpub.resume() */
+	EVPUB_FAILURE_RECORD = 'e'	/* records were refused for what they are, by
+								 * size or as invalid */
 } EvpubFrameFailure;
 
 #define EVPUB_FRAME_ID_LENGTH 51
@@ -145,6 +156,32 @@ typedef enum EvpubFrameFailure
 
 /* Bytes of records that the worker sends ahead of a count that is waited for. */
 #define EVPUB_FRAME_AHEAD (512 * 1024)
+
+/* EvpubFrameFailed.topic when the failure is not about a topic */
+#define EVPUB_FRAME_NO_TOPIC UINT32_MAX
+
+/*
+ * Why the relay ends.  A broker refuses a whole batch, so several records may
+ * have failed together, and only one of them may be to blame: count and bytes
+ * are about the records of one partition that were refused together, and the
+ * failed records are among those from first to last, also of other partitions.
+ */
+typedef struct EvpubFrameFailed
+{
+	uint8_t		kind;			/* EvpubFrameFailure */
+	uint8_t		size;			/* 1: the records, or their batch, are too large */
+	uint16_t	zero;
+	int32_t		code;			/* librdkafka's; 0: none */
+	uint32_t	topic;			/* number, or EVPUB_FRAME_NO_TOPIC */
+	int32_t		partition;		/* -1: none */
+	uint64_t	bytes;			/* about how large they are together */
+	uint64_t	first;			/* sequence numbers; 0: no record has failed */
+	uint64_t	last;
+	uint32_t	count;			/* of records that were refused together */
+	char		first_id[EVPUB_FRAME_ID_LENGTH];	/* all zero: none */
+	char		last_id[EVPUB_FRAME_ID_LENGTH];
+	uint16_t	also_zero;
+} EvpubFrameFailed;
 
 /* A key length that stands for a partition, and back. */
 #define EVPUB_FRAME_TO_PARTITION(partition) (-2 - (partition))

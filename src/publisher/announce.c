@@ -17,6 +17,7 @@
 #include "event.h"
 #include "frame.h"
 #include "publisher/announce.h"
+#include "publisher/flight.h"
 #include "publisher/track.h"
 
 /*
@@ -184,10 +185,13 @@ count_partitions(const EvpubPosition *position)
 }
 
 bool
-evpub_announce_put(StringInfo batch, int limit, EvpubPosition *position,
-				   EvpubRelay *relay, const EvpubTransaction *transaction,
-				   int *place, uint32 *count)
+evpub_announce_put(EvpubStream *stream, int limit, uint32 most,
+				   EvpubRelay *relay, const EvpubTransaction *transaction)
 {
+	StringInfo	batch = &stream->batch;
+	EvpubPosition *position = stream->position;
+	int		   *place = &stream->head_place;
+	uint32		count = 0;
 	EvpubRoute	route = {.envelope = EVPUB_ENVELOPE_PLAIN,.type = SLICE("\"evpub.gap\"")};
 	EvpubCommit commit = transaction->commit;
 	StringInfoData tail;
@@ -221,14 +225,15 @@ evpub_announce_put(StringInfo batch, int limit, EvpubPosition *position,
 		}
 		for (int32 p = skip; p < topic->partitions; p++)
 		{
-			if (batch->len >= limit)
+			if (batch->len >= limit || count >= most)
 				return false;
 			event.number = FIRST_NUMBER + transaction->gap->repeat * NUMBERS_OF_GAP + *place;
 			put_event(batch,
 					  evpub_track_topic(position, relay, topic->name, strlen(topic->name)),
 					  p, &event, &commit);
+			evpub_flight_add(stream);
 			(*place)++;
-			(*count)++;
+			count++;
 		}
 		skip = 0;
 	}

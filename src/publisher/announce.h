@@ -13,6 +13,7 @@
 #include "publisher/assembler.h"
 #include "publisher/position.h"
 #include "publisher/relayclient.h"
+#include "publisher/stream.h"
 
 /*
  * Put the accepted gaps that consumers do not know yet at the end of a queue,
@@ -30,14 +31,12 @@ extern bool evpub_announce_instead(EvpubPosition *position,
 								   EvpubTransaction *transaction);
 
 /*
- * Put the events of transaction->gap into the batch, until it has "limit"
- * bytes: one for each partition of each topic, *place counts them.  True when
- * all are in.
+ * Put the events of transaction->gap into the batch, until that has "limit"
+ * bytes or "most" more records: one for each partition of each topic,
+ * stream->head_place counts them.  True when all are in.
  */
-extern bool evpub_announce_put(StringInfo batch, int limit,
-							   EvpubPosition *position, EvpubRelay *relay,
-							   const EvpubTransaction *transaction,
-							   int *place, uint32 *count);
+extern bool evpub_announce_put(EvpubStream *stream, int limit, uint32 most,
+							   EvpubRelay *relay, const EvpubTransaction *transaction);
 
 /* The events of gaps up to an LSN are in Kafka. */
 extern void evpub_announce_told(EvpubPosition *position, XLogRecPtr lsn);

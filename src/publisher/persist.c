@@ -16,6 +16,7 @@
 #include "replication/message.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "compat.h"
 #include "event.h"
 #include "publisher/slot.h"
@@ -24,6 +25,9 @@
 
 /* At most so often, in ms: each is an fsync beside the writers' own. */
 #define PERSIST_INTERVAL 1000
+
+/* An error that stays the same is logged so often, in ms. */
+#define LOG_INTERVAL (60 * 1000)
 
 /*
  * Not through LogLogicalMessage(): the record must be marked unimportant, or
@@ -180,11 +184,15 @@ evpub_worker_error(EvpubWorker *worker, const char *text)
 	char	   *hint;
 	char	   *reason = evpub_reason_split(text, &hint);
 
-	/* an outage repeats the same error every few seconds: log it once */
-	if (strncmp(worker->last_error, reason, sizeof(worker->last_error) - 1) != 0)
+	/* an outage repeats the same error every few seconds: log it once a minute */
+	if (strncmp(worker->last_error, reason, sizeof(worker->last_error) - 1) != 0 ||
+		evpub_clock_passed(worker->error_logged_at, LOG_INTERVAL))
+	{
+		worker->error_logged_at = evpub_clock_now();
 		ereport(WARNING,
 				(errmsg("evpub: %s", reason),
 				 hint ? errhint("%s", hint) : 0));
+	}
 	strlcpy(worker->last_error, reason, sizeof(worker->last_error));
 	worker->last_error_at = GetCurrentTimestamp();
 }

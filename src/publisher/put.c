@@ -6,6 +6,7 @@
 
 #include "utils/memutils.h"
 
+#include "publisher/flight.h"
 #include "publisher/put.h"
 #include "publisher/track.h"
 
@@ -105,26 +106,29 @@ open_next_chunk(EvpubStream *stream, EvpubTransaction *head, uint32 next)
 
 bool
 evpub_put_transaction(EvpubStream *stream, EvpubTransaction *head,
-					  EvpubRelay *relay, int limit, uint32 *count, uint32 *next)
+					  EvpubRelay *relay, int limit, uint32 most)
 {
+	uint32		count = 0;
+
 	for (;;)
 	{
 		EvpubEvent	event;
 
-		if (!stream->chunk_open && !open_next_chunk(stream, head, *next))
+		if (!stream->chunk_open && !open_next_chunk(stream, head, stream->put_next))
 			return true;
-		while (stream->batch.len < limit)
+		while (stream->batch.len < limit && count < most)
 		{
 			if (!evpub_chunk_next(&stream->chunk, &event))
 			{
 				evpub_put_close(stream);
 				break;
 			}
-			if (event.number < *next)
+			if (event.number < stream->put_next)
 				continue;
 			put_record(stream, relay, &event, &head->commit);
-			(*count)++;
-			*next = event.number + 1;
+			stream->put_next = event.number + 1;
+			evpub_flight_add(stream);
+			count++;
 		}
 		if (stream->chunk_open)
 			return false;		/* the batch is full */

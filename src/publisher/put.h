@@ -11,14 +11,13 @@
 #include "publisher/stream.h"
 
 /*
- * Put events of the head into the batch, until it has "limit" bytes, from
- * number *next on: 0, or where the batch before ended, or where the last
- * worker's acknowledgements did.  True when it has no more; *next is then the
- * number after the last one.  *count grows by the records.
+ * Put events of the head into the batch, until that has "limit" bytes or
+ * "most" more records, from number stream->put_next on: 0, or where the batch
+ * before ended, or where the acknowledgements did.  True when the head has no
+ * more.
  */
 extern bool evpub_put_transaction(EvpubStream *stream, EvpubTransaction *head,
-								  EvpubRelay *relay, int limit,
-								  uint32 *count, uint32 *next);
+								  EvpubRelay *relay, int limit, uint32 most);
 
 /* Close the chunk that is open, if any. */
 extern void evpub_put_close(EvpubStream *stream);

@@ -4,9 +4,8 @@
  *
  * Transactions are queued in the order of their commit records and sent in
  * that order, each only when it is visible; a head that is not holds all
- * behind it.  What was sent is remembered batch by batch, with the position
- * that its acknowledgement means.  The position moves only from the oldest
- * batch, so it never passes an event that Kafka does not have.
+ * behind it.  What was sent is remembered record by record, with the position
+ * that its acknowledgement means (flight.c).
  */
 #include "postgres.h"
 
@@ -17,6 +16,7 @@
 
 #include "compat.h"
 #include "publisher/announce.h"
+#include "publisher/flight.h"
 #include "publisher/put.h"
 #include "publisher/stream.h"
 #include "publisher/track.h"
@@ -24,6 +24,9 @@
 
 /* Records go to the relay in batches of about this size. */
 #define BATCH_BYTES (64 * 1024)
+
+/* A batch has no more records, for numbers to fit; it has far less. */
+#define BATCH_RECORDS (64 * 1024)
 
 /* Stop reading ahead of the relay at so many transactions. */
 #define QUEUE_LENGTH 4096
@@ -60,10 +63,9 @@ evpub_stream_init(EvpubStream *stream, EvpubPosition *position)
 	stream->position = position;
 	dlist_init(&stream->queue);
 	initStringInfo(&stream->batch);
-	stream->flight_slots = 64;
-	stream->flights = palloc(sizeof(EvpubInFlight) * stream->flight_slots);
 	stream->confirmed_lsn = position->confirmed_lsn;
 	stream->next_event = position->next_event;
+	evpub_flight_init(stream);
 	MemoryContextSwitchTo(old);
 	start_reading(stream);
 }
@@ -103,10 +105,7 @@ evpub_stream_rewind(EvpubStream *stream)
 	stream->forged_before += evpub_assembler_forged(stream->assembler);
 	evpub_assembler_free(stream->assembler);
 	evpub_walreader_free(stream->reader);
-	stream->flight_count = 0;
-	stream->flight_head = 0;
-	stream->sent_seq = 0;
-	stream->acked_seq = 0;
+	evpub_flight_reset(stream);
 	stream->waiting_xid = InvalidTransactionId;
 	if (stream->broken)
 		pfree(stream->broken);
@@ -197,30 +196,6 @@ evpub_stream_read(EvpubStream *stream)
 
 /* ---- sending ---- */
 
-static EvpubInFlight *
-flight(EvpubStream *stream, int i)
-{
-	return &stream->flights[(stream->flight_head + i) % stream->flight_slots];
-}
-
-static EvpubInFlight *
-add_flight(EvpubStream *stream)
-{
-	if (stream->flight_count == stream->flight_slots)
-	{
-		EvpubInFlight *grown = MemoryContextAlloc(stream->context,
-												  sizeof(EvpubInFlight) * stream->flight_slots * 2);
-
-		for (int i = 0; i < stream->flight_count; i++)
-			grown[i] = *flight(stream, i);
-		pfree(stream->flights);
-		stream->flights = grown;
-		stream->flight_slots *= 2;
-		stream->flight_head = 0;
-	}
-	return flight(stream, stream->flight_count++);
-}
-
 /*
  * May the head of the queue be told to the world?  One snapshot serves all
  * transactions that were read before it was taken.
@@ -253,25 +228,6 @@ head_may_go(EvpubStream *stream, EvpubGate *gate, bool *fresh)
 	return false;
 }
 
-/* What a batch means when it is acknowledged; starts with what is so far. */
-static void
-begin_flight(EvpubStream *stream, EvpubInFlight *entry)
-{
-	memset(entry, 0, sizeof(*entry));
-	if (stream->flight_count > 0)
-	{
-		EvpubInFlight *last = flight(stream, stream->flight_count - 1);
-
-		entry->confirmed_lsn = last->confirmed_lsn;
-		entry->next_event = last->next_event;
-	}
-	else
-	{
-		entry->confirmed_lsn = stream->confirmed_lsn;
-		entry->next_event = stream->next_event;
-	}
-}
-
 /*
  * False if the head can never be published.  One that an accepted gap has cut
  * is told as a gap of its own.
@@ -296,11 +252,11 @@ head_is_whole(EvpubStream *stream)
 }
 
 /*
- * Put what is left of the head into the batch.  True when it has no more; then
- * *entry says what the batch means with it.
+ * Put what is left of the head into the batch, until that has "limit" bytes or
+ * "most" records.  True when the head has no more.
  */
 static bool
-put_head(EvpubStream *stream, EvpubRelay *relay, EvpubInFlight *entry, uint32 *count)
+put_head(EvpubStream *stream, EvpubRelay *relay, uint32 most)
 {
 	EvpubTransaction *head = queue_head(stream);
 
@@ -309,30 +265,18 @@ put_head(EvpubStream *stream, EvpubRelay *relay, EvpubInFlight *entry, uint32 *c
 		stream->head_open = true;
 		stream->head_place = 0;
 	}
-	if (entry->first_lsn == InvalidXLogRecPtr || head->first_lsn < entry->first_lsn)
-		entry->first_lsn = head->first_lsn;
-	if (entry->commit_time == 0)
-		entry->commit_time = head->commit.time;
-
 	if (!head->gap)
 	{
-		if (!evpub_put_transaction(stream, head, relay, BATCH_BYTES, count,
-								   &entry->next_event))
+		if (!evpub_put_transaction(stream, head, relay, BATCH_BYTES, most))
 			return false;
-		entry->transactions++;
+		evpub_flight_end_transaction(stream, head->commit.lsn);
 	}
 	else
 	{
 		/* how far it got is not remembered: it is told anew after a crash */
-		if (!evpub_announce_put(&stream->batch, BATCH_BYTES, stream->position,
-								relay, head, &stream->head_place, count))
+		if (!evpub_announce_put(stream, BATCH_BYTES, most, relay, head))
 			return false;
-		entry->told_lsn = head->gap->to_lsn;
-	}
-	if (head->commit.lsn > entry->confirmed_lsn)
-	{
-		entry->confirmed_lsn = head->commit.lsn;
-		entry->next_event = 0;
+		evpub_flight_end_gap(stream, head->gap->to_lsn);
 	}
 	return true;
 }
@@ -341,40 +285,45 @@ put_head(EvpubStream *stream, EvpubRelay *relay, EvpubInFlight *entry, uint32 *c
 static bool
 send_batch(EvpubStream *stream, EvpubRelay *relay, EvpubGate *gate, bool *fresh)
 {
-	EvpubInFlight entry;
 	EvpubFrameBatch header;
+	uint64		before = stream->sent_seq;
+	XLogRecPtr	first_lsn = InvalidXLogRecPtr;
+	TimestampTz commit_time = 0;
+	uint32		most = stream->careful > 0 ? 1 : BATCH_RECORDS;
 	bool		ended = false;
 
-	begin_flight(stream, &entry);
-	header.first = stream->sent_seq + 1;
-	header.count = 0;
-	header.zero = 0;
+	/* one of those in flight may be refused; then it is known which */
+	if (stream->careful > 0 && evpub_stream_in_flight(stream))
+		return false;
+
 	resetStringInfo(&stream->batch);
+	memset(&header, 0, sizeof(header));
 	appendBinaryStringInfo(&stream->batch, (char *) &header, sizeof(header));
 
-	while (!dlist_is_empty(&stream->queue) && stream->batch.len < BATCH_BYTES)
+	while (!dlist_is_empty(&stream->queue) && stream->batch.len < BATCH_BYTES &&
+		   stream->sent_seq - before < most)
 	{
+		EvpubTransaction *head = queue_head(stream);
+
 		if (!head_may_go(stream, gate, fresh) || !head_is_whole(stream))
 			break;
-		if (!put_head(stream, relay, &entry, &header.count))
+		if (first_lsn == InvalidXLogRecPtr || head->first_lsn < first_lsn)
+			first_lsn = head->first_lsn;
+		if (commit_time == 0)
+			commit_time = head->commit.time;
+		if (!put_head(stream, relay, most - (uint32) (stream->sent_seq - before)))
 			break;
 		ended = true;
 		pop_head(stream);
 	}
-	if (header.count == 0 && !ended)
-		return false;
 
+	header.first = before + 1;
+	header.count = (uint32) (stream->sent_seq - before);
+	if (header.count == 0)
+		return ended;
 	memcpy(stream->batch.data, &header, sizeof(header));
-	stream->sent_seq += header.count;
-	entry.last_seq = stream->sent_seq;
-	*add_flight(stream) = entry;
-	if (header.count > 0)
-		evpub_relay_put(relay, EVPUB_FRAME_BATCH, stream->batch.data, stream->batch.len);
-	else
-	{
-		/* its last event went with the batch before, which may be acknowledged */
-		evpub_stream_acknowledge(stream, stream->acked_seq);
-	}
+	evpub_flight_add_batch(stream, first_lsn, commit_time);
+	evpub_relay_put(relay, EVPUB_FRAME_BATCH, stream->batch.data, stream->batch.len);
 	return true;
 }
 
@@ -392,25 +341,16 @@ evpub_stream_send(EvpubStream *stream, EvpubRelay *relay, EvpubGate *gate)
 /* ---- acknowledgements ---- */
 
 bool
-evpub_stream_acknowledge(EvpubStream *stream, uint64 seq)
+evpub_stream_in_flight(const EvpubStream *stream)
 {
-	if (seq < stream->acked_seq || seq > stream->sent_seq)
-		return false;
-	stream->events_published += seq - stream->acked_seq;
-	stream->acked_seq = seq;
-	while (stream->flight_count > 0 && flight(stream, 0)->last_seq <= seq)
-	{
-		EvpubInFlight *done = flight(stream, 0);
+	return stream->sent_seq > stream->acked_seq;
+}
 
-		stream->confirmed_lsn = done->confirmed_lsn;
-		stream->next_event = done->next_event;
-		stream->transactions_published += done->transactions;
-		if (done->told_lsn != InvalidXLogRecPtr)
-			evpub_announce_told(stream->position, done->told_lsn);
-		stream->flight_head = (stream->flight_head + 1) % stream->flight_slots;
-		stream->flight_count--;
-	}
-	return true;
+void
+evpub_stream_be_careful(EvpubStream *stream, uint64 last_seq)
+{
+	if (last_seq <= stream->sent_seq && last_seq > stream->acked_seq)
+		stream->careful = Max(stream->careful, last_seq - stream->acked_seq);
 }
 
 bool
@@ -422,7 +362,7 @@ evpub_stream_full(const EvpubStream *stream)
 bool
 evpub_stream_at_stuck(const EvpubStream *stream)
 {
-	return stream->stuck != NULL && stream->flight_count == 0;
+	return stream->stuck != NULL && !evpub_stream_in_flight(stream);
 }
 
 XLogRecPtr
@@ -443,7 +383,7 @@ evpub_stream_refuse(EvpubStream *stream, XLogRecPtr lsn, const char *reason)
 bool
 evpub_stream_drained(const EvpubStream *stream)
 {
-	return stream->queue_length == 0 && stream->flight_count == 0;
+	return stream->queue_length == 0 && !evpub_stream_in_flight(stream);
 }
 
 void
@@ -455,7 +395,10 @@ evpub_stream_idle(EvpubStream *stream)
 	 */
 	if (!stream->broken && evpub_stream_drained(stream) &&
 		stream->reader->position > stream->confirmed_lsn)
+	{
 		stream->confirmed_lsn = stream->reader->position;
+		stream->put_lsn = stream->confirmed_lsn;
+	}
 }
 
 XLogRecPtr
@@ -469,8 +412,7 @@ evpub_stream_restart_lsn(EvpubStream *stream)
 	restart = stream->broken ? stream->position->restart_lsn : stream->reader->position;
 	if (oldest != InvalidXLogRecPtr)
 		restart = Min(restart, oldest);
-	for (int i = 0; i < stream->flight_count; i++)
-		restart = Min(restart, flight(stream, i)->first_lsn);
+	restart = evpub_flight_restart_lsn(stream, restart);
 	dlist_foreach(iter, &stream->queue)
 		restart = Min(restart, dlist_container(EvpubTransaction, node, iter.cur)->first_lsn);
 	return restart;
@@ -479,8 +421,10 @@ evpub_stream_restart_lsn(EvpubStream *stream)
 TimestampTz
 evpub_stream_oldest(EvpubStream *stream)
 {
-	if (stream->flight_count > 0 && flight(stream, 0)->commit_time != 0)
-		return flight(stream, 0)->commit_time;
+	TimestampTz oldest = evpub_flight_oldest(stream);
+
+	if (oldest != 0)
+		return oldest;
 	if (!dlist_is_empty(&stream->queue))
 		return queue_head(stream)->commit.time;
 	return 0;

@@ -14,20 +14,22 @@
 #include "publisher/position.h"
 #include "publisher/relayclient.h"
 
-/*
- * A batch on its way: when everything up to last_seq is acknowledged, the
- * position is (confirmed_lsn, next_event).
- */
-typedef struct EvpubInFlight
+/* What the acknowledgement of a record means; see flight.h. */
+typedef struct EvpubRecordMark
+{
+	XLogRecPtr	confirmed_lsn;
+	XLogRecPtr	told_lsn;		/* gaps up to here are told with it */
+	uint32		next_event;
+	uint32		transactions;	/* that end with it */
+} EvpubRecordMark;
+
+/* A batch on its way. */
+typedef struct EvpubBatchMark
 {
 	uint64		last_seq;
-	XLogRecPtr	confirmed_lsn;
-	uint32		next_event;
 	XLogRecPtr	first_lsn;		/* first chunk of its oldest transaction */
-	uint32		transactions;	/* that end in it */
-	XLogRecPtr	told_lsn;		/* gaps up to here are told with it */
 	TimestampTz commit_time;	/* of its oldest transaction */
-} EvpubInFlight;
+} EvpubBatchMark;
 
 typedef struct EvpubStream
 {
@@ -53,14 +55,27 @@ typedef struct EvpubStream
 	uint32	   *route_topics;	/* topic number + 1 by route of the open chunk */
 	uint32		route_slots;
 
-	/* sent, not acknowledged: a ring */
-	EvpubInFlight *flights;
-	int			flight_slots;
-	int			flight_head;
-	int			flight_count;
+	/* sent, not acknowledged (flight.c): rings, by sequence number and by batch */
+	EvpubRecordMark *marks;
+	uint32		mark_slots;
+	EvpubBatchMark *batches;
+	int			batch_slots;
+	int			batch_head;
+	int			batch_count;
 	uint64		sent_seq;		/* last sequence number given out */
 	uint64		acked_seq;
 	StringInfoData batch;
+
+	/* the position behind what was put last: it will be the confirmed one */
+	XLogRecPtr	put_lsn;
+	uint32		put_next;
+
+	/*
+	 * So many records are sent one at a time: one of them was refused.  They
+	 * are counted from the first one that is not acknowledged, which is where
+	 * sending resumes; so the same records are meant in a new relay.
+	 */
+	uint64		careful;
 
 	/* confirmed in Kafka */
 	XLogRecPtr	confirmed_lsn;
@@ -108,8 +123,14 @@ extern bool evpub_stream_read(EvpubStream *stream);
 extern void evpub_stream_send(EvpubStream *stream, EvpubRelay *relay,
 							  EvpubGate *gate);
 
-/* Everything up to seq is in Kafka.  False: there is no such number. */
-extern bool evpub_stream_acknowledge(EvpubStream *stream, uint64 seq);
+/* Records are on their way to Kafka, or waiting in the relay. */
+extern bool evpub_stream_in_flight(const EvpubStream *stream);
+
+/*
+ * Records up to last_seq were refused: send them one by one from now on, to
+ * find the one to blame.  Nothing behind them is sent before they are in Kafka.
+ */
+extern void evpub_stream_be_careful(EvpubStream *stream, uint64 last_seq);
 
 /* Move confirmed over WAL without events, while nothing is on its way. */
 extern void evpub_stream_idle(EvpubStream *stream);

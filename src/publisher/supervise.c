@@ -13,6 +13,8 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "publisher/caps.h"
+#include "publisher/flight.h"
 #include "publisher/track.h"
 #include "publisher/workerstate.h"
 #include "settings.h"
@@ -147,14 +149,22 @@ static void
 relay_failed(EvpubWorker *worker, const EvpubFrame *frame)
 {
 	EvpubHindrance hindrance = EVPUB_HINDRANCE_RETRY;
-	char		failure = frame->data[0];
-	char	   *text = pnstrdup(frame->data + 1, frame->length - 1);
+	EvpubFrameFailed failed;
+	char	   *text;
 
-	if (failure == EVPUB_FAILURE_TOPIC)
+	memcpy(&failed, frame->data, sizeof(failed));
+	text = pnstrdup(frame->data + sizeof(failed), frame->length - sizeof(failed));
+	if (failed.kind == EVPUB_FAILURE_TOPIC)
 		hindrance = EVPUB_HINDRANCE_RESUME;
+	if (failed.kind == EVPUB_FAILURE_RECORD)
+	{
+		/* all its acknowledgements are taken in: they came before this frame */
+		evpub_stream_be_careful(&worker->stream, failed.last);
+		evpub_caps_lower(&worker->position, &failed);
+	}
 	evpub_worker_end_relay(worker);
 	evpub_worker_hinder(worker, hindrance, text);
-	if (failure == EVPUB_FAILURE_CONFIG)
+	if (failed.kind == EVPUB_FAILURE_CONFIG)
 		worker->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													   RETRY_LONGEST);
 }
@@ -162,17 +172,29 @@ relay_failed(EvpubWorker *worker, const EvpubFrame *frame)
 static bool
 take_ack(EvpubWorker *worker, const EvpubFrame *frame)
 {
+	EvpubStream *stream = &worker->stream;
+	XLogRecPtr	confirmed_lsn = stream->confirmed_lsn;
+	uint32		next_event = stream->next_event;
 	uint64		seq;
 
 	if (frame->length != sizeof(seq))
 		return false;
 	memcpy(&seq, frame->data, sizeof(seq));
+	if (!evpub_flight_acknowledge(stream, seq))
+		return false;
 
-	/* progress: the next failure is a new one */
-	worker->failures = 0;
-	worker->refusals = 0;
-	worker->hindrance_text[0] = '\0';
-	return evpub_stream_acknowledge(&worker->stream, seq);
+	/*
+	 * Progress: the next failure is a new one.  Only a position that moves is
+	 * progress.  Before this was asked, a record that is refused for ever let
+	 * those before it be sent, and acknowledged, without a pause.
+	 */
+	if (stream->confirmed_lsn != confirmed_lsn || stream->next_event != next_event)
+	{
+		worker->failures = 0;
+		worker->refusals = 0;
+		worker->hindrance_text[0] = '\0';
+	}
+	return true;
 }
 
 /* False: the frame makes no sense. */
@@ -207,7 +229,7 @@ take_frame(EvpubWorker *worker, const EvpubFrame *frame)
 				evpub_worker_error(worker, worker->trouble);
 			return true;
 		case EVPUB_FRAME_FAILED:
-			if (frame->length < 1)
+			if (frame->length < sizeof(EvpubFrameFailed))
 				return false;
 			relay_failed(worker, frame);
 			return true;
@@ -266,6 +288,7 @@ evpub_worker_supervise(EvpubWorker *worker)
 	(void) evpub_worker_persist_pins(worker);
 	if (evpub_stream_drained(&worker->stream))
 		(void) evpub_track_adopt_growth(&worker->position);
+	evpub_caps_raise(&worker->relay, &worker->position);
 	if (worker->hello && !worker->position.paused)
 		evpub_stream_send(&worker->stream, &worker->relay, &worker->gate);
 	else

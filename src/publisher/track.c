@@ -12,6 +12,7 @@
 #include "common/hashfn.h"
 #include "utils/memutils.h"
 
+#include "publisher/caps.h"
 #include "publisher/track.h"
 
 /* Name to number; an index into position->topics. */
@@ -117,6 +118,7 @@ announce(EvpubTopic *topic, EvpubRelay *relay)
 		evpub_relay_put(relay, EVPUB_FRAME_OFFSET, &offset, sizeof(offset));
 	}
 	pfree(data.data);
+	evpub_caps_announce(relay, topic);
 	topic->announced = true;
 }
 

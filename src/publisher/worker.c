@@ -358,7 +358,7 @@ shut_down(void)
 
 	while (worker.verdict == EVPUB_PUBLISH &&
 		   worker.relay.socket != PGINVALID_SOCKET &&
-		   worker.stream.flight_count > 0 && !worker.trouble[0] &&
+		   evpub_stream_in_flight(&worker.stream) && !worker.trouble[0] &&
 		   GetCurrentTimestamp() < end)
 	{
 		bool		paused = worker.position.paused;

@@ -9,6 +9,7 @@
 
 #include "postgres.h"
 
+#include "clock.h"
 #include "publisher/gate.h"
 #include "publisher/licence.h"
 #include "publisher/position.h"
@@ -80,6 +81,7 @@ typedef struct EvpubWorker
 
 	char		last_error[EVPUB_TEXT_LENGTH];
 	TimestampTz last_error_at;
+	EvpubMsec	error_logged_at;
 	EvpubStatus before;			/* of the worker before us: counters go on */
 
 	/* waiting */

@@ -59,6 +59,8 @@ static const Property owned[] = {
 	{"socket.timeout.ms", "10000"},
 	{"socket.nagle.disable", "true"},
 	{"queue.buffering.max.messages", "32768"},
+	/* the largest event that evpub.max_event_bytes lets through, and its frame */
+	{"message.max.bytes", "16842752"},
 	/* a topic that was published to is never made again by evpub */
 	{"allow.auto.create.topics", "false"},
 	{"statistics.interval.ms", "0"},
@@ -86,7 +88,7 @@ static const char *const allowed[] = {
 	"sasl.oauthbearer.extensions", "sasl.oauthbearer.token.endpoint.url",
 	"compression.codec", "compression.type", "compression.level",
 	"batch.num.messages", "batch.size", "linger.ms", "queue.buffering.max.ms",
-	"message.max.bytes", "message.copy.max.bytes", "request.timeout.ms",
+	"message.copy.max.bytes", "request.timeout.ms",
 	"retry.backoff.ms", "retry.backoff.max.ms",
 	"reconnect.backoff.ms", "reconnect.backoff.max.ms",
 	"socket.keepalive.enable", "socket.send.buffer.bytes",
@@ -352,9 +354,6 @@ set_owned(rd_kafka_conf_t *conf)
 		set_own(conf, owned[i].name, owned[i].value);
 
 	get(conf, "message.max.bytes", value, sizeof(value));
-	if (atoll(value) < 1000000)
-		relay_fail(EVPUB_FAILURE_CONFIG,
-				   "message.max.bytes must be at least 1000000, or events would not fit");
 	/* the largest message must fit into the queue, or it would wait for ever */
 	kbytes = atoll(value) / 1024 + 1;
 	if (kbytes < CONFIG_QUEUE_KBYTES)

@@ -58,31 +58,64 @@ relay_realloc(void *old, size_t size)
 	return result;
 }
 
-void
-relay_fail(EvpubFrameFailure failure, const char *fmt, ...)
+/* Writes what waits to be written, for as long as that may take. */
+static void
+flush_farewell(int64_t deadline)
 {
-	char		text[RELAY_TEXT_MAX];
-	char		code = (char) failure;
-	int64_t		deadline = relay_now() + FAREWELL_MS;
-	va_list		args;
-
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	config_redact(text);
-
-	if (started)
-		producer_report();
-	stream_send(EVPUB_FRAME_FAILED, &code, 1, text, strlen(text));
 	while (stream_flush() && stream_unsent() > 0 && relay_now() < deadline)
 	{
 		struct pollfd fd = {.fd = EVPUB_RELAY_FD, .events = POLLOUT};
 
 		poll(&fd, 1, (int) (deadline - relay_now()));
 	}
+}
+
+static void __attribute__((noreturn, format(printf, 2, 0)))
+fail(const EvpubFrameFailed *failed, const char *fmt, va_list args)
+{
+	char		text[RELAY_TEXT_MAX];
+	int64_t		deadline = relay_now() + FAREWELL_MS;
+
+	vsnprintf(text, sizeof(text), fmt, args);
+	config_redact(text);
+
+	/*
+	 * Acknowledgements first: the worker resumes at the first record that is
+	 * not acknowledged.  They are held back while much is unsent.
+	 */
+	if (started)
+	{
+		flush_farewell(deadline);
+		producer_report();
+	}
+	stream_send(EVPUB_FRAME_FAILED, failed, sizeof(*failed), text, strlen(text));
+	flush_farewell(deadline);
 	if (stream_unsent() > 0)
 		fprintf(stderr, "evpub-relay: %s\n", text);
 	_exit(1);
+}
+
+void
+relay_fail(EvpubFrameFailure failure, const char *fmt, ...)
+{
+	EvpubFrameFailed failed = {
+		.kind = (uint8_t) failure,
+		.topic = EVPUB_FRAME_NO_TOPIC,
+		.partition = -1
+	};
+	va_list		args;
+
+	va_start(args, fmt);
+	fail(&failed, fmt, args);
+}
+
+void
+relay_fail_as(const EvpubFrameFailed *failed, const char *fmt, ...)
+{
+	va_list		args;
+
+	va_start(args, fmt);
+	fail(failed, fmt, args);
 }
 
 static void
@@ -153,6 +186,9 @@ take_frame(const StreamFrame *frame)
 			/* it may have been taken before its turn */
 			if (!stream_taken())
 				take_topic(frame);
+			break;
+		case EVPUB_FRAME_LIMIT:
+			topics_set_limit(frame->payload, frame->length);
 			break;
 		case EVPUB_FRAME_BATCH:
 			producer_begin_batch(frame->payload, frame->length);

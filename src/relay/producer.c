@@ -12,8 +12,8 @@
  * acknowledged.  Reports of one partition come in order: librdkafka keeps the
  * messages of a partition in sequence and takes each report off the head.
  *
- * A failed report ends the relay.  Nothing at or behind the failed record is
- * ever acknowledged, so the next relay gets it again.
+ * A failed report ends the relay (failure.c).  Nothing at or behind the failed
+ * record is ever acknowledged, so the next relay gets it again.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "failure.h"
 #include "producer.h"
 #include "relay.h"
 #include "stream.h"
@@ -43,6 +44,12 @@
 #define RECORD_OVERHEAD 400
 #define HEADER_OVERHEAD 72
 
+/*
+ * What a record takes in a batch beside key, value and headers: lengths and
+ * differences of its own, and the header evpub-id.
+ */
+#define WIRE_OVERHEAD 90
+
 /* Records handed on before the event loop looks at everything else again. */
 #define PRODUCE_TURN 1000
 
@@ -55,9 +62,6 @@
  * a day by default.
  */
 #define PROVED_MS 60000
-
-/* How long a fatal error waits for the failed report that explains it. */
-#define FATAL_GRACE_MS 500
 
 /* Acknowledgements wait while so much is unsent. */
 #define UNSENT_MAX 65536
@@ -87,6 +91,8 @@ static uint64_t next = 1;
 static uint64_t acked;
 static uint64_t acked_reported;
 static uint32_t ring[RING_SIZE];	/* cost, and DONE */
+static uint32_t wire[RING_SIZE];	/* bytes on the wire, about */
+static uint64_t unreported_records; /* in flight without a report */
 static size_t in_flight_cost;
 static int64_t last_progress;
 
@@ -94,8 +100,6 @@ static int64_t last_progress;
 static Acked *unreported;
 static size_t unreported_count;
 static size_t unreported_size;
-
-static int64_t fatal_deadline = RELAY_NEVER;
 
 static void
 refuse_broken_versions(void)
@@ -257,18 +261,33 @@ record_cost(const Record *record)
 }
 
 /*
+ * Bytes that a record takes in a batch, about: what the broker compares with
+ * the topic's max.message.bytes.
+ */
+static uint32_t
+wire_size(const Record *record)
+{
+	return (uint32_t) (WIRE_OVERHEAD + record->key_len + record->value_len +
+					   record->fixed.headers_len);
+}
+
+/*
  * May a record go to this partition now?  The first one goes alone, and the
  * next only when it is acknowledged: a leader that knows nothing of a producer
  * takes a batch of any sequence number.  So if it refuses the first batch (a
  * leader that has just been elected may not know yet that it is one) and takes
  * the second, which was in flight, librdkafka believes that the first is there,
  * too ("implicit ack"), reports it as delivered, and it is lost.
+ *
+ * With a limit no more bytes are in flight than a batch may have, so that
+ * librdkafka cannot make a larger one.
  */
 static bool
-may_send(TopicPartition *partition, int64_t now)
+may_send(TopicPartition *partition, uint32_t bytes, int64_t now)
 {
 	if (partition->in_flight > 0)
-		return partition->proved;
+		return partition->proved &&
+			(partition->limit == 0 || partition->bytes + bytes <= partition->limit);
 	if (now - partition->acked_at > PROVED_MS)
 		partition->proved = false;
 	return true;
@@ -297,6 +316,23 @@ choose_partition(Topic *topic, const Record *record)
 											topic->pinned, NULL, NULL);
 }
 
+static void __attribute__((noreturn))
+refused_by_client(const Topic *topic, int32_t partition, const Record *record,
+				  int64_t now)
+{
+	FailedRecord failed = {
+		.error = RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+		.topic = topic,
+		.partition = partition,
+		.sequence = next,
+		.bytes = wire_size(record),
+		.id = record->id
+	};
+
+	failure_note(&failed, now);
+	failure_end(client);
+}
+
 static bool
 produce(Topic *topic, const Record *record, int64_t now)
 {
@@ -304,7 +340,9 @@ produce(Topic *topic, const Record *record, int64_t now)
 	int32_t		partition = choose_partition(topic, record);
 	rd_kafka_resp_err_t error;
 
-	if (!may_send(topics_partition(topic, partition), now))
+	uint32_t	bytes = wire_size(record);
+
+	if (!may_send(topics_partition(topic, partition), bytes, now))
 		return false;
 	headers = make_headers(record);
 	error = rd_kafka_producev(client, RD_KAFKA_V_RKT(topic->handle),
@@ -317,7 +355,12 @@ produce(Topic *topic, const Record *record, int64_t now)
 							  RD_KAFKA_V_END);
 	if (error == RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
-		topics_partition(topic, partition)->in_flight++;
+		TopicPartition *sent_to = topics_partition(topic, partition);
+
+		sent_to->in_flight++;
+		sent_to->bytes += bytes;
+		wire[next & RING_MASK] = bytes;
+		unreported_records++;
 		return true;
 	}
 	rd_kafka_headers_destroy(headers);
@@ -330,8 +373,16 @@ produce(Topic *topic, const Record *record, int64_t now)
 			topics_ask_again(topic);
 			break;
 		case RD_KAFKA_RESP_ERR__FATAL:
-			if (fatal_deadline == RELAY_NEVER)
-				fatal_deadline = relay_now() + FATAL_GRACE_MS;
+			failure_note_fatal(now);
+			break;
+		case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+
+			/*
+			 * librdkafka itself refuses it.  The worker is told when all before
+			 * it is acknowledged, and so need not be sent again.
+			 */
+			if (next - acked == 1)
+				refused_by_client(topic, partition, record, now);
 			break;
 		default:
 			relay_fail(EVPUB_FAILURE_RETRY,
@@ -352,7 +403,7 @@ produce_all(int64_t now)
 		Topic	   *topic;
 		uint32_t	cost;
 
-		if (batch_left == 0 || fatal_deadline != RELAY_NEVER)
+		if (batch_left == 0 || failure_noted())
 			return false;
 		read_record(&record);
 		topic = topics_get(record.fixed.topic);
@@ -400,25 +451,27 @@ producer_produce(int64_t now)
 	return more;
 }
 
-/* Ends the relay because of a failed report. */
-static void __attribute__((noreturn))
-delivery_failed(const rd_kafka_message_t *message)
+/* A failed report; nothing at or behind its record is ever acknowledged. */
+static void
+take_failure(const rd_kafka_message_t *message, int64_t now)
 {
-	char		fatal[512] = "";
+	uint64_t	sequence = (uint64_t) (uintptr_t) message->_private;
 	rd_kafka_headers_t *headers;
 	const void *id = NULL;
 	size_t		len = 0;
+	FailedRecord record = {
+		.error = message->err,
+		.topic = rd_kafka_topic_opaque(message->rkt),
+		.partition = message->partition,
+		.sequence = sequence,
+		.bytes = wire[sequence & RING_MASK]
+	};
 
-	if (rd_kafka_message_headers(message, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR ||
-		rd_kafka_header_get(headers, 0, "evpub-id", &id, &len) != RD_KAFKA_RESP_ERR_NO_ERROR)
-		len = 0;
-	rd_kafka_fatal_error(client, fatal, sizeof(fatal));
-	relay_fail(EVPUB_FAILURE_RETRY,
-			   "topic \"%s\" partition %d: %s (%s) at event %.*s%s%s",
-			   rd_kafka_topic_name(message->rkt), message->partition,
-			   rd_kafka_err2name(message->err), rd_kafka_err2str(message->err),
-			   (int) len, id == NULL ? "" : (const char *) id,
-			   fatal[0] == '\0' ? "" : "; ", fatal);
+	if (rd_kafka_message_headers(message, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR &&
+		rd_kafka_header_get(headers, 0, "evpub-id", &id, &len) == RD_KAFKA_RESP_ERR_NO_ERROR &&
+		len == EVPUB_FRAME_ID_LENGTH)
+		record.id = id;
+	failure_note(&record, now);
 }
 
 static void
@@ -460,11 +513,16 @@ take_reports(rd_kafka_event_t *event, int64_t now)
 
 		TopicPartition *partition;
 
-		if (message->err)
-			delivery_failed(message);
 		partition = topics_partition(rd_kafka_topic_opaque(message->rkt),
 									 message->partition);
 		partition->in_flight--;
+		partition->bytes -= wire[sequence & RING_MASK];
+		unreported_records--;
+		if (message->err)
+		{
+			take_failure(message, now);
+			continue;
+		}
 		partition->acked_at = now;
 		partition->proved = true;
 		take_offset(message);
@@ -491,7 +549,7 @@ take_event(rd_kafka_event_t *event, int64_t now)
 			break;
 		case RD_KAFKA_EVENT_ERROR:
 			if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__FATAL)
-				fatal_deadline = now + FATAL_GRACE_MS;
+				failure_note_fatal(now);
 			else
 				trouble_event(rd_kafka_event_error(event),
 							  rd_kafka_event_error_string(event));
@@ -520,16 +578,11 @@ producer_serve(int64_t now)
 		event = rd_kafka_queue_poll(events, 0);
 		if (event == NULL)
 		{
-			if (now >= fatal_deadline)
-			{
-				char		fatal[512] = "";
-				rd_kafka_resp_err_t error =
-					rd_kafka_fatal_error(client, fatal, sizeof(fatal));
+			int64_t		due = failure_due(now, unreported_records);
 
-				relay_fail(EVPUB_FAILURE_RETRY, "librdkafka: %s: %s",
-						   rd_kafka_err2name(error), fatal);
-			}
-			return fatal_deadline;
+			if (now >= due)
+				failure_end(client);
+			return due;
 		}
 		take_event(event, now);
 		rd_kafka_event_destroy(event);

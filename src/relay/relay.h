@@ -32,6 +32,10 @@ relay_now(void)
 extern void relay_fail(EvpubFrameFailure failure, const char *fmt, ...)
 	__attribute__((noreturn, format(printf, 2, 3)));
 
+/* The same, with all that there is to say of the failure. */
+extern void relay_fail_as(const EvpubFrameFailed *failed, const char *fmt, ...)
+	__attribute__((noreturn, format(printf, 2, 3)));
+
 /* realloc() that ends the process when there is no memory. */
 extern void *relay_realloc(void *old, size_t size);
 

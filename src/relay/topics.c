@@ -153,19 +153,39 @@ topics_partition(Topic *topic, int32_t partition)
 	return &topic->partitions[partition];
 }
 
-void
-topics_set_offset(const char *payload, uint32_t length)
+/* The partition that a frame about one names; *number gets what it says. */
+static TopicPartition *
+read_partition(const char *payload, uint32_t length, int64_t *number)
 {
 	EvpubFrameOffset frame;
 	Topic	   *topic;
 
 	if (length != sizeof(frame))
-		relay_fail(EVPUB_FAILURE_RETRY, "malformed OFFSET frame from the server");
+		relay_fail(EVPUB_FAILURE_RETRY, "malformed frame about a partition from the server");
 	memcpy(&frame, payload, sizeof(frame));
 	topic = topics_get(frame.topic);
 	if (topic == NULL || frame.partition < 0 || frame.partition > PARTITIONS_MAX)
-		relay_fail(EVPUB_FAILURE_RETRY, "malformed OFFSET frame from the server");
-	topics_partition(topic, frame.partition)->offset = frame.offset;
+		relay_fail(EVPUB_FAILURE_RETRY, "malformed frame about a partition from the server");
+	*number = frame.offset;
+	return topics_partition(topic, frame.partition);
+}
+
+void
+topics_set_offset(const char *payload, uint32_t length)
+{
+	int64_t		offset;
+	TopicPartition *partition = read_partition(payload, length, &offset);
+
+	partition->offset = offset;
+}
+
+void
+topics_set_limit(const char *payload, uint32_t length)
+{
+	int64_t		bytes;
+	TopicPartition *partition = read_partition(payload, length, &bytes);
+
+	partition->limit = bytes < 0 ? 0 : bytes;
 }
 
 void

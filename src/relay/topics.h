@@ -26,6 +26,8 @@ typedef struct TopicPartition
 	int64_t		offset;			/* newest acknowledged one, or -1 */
 	bool		unreported;		/* newer than the last ACKED_OFFSET frame */
 	uint32_t	in_flight;		/* records of this relay */
+	int64_t		bytes;			/* that they have, about */
+	int64_t		limit;			/* of bytes, for more than one record; 0: none */
 	int64_t		acked_at;		/* when the last one was acknowledged */
 	bool		proved;			/* the leader is known to know this producer */
 } TopicPartition;
@@ -56,6 +58,9 @@ extern void topics_announce(const char *payload, uint32_t length);
 
 /* An OFFSET frame. */
 extern void topics_set_offset(const char *payload, uint32_t length);
+
+/* A LIMIT frame. */
+extern void topics_set_limit(const char *payload, uint32_t length);
 
 /* The topic with this number; NULL: never announced. */
 extern Topic *topics_get(uint32_t number);

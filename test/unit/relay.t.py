@@ -8,6 +8,7 @@ Nothing here waits for a fixed time: every wait is for a frame or an exit.
 What the mock broker cannot show (sequence numbers, real topic creation) is
 shown by the tests on a real broker.
 """
+import collections
 import os
 import re
 import select
@@ -40,6 +41,11 @@ PATIENCE = float(os.environ.get('EVPUB_TEST_PATIENCE', '60'))
 
 VERSION = 2
 ID_LENGTH = 51
+
+# EvpubFrameFailed
+FAILED = struct.Struct('<BBHiIiQQQI51s51sH4x')
+Failed = collections.namedtuple('Failed', 'kind size zero code topic partition bytes '
+                                'first last count first_id last_id also_zero')
 
 PRODUCE = 0                     # Kafka's number of the request
 
@@ -203,7 +209,8 @@ class Relay:
     def wait_failed(self):
         payload = self.wait('F')
         self.process.wait(PATIENCE)
-        return chr(payload[0]), payload[1:].decode()
+        self.failed = Failed(*FAILED.unpack(payload[:FAILED.size]))
+        return chr(self.failed.kind), payload[FAILED.size:].decode()
 
     def resident(self):
         with open(f'/proc/{self.process.pid}/status') as status:
@@ -441,9 +448,42 @@ def test_failed_report(t):
     b.command(f'push-error {PRODUCE} 10')   # MSG_SIZE_TOO_LARGE
     r.batch(r.record(0, b'k', b'v', n=6))
     code, text = r.wait_failed()
-    assert code == 'r' and r.acked == 5, (code, text, r.acked)
+    assert code == 'e' and r.acked == 5, (code, text, r.acked)
     assert '"events" partition 0' in text and 'MSG_SIZE_TOO_LARGE' in text
     assert event_id(6).decode() in text
+    f = r.failed
+    assert (f.code, f.topic, f.partition, f.count, f.size) == (10, 0, 0, 1, 1), f
+    assert (f.first, f.last, f.first_id, f.last_id) == (6, 6, event_id(6), event_id(6)), f
+
+
+def test_failed_batch(t):
+    "a refused batch: all of its records are named, and none of another partition"
+    b = t.broker('--topic', 'events:2')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 2)
+    keys = [next(k for k in (b'%d' % i for i in range(100)) if partition_of(k, 2) == p)
+            for p in (0, 1)]
+    r.batch(*[r.record(0, k, b'v', n=i) for i, k in enumerate(keys, 1)])
+    r.wait_acked(2)
+    b.command(f'push-error {PRODUCE} 87')   # INVALID_RECORD
+    r.batch(*[r.record(0, keys[0], b'v', n=i) for i in range(3, 9)])
+    code, text = r.wait_failed()
+    f = r.failed
+    assert code == 'e' and f.size == 0 and f.partition == 0, (code, f)
+    assert f.first_id == event_id(f.first) and f.last_id == event_id(f.last), f
+    assert 3 <= f.first <= f.last <= 8 and f.count == f.last - f.first + 1, f
+    assert r.acked == f.first - 1, (r.acked, f)
+
+
+def test_limit(t):
+    "no batch has more bytes than the partition's limit, and one record may always go"
+    b = t.broker('--topic', 'events:1')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 1)
+    r.send('L', struct.pack('=Iiq', 0, 0, 2000))
+    r.batch(*[r.record(0, b'k', b'v' * 900) for _ in range(200)],
+            r.record(0, b'k', b'v' * 100000))
+    r.wait_acked(201)
 
 
 def test_too_large(t):
@@ -451,10 +491,10 @@ def test_too_large(t):
     b = t.broker('--topic', 'events:1')
     r = t.relay(b.servers)
     r.topic(0, 'events', 1)
-    r.batch(r.record(0, b'k', b'v', n=1), r.record(0, b'k', b'v' * 1100000, n=2))
+    r.batch(r.record(0, b'k', b'v', n=1), r.record(0, b'k', b'v' * 16900000, n=2))
     code, text = r.wait_failed()
-    assert code == 'r' and 'MSG_SIZE_TOO_LARGE' in text and event_id(2).decode() in text
-    assert r.acked <= 1
+    assert code == 'e' and 'MSG_SIZE_TOO_LARGE' in text and event_id(2).decode() in text
+    assert r.acked == 1 and r.failed.count == 1 and r.failed.last == 2, r.failed
 
 
 def test_temporary_errors(t):
@@ -691,23 +731,19 @@ def test_file_keys(t):
                 'transactional.id', 'plugin.library.paths', 'sasl.kerberos.kinit.cmd',
                 'ssl.engine.location', 'ssl.providers', 'dr_msg_cb', 'opaque',
                 'interceptors', 'allow.auto.create.topics', 'retries', 'no.such.key',
-                'queue.buffering.max.kbytes', 'partitioner', 'client.id', 'debug'):
+                'queue.buffering.max.kbytes', 'partitioner', 'client.id', 'debug',
+                'message.max.bytes'):
         refused(t, f'# comment\n\n{key} = {SECRET}\n',
                 pattern=f'line 3: .*"{re.escape(key)}"')
 
 
 def test_file_values(t):
-    "values that librdkafka refuses, a shell would run, or that are too small"
+    "values that librdkafka refuses, or a shell would run"
     refused(t, f'compression.codec={SECRET}\n', pattern='line 1: .*"compression.codec"')
     refused(t, f'linger.ms={SECRET}\n', pattern='line 1: .*"linger.ms"')
     refused(t, f'sasl.kerberos.principal=x; echo {SECRET}\n', pattern='line 1: ')
     refused(t, f'{SECRET}\n', pattern='line 1: ')
     refused(t, f'sasl.password {SECRET} = x\n', pattern='line 1: ')
-    path = config_file('message.max.bytes=5000\n')
-    r = t.relay('127.0.0.1:1', kafka_config_file=path)
-    code, text = r.wait_failed()
-    os.unlink(path)
-    assert code == 'c' and 'message.max.bytes' in text
 
 
 def test_file_access(t):

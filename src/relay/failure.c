@@ -1,0 +1,177 @@
+/*
+ * failure.c
+ *		Failed delivery reports: what they say together, and the relay's end.
+ *
+ * A broker refuses a whole batch, and librdkafka reports each of its records as
+ * failed with the same error.  So all reports of the batch are read before the
+ * worker is told: it has to know up to which record it must send one by one,
+ * to find out which is to blame.  Reports are served for a while longer, since
+ * acknowledgements of other partitions may be on their way; what they cover
+ * need not be sent again.
+ *
+ * After the first failure librdkafka, which has to leave no gap, fails
+ * everything behind it, too.  Those reports say nothing about their records.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "failure.h"
+#include "relay.h"
+
+/* How long reports are served after a failure, in ms. */
+#define GRACE_MS 500
+
+static int64_t due = RELAY_NEVER;
+static bool have_cause;			/* "failed" says why the relay ends */
+static rd_kafka_resp_err_t cause;
+static char topic_name[256];
+static EvpubFrameFailed failed = {
+	.kind = EVPUB_FAILURE_RETRY,
+	.topic = EVPUB_FRAME_NO_TOPIC,
+	.partition = -1
+};
+
+/* The record, or the batch that it is in, is too large. */
+static bool
+is_about_size(rd_kafka_resp_err_t error)
+{
+	return error == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ||
+		error == RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE ||
+		error == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE;
+}
+
+/*
+ * Is a record refused for what it is?  Never by rights, leaders or time-outs;
+ * nor by its timestamp, which is the broker's view of a clock.
+ */
+static bool
+is_about_records(rd_kafka_resp_err_t error)
+{
+	return is_about_size(error) || error == RD_KAFKA_RESP_ERR_INVALID_RECORD;
+}
+
+/* Does a record fail only because another one has failed before it? */
+static bool
+is_consequence(rd_kafka_resp_err_t error)
+{
+	return error == RD_KAFKA_RESP_ERR__PURGE_QUEUE ||
+		error == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT ||
+		error == RD_KAFKA_RESP_ERR__FATAL ||
+		error == RD_KAFKA_RESP_ERR__GAPLESS_GUARANTEE ||
+		error == RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+}
+
+/* The first failure that is no consequence is the cause. */
+static void
+set_cause(const FailedRecord *record)
+{
+	memset(&failed, 0, sizeof(failed));
+	failed.kind = is_about_records(record->error) ? EVPUB_FAILURE_RECORD : EVPUB_FAILURE_RETRY;
+	failed.size = is_about_size(record->error);
+	failed.code = record->error;
+	failed.topic = record->topic->number;
+	failed.partition = record->partition;
+	snprintf(topic_name, sizeof(topic_name), "%s", record->topic->name);
+	cause = record->error;
+	have_cause = true;
+}
+
+static void
+set_id(char *into, const char *id)
+{
+	if (id != NULL)
+		memcpy(into, id, EVPUB_FRAME_ID_LENGTH);
+	else
+		memset(into, 0, EVPUB_FRAME_ID_LENGTH);
+}
+
+void
+failure_note(const FailedRecord *record, int64_t now)
+{
+	if (due == RELAY_NEVER)
+		due = now + GRACE_MS;
+	if (!have_cause ||
+		(is_consequence(cause) && !is_consequence(record->error)))
+		set_cause(record);
+	if (is_consequence(record->error) && failed.first != 0)
+		return;
+	if (record->error != cause &&
+		!(is_about_records(record->error) && failed.kind == EVPUB_FAILURE_RECORD))
+		return;
+	if (failed.first == 0 || record->sequence < failed.first)
+	{
+		failed.first = record->sequence;
+		set_id(failed.first_id, record->id);
+	}
+	if (record->sequence > failed.last)
+	{
+		failed.last = record->sequence;
+		set_id(failed.last_id, record->id);
+	}
+	if (record->topic->number == failed.topic && record->partition == failed.partition)
+	{
+		failed.count++;
+		failed.bytes += record->bytes;
+	}
+}
+
+void
+failure_note_fatal(int64_t now)
+{
+	if (due == RELAY_NEVER)
+		due = now + GRACE_MS;
+}
+
+bool
+failure_noted(void)
+{
+	return due != RELAY_NEVER;
+}
+
+int64_t
+failure_due(int64_t now, uint64_t unreported)
+{
+	return have_cause && unreported == 0 ? now : due;
+}
+
+/* What to do about one record that is refused alone. */
+static const char *
+hint_for(rd_kafka_resp_err_t error)
+{
+	if (is_about_size(error))
+		return "Let the topic take larger records (max.message.bytes), or lower evpub.max_event_bytes so that writers of such events get an error.";
+	if (error == RD_KAFKA_RESP_ERR_INVALID_RECORD)
+		return "A compacted topic takes no record without a key: give such events a key, or change the topic's cleanup.policy.";
+	if (error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+		error == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
+		return "Grant the user of evpub.kafka_config_file WRITE and DESCRIBE on the topic.";
+	return "";
+}
+
+void
+failure_end(rd_kafka_t *client)
+{
+	char		fatal[512] = "";
+	rd_kafka_resp_err_t error = rd_kafka_fatal_error(client, fatal, sizeof(fatal));
+	const char *hint;
+
+	if (!have_cause)
+		relay_fail(EVPUB_FAILURE_RETRY, "librdkafka: %s: %s",
+				   rd_kafka_err2name(error), fatal);
+
+	if (failed.count > 1 && failed.kind == EVPUB_FAILURE_RECORD)
+		relay_fail_as(&failed,
+					  "topic \"%s\" partition %d refused %u events together, from %.*s to %.*s: %s (%s); they are sent one by one to find the one to blame",
+					  topic_name, failed.partition, failed.count,
+					  EVPUB_FRAME_ID_LENGTH, failed.first_id,
+					  EVPUB_FRAME_ID_LENGTH, failed.last_id,
+					  rd_kafka_err2name(cause), rd_kafka_err2str(cause));
+	hint = hint_for(cause);
+	relay_fail_as(&failed, "topic \"%s\" partition %d: %s (%s) at event %.*s%s%s%s%s",
+				  topic_name, failed.partition,
+				  rd_kafka_err2name(cause), rd_kafka_err2str(cause),
+				  EVPUB_FRAME_ID_LENGTH, failed.first_id,
+				  fatal[0] == '\0' || failed.kind == EVPUB_FAILURE_RECORD ? "" : "; ",
+				  failed.kind == EVPUB_FAILURE_RECORD ? "" : fatal,
+				  hint[0] == '\0' ? "" : "\n", hint);
+}
