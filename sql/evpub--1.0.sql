@@ -334,6 +334,8 @@ CREATE FUNCTION evpub._capture_by_rule(rel regclass, schema name, rule evpub.sch
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+-- one notice for each table would be too many
+SET client_min_messages = warning
 AS $$
 DECLARE
 	o        jsonb := rule.options;
@@ -550,9 +552,10 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	rule  evpub.schema_rules;
-	found record;
-	count integer := 0;
+	rule   evpub.schema_rules;
+	found  record;
+	count  integer := 0;
+	filled text[] := '{}';
 BEGIN
 	IF capture_schemas.pattern IS NULL OR capture_schemas.tables IS NULL OR
 	   array_position(capture_schemas.tables, NULL) IS NOT NULL THEN
@@ -600,9 +603,18 @@ BEGIN
 		ON CONFLICT (pattern, tables) DO UPDATE SET options = excluded.options;
 	PERFORM evpub._watch_rules();
 	FOR found IN SELECT * FROM evpub._tables_of_rule(rule) LOOP
+		IF NOT evpub._is_captured(found.rel::pg_catalog.oid) AND
+		   (SELECT sum(pg_relation_size(p.oid)) FROM (
+				SELECT found.rel::pg_catalog.oid AS oid UNION SELECT t.relid::pg_catalog.oid FROM pg_partition_tree(found.rel::pg_catalog.regclass) t) p) > 0 THEN
+			filled := filled || found.rel::pg_catalog.text;
+		END IF;
 		PERFORM evpub._capture_by_rule(found.rel::pg_catalog.regclass, found.schema::pg_catalog.name, rule);
 		count := count + 1;
 	END LOOP;
+	IF filled <> '{}' THEN
+		RAISE NOTICE 'rows that % tables have already are not published', cardinality(filled)
+			USING HINT = format('To publish them, for one: CALL evpub.resync(ARRAY[%L]::regclass[]);', filled[1]);
+	END IF;
 	RETURN count;
 END
 $$;

@@ -27,6 +27,7 @@
 #include "utils/syscache.h"
 
 #include "admin/guard.h"
+#include "admin/notices.h"
 #include "admin/refuse.h"
 #include "admin/result.h"
 #include "admin/triggers.h"
@@ -230,6 +231,7 @@ capture(void *arg)
 	Capture    *capture = arg;
 	List	   *old = find_triggers(capture->rel);
 	char	   *table = qualified_name(capture->rel);
+	char	   *was = old != NIL ? evpub_notice_definition(capture->rel) : NULL;
 
 	/* for its errors: better now than at the first change */
 	check_options(capture->options, capture->rel, capture->relid);
@@ -241,6 +243,7 @@ capture(void *arg)
 	drop_triggers(table, old);
 	SPI_finish();
 	evpub_triggers_create(capture->relid, capture->options, capture->on_replica);
+	evpub_notice_capture(capture->relid, was, capture->options, capture->on_replica);
 }
 
 /*

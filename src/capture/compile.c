@@ -12,6 +12,7 @@
 #include "commands/dbcommands.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -250,6 +251,15 @@ fill_names(EvpubPlaceValues *values, Oid root)
 	values->place[EVPUB_PLACE_TABLE] = keep_text(table);
 }
 
+/* Is the topic the name of a column?  Somebody has given the tenant there. */
+static bool
+given_as_topic(const EvpubOptions *options, Relation rel)
+{
+	const char *topic = options->value[EVPUB_OPTION_TOPIC];
+
+	return topic != NULL && evpub_has_column(RelationGetDescr(rel), topic);
+}
+
 static void
 compile_tenant(EvpubCapture *capture, const EvpubOptions *options,
 			   Relation rel, const EvpubPlaceValues *names, uint32 known)
@@ -265,6 +275,9 @@ compile_tenant(EvpubCapture *capture, const EvpubOptions *options,
 				 errmsg("no tenant is given for table \"%s\"",
 						RelationGetRelationName(rel)),
 				 errdetail("Every event names the tenant that it belongs to."),
+				 given_as_topic(options, rel) ?
+				 errhint("The second argument is topic. Did you mean tenant_column => %s?",
+						 quote_literal_cstr(options->value[EVPUB_OPTION_TOPIC])) :
 				 errhint("Give tenant_column, or tenant as a constant or a template such as '{schema}'.")));
 	if (column != NULL)
 	{
@@ -305,7 +318,7 @@ evpub_route_render(const EvpubCapture *capture, EvpubPlaceValues *values,
 	evpub_template_render(topic, &capture->topic, values);
 	text.data = topic->data;
 	text.len = topic->len;
-	evpub_topic_check(text);
+	evpub_topic_check(text, capture->root, capture->topic_source);
 }
 
 /*
@@ -351,6 +364,7 @@ compile_templates(EvpubCapture *capture, const EvpubOptions *options,
 		evpub_template_compile(&capture->topic, evpub_route_default_topic(),
 							   EVPUB_TEMPLATE_TOPIC, "evpub.default_topic",
 							   names, known);
+	capture->topic_source = pstrdup(topic != NULL ? topic : evpub_route_default_topic());
 	capture->places = capture->topic.places | capture->key.places |
 		capture->type.places;
 

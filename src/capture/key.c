@@ -11,6 +11,7 @@
 #include "utils/lsyscache.h"
 #include "utils/relcache.h"
 #include "utils/syscache.h"
+#include "utils/varlena.h"
 
 #include "capture/key.h"
 #include "compat.h"
@@ -60,6 +61,48 @@ compile_key_columns(EvpubCapture *capture, Relation rel)
 				 errhint("Add a primary key, or name key_columns.")));
 }
 
+bool
+evpub_has_column(TupleDesc desc, const char *name)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (!TupleDescAttr(desc, i)->attisdropped &&
+			strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The column whose name is most like this one, or NULL: at most half of it may
+ * differ, as in PostgreSQL's own hints.
+ */
+static const char *
+nearest_column(TupleDesc desc, const char *name)
+{
+	const char *nearest = NULL;
+	int			len = strlen(name);
+	int			least = len / 2;
+
+	if (len >= NAMEDATALEN)
+		return NULL;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		const char *column = NameStr(TupleDescAttr(desc, i)->attname);
+		int			distance;
+
+		if (TupleDescAttr(desc, i)->attisdropped)
+			continue;
+		distance = varstr_levenshtein_less_equal(name, len, column, strlen(column),
+												 1, 1, 1, least, true);
+		if (distance > least || (nearest && distance == least))
+			continue;
+		nearest = column;
+		least = distance;
+	}
+	return nearest;
+}
+
 /*
  * The column that an option names.  Triggers do not see the values of virtual
  * generated columns.
@@ -68,6 +111,7 @@ AttrNumber
 evpub_find_column(Relation rel, const char *name, const char *option)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
+	const char *nearest;
 
 	for (int i = 0; i < desc->natts; i++)
 	{
@@ -85,11 +129,13 @@ evpub_find_column(Relation rel, const char *name, const char *option)
 					 errhint("Make it a stored generated column.")));
 		return i + 1;
 	}
+	nearest = nearest_column(desc, name);
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
 			 errmsg("column \"%s\" of table \"%s\" does not exist",
 					name, RelationGetRelationName(rel)),
 			 errdetail("It is named as %s.", option),
+			 nearest ? errhint("Did you mean column \"%s\"?", nearest) :
 			 errhint("Name columns of the table.")));
 }
 

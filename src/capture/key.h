@@ -25,6 +25,9 @@ extern void evpub_key_compile(EvpubCapture *capture, const EvpubOptions *options
  */
 extern void evpub_key_check_filter(const EvpubCapture *capture, Relation rel);
 
+/* Has the table a column of this name? */
+extern bool evpub_has_column(TupleDesc desc, const char *name);
+
 /*
  * The column that an option names.  Errors: there is none of that name, or
  * triggers do not see its values.

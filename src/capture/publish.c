@@ -141,7 +141,7 @@ evpub_publish(PG_FUNCTION_ARGS)
 	tenant = text_slice(PG_GETARG_DATUM(1));
 	topic = PG_ARGISNULL(4) ? default_topic(tenant, type) :
 		text_slice(PG_GETARG_DATUM(4));
-	evpub_topic_check(topic);
+	evpub_topic_check(topic, InvalidOid, NULL);
 
 	event.tenant = json_string(tenant);
 	event.key = PG_ARGISNULL(5) ? tenant : text_slice(PG_GETARG_DATUM(5));
@@ -187,7 +187,7 @@ evpub_publish_raw(PG_FUNCTION_ARGS)
 		refuse_null("topic");
 
 	topic = text_slice(PG_GETARG_DATUM(0));
-	evpub_topic_check(topic);
+	evpub_topic_check(topic, InvalidOid, NULL);
 	if (!PG_ARGISNULL(1))
 	{
 		event.has_key = true;

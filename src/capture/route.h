@@ -64,6 +64,7 @@ typedef struct EvpubCapture
 	EvpubSlice	tenant;
 
 	EvpubTemplate topic;
+	const char *topic_source;	/* of the template, for messages */
 	EvpubTemplate key;
 	EvpubTemplate type;
 	uint32		places;			/* EVPUB_PLACE_BITs of all, headers too */

@@ -11,6 +11,7 @@
 #include "mb/pg_wchar.h"
 #include "regex/regex.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #include "capture/render.h"
 #include "capture/template.h"
@@ -300,7 +301,9 @@ evpub_template_compile(EvpubTemplate *dst, const char *source,
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid template for %s: \"%s\"", option, source),
-				 errdetail_internal("%s", detail)));
+				 errdetail_internal("%s", detail),
+				 strstr(detail, "is unknown") == NULL ? 0 :
+				 errhint("Placeholders are not names of columns. The value of tenant_column stands in {tenant}, those of the key in {pk}.")));
 
 	if (!is_topic(use))
 		return;
@@ -320,6 +323,17 @@ evpub_template_compile(EvpubTemplate *dst, const char *source,
 					 errhint("Choose another topic; here the template gives \"%s\".",
 							 in_message(segment->text))));
 	}
+}
+
+bool
+evpub_template_is_place(const char *name)
+{
+	for (int i = 0; i < EVPUB_PLACES; i++)
+	{
+		if (strcmp(place_names[i], name) == 0)
+			return true;
+	}
+	return false;
 }
 
 char *
@@ -390,9 +404,19 @@ evpub_topic_pattern_check(const char *pattern, char **detail)
 	return false;
 }
 
+/* Which table and template an illegal topic comes from, as a sentence. */
+static const char *
+made_from(Oid table, const char *source)
+{
+	const char *name = OidIsValid(table) ? get_rel_name(table) : NULL;
+
+	return name == NULL ? "" :
+		psprintf("Template \"%s\" for the topic of table \"%s\" gives it. ", source, name);
+}
+
 /* evpub.allowed_topics; the name is ASCII by now. */
 static void
-check_allowed(EvpubSlice topic)
+check_allowed(EvpubSlice topic, Oid table, const char *source)
 {
 	if (evpub_allowed_topics == NULL || strcmp(evpub_allowed_topics, ".*") == 0)
 		return;
@@ -402,13 +426,13 @@ check_allowed(EvpubSlice topic)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("topic \"%.*s\" is not allowed", (int) topic.len, topic.data),
-				 errdetail("It does not match evpub.allowed_topics (\"%s\").",
-						   evpub_allowed_topics),
+				 errdetail("%sIt does not match evpub.allowed_topics (\"%s\").",
+						   made_from(table, source), evpub_allowed_topics),
 				 errhint("Use another topic, or ask an administrator to allow it.")));
 }
 
 void
-evpub_topic_check(EvpubSlice topic)
+evpub_topic_check(EvpubSlice topic, Oid table, const char *source)
 {
 	const char *fault = topic_fault(topic.data, topic.len, true);
 
@@ -417,6 +441,9 @@ evpub_topic_check(EvpubSlice topic)
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("invalid topic name \"%s\"",
 						in_message(topic)),
-				 errdetail_internal("%s", fault)));
-	check_allowed(topic);
+				 errdetail("%s%s", made_from(table, source), fault),
+				 errhint("%s", OidIsValid(table) ?
+						 "Capture the table with another topic; what has no place in a name, such as {tenant} or {pk}, can be the key." :
+						 "Choose another topic.")));
+	check_allowed(topic, table, source);
 }

@@ -81,6 +81,9 @@ extern void evpub_template_compile(EvpubTemplate *dst, const char *source,
 extern char *evpub_template_replace(const char *source, const char *place,
 									const char *replacement);
 
+/* Is this the name of a placeholder? */
+extern bool evpub_template_is_place(const char *name);
+
 /* Append the template with its places filled. */
 extern void evpub_template_render(StringInfo dst, const EvpubTemplate *src,
 								  const EvpubPlaceValues *values);
@@ -88,7 +91,10 @@ extern void evpub_template_render(StringInfo dst, const EvpubTemplate *src,
 /* May it be evpub.allowed_topics?  Does not throw; false sets *detail. */
 extern bool evpub_topic_pattern_check(const char *pattern, char **detail);
 
-/* ERROR unless a topic of this name can exist in Kafka, and is allowed. */
-extern void evpub_topic_check(EvpubSlice topic);
+/*
+ * ERROR unless a topic of this name can exist in Kafka, and is allowed.  It was
+ * made for "table" from template "source"; or by hand, with InvalidOid.
+ */
+extern void evpub_topic_check(EvpubSlice topic, Oid table, const char *source);
 
 #endif							/* EVPUB_CAPTURE_TEMPLATE_H */
