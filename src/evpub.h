@@ -19,6 +19,9 @@
 /* True when loaded by shared_preload_libraries: shared memory exists. */
 extern bool evpub_preloaded(void);
 
+/* ERROR, with what to do, if it is not. */
+extern void evpub_require_preloaded(void);
+
 /*
  * Tell the publisher that a transaction with events has committed and is
  * visible.  lsn is the end of its commit record; the publisher flushes up to
@@ -28,7 +31,8 @@ extern bool evpub_preloaded(void);
 extern void evpub_wake_publisher(XLogRecPtr lsn);
 
 /*
- * May events of this database be captured?  False in a database without its
+ * May events of this database be captured?  ERROR if it is registered, but evpub is
+ * not preloaded.  False in a database without its
  * label (a copy made by CREATE DATABASE ... TEMPLATE); then the caller emits
  * nothing, and a WARNING was raised once in this session.  Gives the
  * transaction an xid.

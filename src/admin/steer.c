@@ -30,16 +30,6 @@ PG_FUNCTION_INFO_V1(evpub_discard);
 /* How long to wait for the worker's answer, in ms. */
 #define STEER_TIMEOUT 15000
 
-static void
-check_preloaded(void)
-{
-	if (!evpub_preloaded())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("evpub must be loaded via shared_preload_libraries"),
-				 errhint("Add evpub to shared_preload_libraries and restart the server.")));
-}
-
 /* Why evpub.wait_published() has waited in vain. */
 static void
 notice_not_published(XLogRecPtr target)
@@ -76,7 +66,7 @@ evpub_wait_published(PG_FUNCTION_ARGS)
 	XLogRecPtr	target;
 	bool		published = false;
 
-	check_preloaded();
+	evpub_require_preloaded();
 	if (RecoveryInProgress())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -208,7 +198,7 @@ ask(EvpubAsk what, XLogRecPtr lsn, EvpubAnswer *answer)
 	TimestampTz started = GetCurrentTimestamp();
 	uint64		number;
 
-	check_preloaded();
+	evpub_require_preloaded();
 	PreventCommandDuringRecovery("steering the publisher");
 	ConditionVariablePrepareToSleep(&EvpubShmem->changed);
 	number = put_question(what, lsn, started);

@@ -34,6 +34,7 @@
 #include "capture/key.h"
 #include "capture/options.h"
 #include "capture/route.h"
+#include "evpub.h"
 
 PG_FUNCTION_INFO_V1(evpub_capture_table);
 PG_FUNCTION_INFO_V1(evpub_release_table);
@@ -264,6 +265,9 @@ evpub_capture_table(PG_FUNCTION_ARGS)
 				 errmsg("table to capture must not be null"),
 				 errhint("Give the table as argument \"rel\".")));
 
+	/* writers would find out; but in a database that does not publish none does */
+	if (!evpub_preloaded())
+		(void) evpub_database_registered();
 	evpub_options_default(&options);
 	for (int i = 0; i < EVPUB_TABLE_OPTIONS; i++)
 	{

@@ -203,11 +203,7 @@ request_slot(uint64 publisher_id)
 static void
 check_server(void)
 {
-	if (!evpub_preloaded())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("evpub must be loaded via shared_preload_libraries"),
-				 errhint("Add evpub to shared_preload_libraries and restart the server.")));
+	evpub_require_preloaded();
 	if (wal_level < WAL_LEVEL_REPLICA)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -413,6 +409,13 @@ evpub_database_registered(void)
 				 errdetail("The database is not registered with evpub, as in a copy made by CREATE DATABASE ... TEMPLATE."),
 				 errhint("Call evpub.register_database() if it should publish.")));
 	}
+	/*
+	 * A backend that has loaded the library by itself, at its first captured row,
+	 * has seen no TRUNCATE of a partition and no DDL before that, and others see
+	 * none of it still.  Half of the changes are worse than none.
+	 */
+	if (known)
+		evpub_require_preloaded();
 	return known;
 }
 

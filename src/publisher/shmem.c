@@ -81,6 +81,16 @@ evpub_preloaded(void)
 }
 
 void
+evpub_require_preloaded(void)
+{
+	if (!evpub_preloaded())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("evpub must be loaded via shared_preload_libraries"),
+				 errhint("Add evpub to shared_preload_libraries and restart the server.")));
+}
+
+void
 evpub_shmem_status(EvpubStatus *status)
 {
 	SpinLockAcquire(&EvpubShmem->mutex);

@@ -45,6 +45,7 @@ refused($standby, 'postgres', 'SELECT evpub.wait_published()', '55000',
 is($standby->safe_psql('postgres', 'SELECT count(*) FROM evpub.tables'), '1', 'what is captured can be seen there');
 $standby->stop;
 
+$node->safe_psql('cms', q{SELECT evpub.capture_schemas('public', '{later}', tenant_column => 'tenant')});
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $node->restart;
 for my $call ('wait_published()', 'pause()', 'resume()', 'take_over()')
@@ -54,10 +55,45 @@ for my $call ('wait_published()', 'pause()', 'resume()', 'take_over()')
 		'Add evpub to shared_preload_libraries and restart the server.');
 }
 
-# A rule is no hindrance to who makes tables.
-$node->safe_psql('cms', q{SELECT evpub.capture_schemas('public', '{later}', tenant_column => 'tenant')});
-$node->safe_psql('cms', 'CREATE TABLE later (id int PRIMARY KEY, tenant text)');
-is($node->safe_psql('cms', q{SELECT evpub._is_captured('later'::regclass)}), 't',
-	'a rule captures without preloading');
+
+# What is captured there would lack each TRUNCATE of a partition: nothing is.
+my @preload = ('55000', 'evpub must be loaded via shared_preload_libraries',
+	'Add evpub to shared_preload_libraries and restart the server.');
+$node->safe_psql('cms', q{SET evpub.capture = off; CREATE TABLE other (id int PRIMARY KEY, tenant text)});
+refused($node, 'cms', $_, @preload)
+  for q{INSERT INTO member VALUES (1, 'a')},
+  q{TRUNCATE member},
+  q{SELECT evpub.publish('t', 'a', topic => 'x')},
+  q{SELECT evpub.publish_raw('x', 'k', '{}')},
+  q{SELECT evpub.capture_table('other', tenant => 'a')},
+  q{SELECT evpub.capture_schemas('public', '{other}', tenant => 'a')},
+  q{CALL evpub.resync('{member}')};
+is($node->safe_psql('cms', 'SELECT count(*) FROM member'), '0', 'nothing was written');
+
+# Who makes a table under a rule learns it then, and not when he writes it.
+refused($node, 'cms', 'CREATE TABLE later (id int PRIMARY KEY, tenant text)', @preload);
+
+# For repairs and restores there is a way; and a capture can be ended.
+$node->safe_psql('cms', q{
+SET evpub.capture = off;
+INSERT INTO member VALUES (1, 'a');
+CREATE TABLE later (id int PRIMARY KEY, tenant text);
+});
+is($node->safe_psql('cms', q{SELECT evpub._is_captured('later'::regclass)}), 'f', 'without capture, a rule does nothing');
+$node->safe_psql('cms', q{SELECT evpub.release_table('member'); INSERT INTO member VALUES (2, 'a')});
+
+# A copy that does not publish is written as before.
+$node->safe_psql('copy', q{
+INSERT INTO member VALUES (1, 'a');
+CREATE TABLE new (id int PRIMARY KEY);
+SELECT evpub.capture_table('new', tenant => 'a');
+INSERT INTO new VALUES (1);
+});
+
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'evpub'");
+$node->restart;
+$node->safe_psql('cms', q{SELECT evpub.capture_table('member', tenant_column => 'tenant')});
+$node->safe_psql('cms', q{INSERT INTO member VALUES (3, 'a')});
+is($node->safe_psql('cms', q{SELECT count(*) FROM evpub.peek()}), '1', 'preloaded again, it is captured');
 
 done_testing();
