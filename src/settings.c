@@ -8,6 +8,7 @@
 
 #include "utils/guc.h"
 
+#include "brokers.h"
 #include "capture/headers.h"
 #include "capture/template.h"
 #include "settings.h"
@@ -119,6 +120,27 @@ assign_extra_headers(const char *newval, void *extra)
 }
 
 /*
+ * The brokers, as Kafka's clients take them: host, host:port or [IPv6]:port,
+ * with commas between; a missing port is 9092.  Here is said what a client
+ * would only warn of in its own log.
+ */
+static bool
+check_bootstrap_servers(char **newval, void **extra, GucSource source)
+{
+	const char *hint = NULL;
+	char	   *bad = NULL;
+
+	(void) extra;
+	(void) source;
+
+	if (evpub_brokers_check(*newval, &bad, &hint))
+		return true;
+	GUC_check_errdetail("\"%s\" is not the address of a broker.", bad);
+	GUC_check_errhint("%s", hint);
+	return false;
+}
+
+/*
  * A percentage, or a size with a unit; without one, MB.  True if it is either;
  * of the two results one is set, and the other is 0.
  */
@@ -191,10 +213,10 @@ define_publisher_settings(void)
 {
 	DefineCustomStringVariable("evpub.bootstrap_servers",
 							   "Sets the Kafka brokers to publish to.",
-							   "A comma-separated list of host:port; nothing is published while it is empty.",
+							   "A comma-separated list of host:port (without a port: 9092); nothing is published while it is empty.",
 							   &evpub_bootstrap_servers, "",
 							   PGC_SIGHUP, GUC_LIST_INPUT,
-							   NULL, NULL, NULL);
+							   check_bootstrap_servers, NULL, NULL);
 	DefineCustomStringVariable("evpub.kafka_config_file",
 							   "Sets the file with librdkafka properties (TLS, SASL, tuning).",
 							   "The file must not be readable by others.",
