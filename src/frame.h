@@ -91,8 +91,10 @@ typedef enum EvpubFrameType
 	/* ---- relay to worker ---- */
 
 	/*
-	 * First frame.  Payload: version of librdkafka as text.  Sent as soon as
-	 * the producer exists, whether or not a broker answers.
+	 * First frame.  Payload: version of librdkafka as text.  If the Kafka
+	 * settings name files: then a NUL, and for each file its path and its
+	 * evpub_filemark() from before it was read, each with a NUL.  Sent as soon
+	 * as the producer exists, whether or not a broker answers.
 	 */
 	EVPUB_FRAME_HELLO = 'H',
 

@@ -87,9 +87,15 @@ evpub_worker_settings_changed(EvpubWorker *worker)
 {
 	char	   *now = relay_settings();
 
-	/* a reload for other settings must not repeat events */
+	/*
+	 * A reload for other settings must not repeat events.  While something
+	 * hinders, whoever reloads has mended it, perhaps where nobody here can
+	 * see it.  Before HELLO the relay has read no files yet, or has not told
+	 * which; it has sent nothing either.
+	 */
 	if (worker->relay_settings && strcmp(worker->relay_settings, now) == 0 &&
-		worker->hindrance == EVPUB_HINDRANCE_NONE)
+		worker->hindrance == EVPUB_HINDRANCE_NONE && !worker->trouble[0] &&
+		worker->hello && !evpub_kafka_files_changed(&worker->kafka_files))
 		return;
 	evpub_worker_end_relay(worker);
 	if (worker->hindrance != EVPUB_HINDRANCE_RESUME)
@@ -208,7 +214,7 @@ take_frame(EvpubWorker *worker, const EvpubFrame *frame)
 			strlcpy(worker->librdkafka_version,
 					pnstrdup(frame->data, frame->length),
 					sizeof(worker->librdkafka_version));
-			return true;
+			return evpub_kafka_files_take(&worker->kafka_files, frame);
 		case EVPUB_FRAME_ANSWERED:
 			worker->answered = true;
 

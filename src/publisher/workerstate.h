@@ -12,6 +12,7 @@
 #include "clock.h"
 #include "publisher/gate.h"
 #include "publisher/licence.h"
+#include "publisher/kafkafiles.h"
 #include "publisher/position.h"
 #include "publisher/reason.h"
 #include "publisher/relayclient.h"
@@ -59,6 +60,7 @@ typedef struct EvpubWorker
 	int			failures;		/* in a row, for the backoff */
 	uint64		relay_starts;
 	uint64		relay_restarts;	/* of these, after a failure */
+	EvpubKafkaFiles kafka_files;	/* that the relay has read */
 	char		trouble[EVPUB_REASON_LENGTH]; /* as the relay tells; "" none */
 	char		librdkafka_version[32];
 

@@ -2,10 +2,12 @@
  * config.c
  *		The settings of this relay, and the producer's configuration.
  *
- * The user's file passes an allow-list, not a deny-list: librdkafka has
- * aliases (delivery.timeout.ms is message.timeout.ms), properties that run
- * code (plugin.library.paths, sasl.kerberos.kinit.cmd), and new versions bring
- * new ones.  What evpub's promises rest on is set last and read back.
+ * The user's file passes the allow-list of properties.c.  What evpub's
+ * promises rest on is set last and read back.
+ *
+ * White space before and behind a key and before a value means nothing, as in
+ * the property files of Java.  Behind a value it belongs to a secret, as there;
+ * everywhere else it can only be a mistake, and is refused.
  *
  * No message may carry a value of the file: messages end up in the server log
  * and in evpub.status, values are passwords.  librdkafka's own messages do
@@ -23,6 +25,9 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "explain.h"
+#include "filemark.h"
+#include "properties.h"
 #include "relay.h"
 
 #define LINE_MAX_BYTES 65536
@@ -65,40 +70,17 @@ static const Property owned[] = {
 	{"allow.auto.create.topics", "false"},
 	{"statistics.interval.ms", "0"},
 	{"log.queue", "true"},
-	{"log.connection.close", "false"},
+	/* or a listener that wants TLS would only be a time-out */
+	{"log.connection.close", "true"},
 };
 
-/* Keys that the user's file may set; '*': the value is a secret. */
-static const char *const allowed[] = {
-	"security.protocol",
-	"ssl.cipher.suites", "ssl.curves.list", "ssl.sigalgs.list",
-	"ssl.key.location", "*ssl.key.password", "*ssl.key.pem",
-	"ssl.certificate.location", "ssl.certificate.pem",
-	"ssl.ca.location", "ssl.ca.pem", "ssl.crl.location",
-	"ssl.keystore.location", "*ssl.keystore.password",
-	"enable.ssl.certificate.verification",
-	"ssl.endpoint.identification.algorithm",
-	"https.ca.location", "https.ca.pem",
-	"sasl.mechanism", "sasl.mechanisms",
-	"sasl.username", "*sasl.password",
-	"sasl.kerberos.service.name", "sasl.kerberos.principal",
-	"sasl.kerberos.keytab", "sasl.kerberos.min.time.before.relogin",
-	"sasl.oauthbearer.method", "sasl.oauthbearer.client.id",
-	"*sasl.oauthbearer.client.secret", "sasl.oauthbearer.scope",
-	"sasl.oauthbearer.extensions", "sasl.oauthbearer.token.endpoint.url",
-	"compression.codec", "compression.type", "compression.level",
-	"batch.num.messages", "batch.size", "linger.ms", "queue.buffering.max.ms",
-	"message.copy.max.bytes", "request.timeout.ms",
-	"retry.backoff.ms", "retry.backoff.max.ms",
-	"reconnect.backoff.ms", "reconnect.backoff.max.ms",
-	"socket.keepalive.enable", "socket.send.buffer.bytes",
-	"socket.receive.buffer.bytes", "socket.connection.setup.timeout.ms",
-	"connections.max.idle.ms", "broker.address.ttl", "broker.address.family",
-	"client.dns.lookup", "client.rack",
-};
+/* Files that the user's file names, and what they were like when read. */
+static ConfigFile files[CONFIG_FILES_MAX];
+static int	files_count;
 
 static char **secrets;
 static size_t secrets_count;
+static bool space_after_secret;
 
 /* Value of a setting in a CONFIG payload, which ends in a NUL. */
 static const char *
@@ -183,19 +165,6 @@ config_redact(char *text)
 	}
 }
 
-/* Is this key in the allow-list?  Tells whether its value is a secret. */
-static bool
-is_allowed(const char *key, bool *secret)
-{
-	for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++)
-	{
-		*secret = allowed[i][0] == '*';
-		if (strcmp(allowed[i] + *secret, key) == 0)
-			return true;
-	}
-	return false;
-}
-
 /*
  * librdkafka puts these values into a command line for a shell, so they must
  * not contain anything that a shell takes as more than a word.
@@ -250,29 +219,125 @@ looks_like_key(const char *key)
 			   "0123456789._-") == strlen(key);
 }
 
+/*
+ * A file that a property names must be readable: librdkafka's own message
+ * would not say which one is not.  What it is like now, before librdkafka reads
+ * it, is remembered; so a change after this is always seen.
+ */
+static void
+note_file(const char *path, int number, const char *key, const char *value)
+{
+	ConfigFile *file = &files[files_count];
+
+	/* a word of librdkafka's: the system's usual places */
+	if (value[0] == '\0' || strcmp(value, "probe") == 0)
+		return;
+	if (access(value, R_OK) != 0)
+		relay_fail(EVPUB_FAILURE_CONFIG,
+				   "%s line %d: could not read file \"%s\" of \"%s\": %s\n"
+				   "The file must be readable by the user of the server.",
+				   path, number, value, key, strerror(errno));
+	if (files_count == CONFIG_FILES_MAX)
+		return;
+	file->key = strdup(key);
+	file->path = strdup(value);
+	evpub_filemark(value, file->mark, sizeof(file->mark));
+	if (file->key != NULL && file->path != NULL)
+		files_count++;
+}
+
+const ConfigFile *
+config_files(int *count)
+{
+	*count = files_count;
+	return files;
+}
+
+const char *
+config_file_of(const char *text)
+{
+	for (int i = 0; i < files_count; i++)
+	{
+		size_t		len = strlen(files[i].key);
+
+		if (strncmp(text, files[i].key, len) == 0 && text[len] == ' ')
+			return files[i].path;
+	}
+	return NULL;
+}
+
+static void
+set_property(rd_kafka_conf_t *conf, const char *path, int number,
+			 const char *key, const char *value)
+{
+	char		why[512];
+
+	switch (rd_kafka_conf_set(conf, key, value, why, sizeof(why)))
+	{
+		case RD_KAFKA_CONF_OK:
+			break;
+		case RD_KAFKA_CONF_UNKNOWN:
+			relay_fail(EVPUB_FAILURE_CONFIG,
+					   "%s line %d: librdkafka %s does not know property \"%s\"\n"
+					   "Remove the line, or use a librdkafka that has this property.",
+					   path, number, rd_kafka_version_str(), key);
+		default:
+			relay_fail(EVPUB_FAILURE_CONFIG,
+					   "%s line %d: value of \"%s\" is not valid for librdkafka %s",
+					   path, number, key, rd_kafka_version_str());
+	}
+}
+
+/* Cuts the end of a line off, as Unix or Windows write it. */
+static void
+cut_line_end(char *line)
+{
+	size_t		len = strlen(line);
+
+	if (len > 0 && line[len - 1] == '\n')
+		line[--len] = '\0';
+	if (len > 0 && line[len - 1] == '\r')
+		line[len - 1] = '\0';
+}
+
 static void
 read_line(rd_kafka_conf_t *conf, const char *path, int number, char *line)
 {
-	char	   *key = trim(line);
+	char	   *key = line + strspn(line, " \t\f");
 	char	   *value;
-	char		why[512];
 	bool		secret;
 
+	cut_line_end(key);
 	if (*key == '\0' || *key == '#')
 		return;
 	value = strchr(key, '=');
+	if (value == NULL && *trim(key) == '\0')
+		return;
 	if (value == NULL)
 		relay_fail(EVPUB_FAILURE_CONFIG,
 				   "%s line %d: expected key=value", path, number);
 	*value++ = '\0';
 	key = trim(key);
-	value = trim(value);
+	value += strspn(value, " \t\f");
 	if (!looks_like_key(key))
 		relay_fail(EVPUB_FAILURE_CONFIG,
 				   "%s line %d: not a property name before \"=\"", path, number);
-	if (!is_allowed(key, &secret))
-		relay_fail(EVPUB_FAILURE_CONFIG,
-				   "%s line %d: property \"%s\" is not allowed here", path, number, key);
+	if (!properties_allowed(key, &secret))
+	{
+		char		why[512];
+
+		properties_explain(conf, key, why, sizeof(why));
+		relay_fail(EVPUB_FAILURE_CONFIG, "%s line %d: %s", path, number, why);
+	}
+	if (*value != '\0' && isspace((unsigned char) value[strlen(value) - 1]))
+	{
+		if (!secret)
+			relay_fail(EVPUB_FAILURE_CONFIG,
+					   "%s line %d: value of \"%s\" ends with white space\n"
+					   "Remove the white space at the end of the line.",
+					   path, number, key);
+		space_after_secret = true;
+	}
 	if (strncmp(key, "sasl.kerberos.", 14) == 0 && !is_plain_word(value))
 		relay_fail(EVPUB_FAILURE_CONFIG,
 				   "%s line %d: value of \"%s\" may hold only letters, digits and ._/@:-",
@@ -281,20 +346,26 @@ read_line(rd_kafka_conf_t *conf, const char *path, int number, char *line)
 		unescape_pem(value);
 	if (secret)
 		remember_secret(value);
+	if (properties_is_path(key))
+		note_file(path, number, key, value);
+	set_property(conf, path, number, key, value);
+}
 
-	switch (rd_kafka_conf_set(conf, key, value, why, sizeof(why)))
-	{
-		case RD_KAFKA_CONF_OK:
-			break;
-		case RD_KAFKA_CONF_UNKNOWN:
-			relay_fail(EVPUB_FAILURE_CONFIG,
-					   "%s line %d: librdkafka %s does not know property \"%s\"",
-					   path, number, rd_kafka_version_str(), key);
-		default:
-			relay_fail(EVPUB_FAILURE_CONFIG,
-					   "%s line %d: value of \"%s\" is not valid for librdkafka %s",
-					   path, number, key, rd_kafka_version_str());
-	}
+bool
+config_space_after_secret(void)
+{
+	return space_after_secret;
+}
+
+/* Windows' editors put a mark before the text, which is no part of a name. */
+static void
+refuse_byte_order_mark(const char *path, const char *line)
+{
+	if (strncmp(line, "\xef\xbb\xbf", 3) == 0 ||
+		strncmp(line, "\xff\xfe", 2) == 0 || strncmp(line, "\xfe\xff", 2) == 0)
+		relay_fail(EVPUB_FAILURE_CONFIG,
+				   "%s line 1: the file begins with a byte order mark\n"
+				   "Save the file as UTF-8 without a byte order mark (BOM).", path);
 }
 
 static void
@@ -323,6 +394,8 @@ read_file(rd_kafka_conf_t *conf, const char *path)
 				   "could not read file \"%s\": %s", path, strerror(errno));
 	for (int number = 1; fgets(line, sizeof(line), file) != NULL; number++)
 	{
+		if (number == 1)
+			refuse_byte_order_mark(path, line);
 		if (strchr(line, '\n') == NULL && !feof(file))
 			relay_fail(EVPUB_FAILURE_CONFIG, "%s line %d: line is too long",
 					   path, number);
@@ -375,6 +448,23 @@ set_owned(rd_kafka_conf_t *conf)
 	}
 }
 
+/* librdkafka takes no white space behind a server's name. */
+static void
+set_servers(rd_kafka_conf_t *conf, const char *servers)
+{
+	char	   *packed = relay_realloc(NULL, strlen(servers) + 1);
+	char	   *to = packed;
+
+	for (const char *from = servers; *from != '\0'; from++)
+	{
+		if (!isspace((unsigned char) *from))
+			*to++ = *from;
+	}
+	*to = '\0';
+	set_own(conf, "bootstrap.servers", packed);
+	free(packed);
+}
+
 rd_kafka_conf_t *
 config_build(const RelaySettings *settings)
 {
@@ -385,13 +475,14 @@ config_build(const RelaySettings *settings)
 		set_own(conf, defaults[i].name, defaults[i].value);
 	if (settings->kafka_config_file[0] != '\0')
 		read_file(conf, settings->kafka_config_file);
-	set_own(conf, "bootstrap.servers", settings->bootstrap_servers);
+	set_servers(conf, settings->bootstrap_servers);
 	set_own(conf, "client.id", settings->client_id);
 	set_owned(conf);
 
-	/* events only: none of our code runs in librdkafka's threads */
+	/* events only: little of our code runs in librdkafka's threads (explain.c) */
 	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR |
 							 RD_KAFKA_EVENT_LOG);
+	explain_start(conf);
 	get(conf, "sasl.mechanisms", value, sizeof(value));
 	if (strcmp(value, "OAUTHBEARER") == 0)
 		rd_kafka_conf_enable_sasl_queue(conf, 1);

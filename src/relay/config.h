@@ -10,6 +10,8 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "filemark.h"
+
 typedef struct RelaySettings
 {
 	const char *bootstrap_servers;
@@ -32,6 +34,27 @@ extern const RelaySettings *config_parse(const char *payload, uint32_t length);
  * what evpub's promises need.  Ends the relay when something is not allowed.
  */
 extern rd_kafka_conf_t *config_build(const RelaySettings *settings);
+
+/* A file that the user's file names. */
+typedef struct ConfigFile
+{
+	char	   *key;			/* the property */
+	char	   *path;
+	char		mark[EVPUB_FILEMARK_MAX];	/* as evpub_filemark() tells */
+} ConfigFile;
+
+#define CONFIG_FILES_MAX 16
+
+extern const ConfigFile *config_files(int *count);
+
+/*
+ * The file that librdkafka's text is about, when it begins with the property
+ * that names it; else NULL.
+ */
+extern const char *config_file_of(const char *text);
+
+/* Does a secret end with white space?  Then it may be a mistake. */
+extern bool config_space_after_secret(void);
 
 /* Blanks secrets of the user's file out of a text from librdkafka. */
 extern void config_redact(char *text);

@@ -118,13 +118,38 @@ relay_fail_as(const EvpubFrameFailed *failed, const char *fmt, ...)
 	fail(failed, fmt, args);
 }
 
+/* The worker must know which files were read, and what they were like then. */
+static void
+send_hello(void)
+{
+	const char *version = rd_kafka_version_str();
+	int			count;
+	const ConfigFile *files = config_files(&count);
+	char	   *texts = NULL;
+	size_t		length = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		size_t		path_len = strlen(files[i].path) + 1;
+		size_t		mark_len = strlen(files[i].mark) + 1;
+
+		texts = relay_realloc(texts, length + path_len + mark_len);
+		memcpy(texts + length, files[i].path, path_len);
+		memcpy(texts + length + path_len, files[i].mark, mark_len);
+		length += path_len + mark_len;
+	}
+	/* with the NUL of the version, if something follows */
+	stream_send(EVPUB_FRAME_HELLO, version, strlen(version) + (count > 0),
+				texts, length);
+	free(texts);
+}
+
 static void
 start(const char *payload, uint32_t length)
 {
 	const RelaySettings *settings = config_parse(payload, length);
 	rd_kafka_conf_t *conf = config_build(settings);
 	rd_kafka_conf_t *copy = rd_kafka_conf_dup(conf);
-	const char *version = rd_kafka_version_str();
 	rd_kafka_t *client;
 
 	/*
@@ -141,7 +166,7 @@ start(const char *payload, uint32_t length)
 	topics_start(client, settings);
 	lookup_start(client, copy);
 	started = true;
-	stream_send(EVPUB_FRAME_HELLO, version, strlen(version), NULL, 0);
+	send_hello();
 }
 
 static void

@@ -122,7 +122,16 @@ producer_start(rd_kafka_conf_t *conf)
 	refuse_broken_versions();
 	client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof(why));
 	if (client == NULL)
-		relay_fail(EVPUB_FAILURE_CONFIG, "librdkafka: %s", why);
+	{
+		const char *file = config_file_of(why);
+
+		relay_fail(EVPUB_FAILURE_CONFIG, "librdkafka: %s%s%s%s\n%s", why,
+				   file == NULL ? "" : " (file \"",
+				   file == NULL ? "" : file, file == NULL ? "" : "\")",
+				   file == NULL ?
+				   "Mend evpub.kafka_config_file, then: SELECT pg_reload_conf();" :
+				   "See whether the file is complete and in the format that this property wants, and whether certificate and key belong together.");
+	}
 	rd_kafka_set_log_queue(client, NULL);
 	events = rd_kafka_queue_get_main(client);
 	events_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -532,7 +541,7 @@ take_reports(rd_kafka_event_t *event, int64_t now)
 	while (acked + 1 < next && (ring[(acked + 1) & RING_MASK] & DONE))
 		acked++;
 	last_progress = now;
-	trouble_brokers_answer();
+	trouble_acknowledged();
 }
 
 static void

@@ -220,6 +220,25 @@ report_partitions(Topic *topic, int32_t count)
 	stream_send(EVPUB_FRAME_PARTITIONS, &topic->number, 4, &count, 4);
 }
 
+/*
+ * Records wait for a partition that has less replicas in sync than replicas,
+ * or just one: that may be less than min.insync.replicas, which metadata does
+ * not tell.
+ */
+static void
+look_at_replicas(Topic *topic, const struct rd_kafka_metadata_topic *found)
+{
+	for (int i = 0; i < found->partition_cnt; i++)
+	{
+		const struct rd_kafka_metadata_partition *at = &found->partitions[i];
+
+		if (at->id >= 0 && at->id < topic->partitions_size &&
+			topic->partitions[at->id].in_flight > 0 &&
+			(at->isr_cnt < at->replica_cnt || at->isr_cnt == 1))
+			trouble_replicas(topic->name, at->id, at->isr_cnt, at->replica_cnt);
+	}
+}
+
 /* The cluster knows the topic. */
 static void
 topic_exists(Topic *topic, const struct rd_kafka_metadata_topic *found, int64_t now)
@@ -236,6 +255,7 @@ topic_exists(Topic *topic, const struct rd_kafka_metadata_topic *found, int64_t 
 		return;
 	}
 	topic->times_smaller = 0;
+	look_at_replicas(topic, found);
 	if (topic->pinned == 0)
 	{
 		/* the count is final only when each partition was placed */

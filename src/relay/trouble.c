@@ -2,7 +2,8 @@
  * trouble.c
  *		What hinders publishing right now, told to the worker in words.
  *
- * Nothing here changes what the relay does: it goes on trying.  A text is sent
+ * While no broker answers the relay goes on trying, for half a minute; then it
+ * ends, and the worker starts another after a pause.  A text is sent
  * when it differs from the last one, and not more often than a person can
  * read, since librdkafka repeats its errors with every attempt to connect.
  */
@@ -10,6 +11,7 @@
 #include <string.h>
 
 #include "config.h"
+#include "explain.h"
 #include "relay.h"
 #include "stream.h"
 #include "trouble.h"
@@ -17,11 +19,11 @@
 #define REPORT_PAUSE_MS 500
 
 static const char *servers;
-static bool unreachable;
+static int64_t unreachable_since = RELAY_NEVER; /* RELAY_NEVER: brokers answer */
 static bool answered;			/* a broker did, since the start */
-static char cause[512];			/* newest reason of librdkafka */
-static char old_cause[512];		/* the one before brokers answered */
-static bool refused;			/* cause is about TLS or authentication */
+static Explanation cause;		/* newest reason of librdkafka */
+static Explanation old_cause;	/* the one before brokers answered */
+static char replicas[320];		/* a partition that lacks replicas in sync */
 static char sent[RELAY_TEXT_MAX];
 static int64_t next_report;
 
@@ -31,74 +33,49 @@ trouble_start(const char *use_servers)
 	servers = use_servers;
 }
 
-/*
- * Keeps the part of librdkafka's text that says why: "host:port/bootstrap:
- * Connect to ipv4#1.2.3.4:9092 failed: Connection refused (after 0ms in state
- * CONNECT)" becomes "Connection refused".
- */
 static void
-set_cause(const char *text, bool is_refusal)
+no_one_answers(void)
 {
-	const char *from = text;
-	const char *at = strstr(text, ": ");
-	char	   *end;
-
-	if (at != NULL && strchr(text, ' ') > at)
-		from = at + 2;			/* the broker's name */
-	if (strncmp(from, "Connect to ", 11) == 0)
-	{
-		at = strstr(from, " failed: ");
-		if (at != NULL)
-			from = at + 9;
-	}
-	refused = is_refusal;
-	snprintf(cause, sizeof(cause), "%s", from);
-	end = strstr(cause, " (after ");
-	if (end != NULL)
-		*end = '\0';
-
-	/* a line feed would begin a hint */
-	while ((end = strpbrk(cause, "\r\n")) != NULL)
-		*end = ' ';
+	if (unreachable_since == RELAY_NEVER)
+		unreachable_since = relay_now();
 }
 
 void
 trouble_event(rd_kafka_resp_err_t error, const char *text)
 {
-	switch (error)
+	Explanation now;
+
+	if (error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
 	{
-		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
-			unreachable = true;
-			/* librdkafka does not repeat a reason that is still the same */
-			if (cause[0] == '\0')
-				memcpy(cause, old_cause, sizeof(cause));
-			break;
-		case RD_KAFKA_RESP_ERR__AUTHENTICATION:
-		case RD_KAFKA_RESP_ERR__SSL:
-			unreachable = true;
-			set_cause(text, true);
-			break;
-		default:
-			/* a failed handshake comes as a mere disconnect, too */
-			if (strstr(text, "SSL handshake") != NULL)
-				set_cause(text, true);
-			else if (!refused || strstr(text, "Connect to ") != NULL)
-				set_cause(text, false);
-			/* else: what was refused says more than the disconnect after it */
-			break;
+		no_one_answers();
+		/* librdkafka does not repeat a reason that is still the same */
+		if (cause.cause[0] == '\0')
+			cause = old_cause;
+		return;
 	}
+	explain_text(text, answered, &now);
+	if (error == RD_KAFKA_RESP_ERR__AUTHENTICATION || error == RD_KAFKA_RESP_ERR__SSL)
+	{
+		no_one_answers();
+		now.refused = true;
+	}
+	/* what was refused says more than the disconnect after it */
+	if (!cause.refused || now.refused || strstr(text, "Connect to ") != NULL)
+		cause = now;
 }
 
 void
 trouble_no_answer(rd_kafka_resp_err_t error, const char *text)
 {
-	unreachable = true;
-	if (cause[0] == '\0')
+	no_one_answers();
+	if (cause.cause[0] != '\0')
+		return;
+	explain_timeout(&cause);
+	if (error != RD_KAFKA_RESP_ERR__TIMED_OUT &&
+		error != RD_KAFKA_RESP_ERR__TRANSPORT)
 	{
-		if (error == RD_KAFKA_RESP_ERR__TIMED_OUT ||
-			error == RD_KAFKA_RESP_ERR__TRANSPORT)
-			text = "timed out";
-		snprintf(cause, sizeof(cause), "%s", text);
+		snprintf(cause.cause, sizeof(cause.cause), "%s", text);
+		cause.hint = "";
 	}
 }
 
@@ -108,18 +85,107 @@ trouble_brokers_answer(void)
 	if (!answered)
 		stream_send(EVPUB_FRAME_ANSWERED, "", 0, NULL, 0);
 	answered = true;
-	unreachable = false;
-	refused = false;
-	if (cause[0] == '\0')
+	unreachable_since = RELAY_NEVER;
+	if (cause.cause[0] == '\0')
 		return;
-	memcpy(old_cause, cause, sizeof(old_cause));
-	cause[0] = '\0';
+	old_cause = cause;
+	cause.cause[0] = '\0';
+	cause.refused = false;
+}
+
+void
+trouble_acknowledged(void)
+{
+	/* whoever acknowledges was reached */
+	old_cause.cause[0] = '\0';
+	replicas[0] = '\0';
+	trouble_brokers_answer();
+	old_cause.cause[0] = '\0';
+}
+
+void
+trouble_replicas(const char *topic, int32_t partition, int in_sync, int all)
+{
+	snprintf(replicas, sizeof(replicas),
+			 "partition %d of topic \"%s\" has %d of %d replicas in sync",
+			 partition, topic, in_sync, all);
 }
 
 bool
 trouble_wants_probe(void)
 {
-	return unreachable || !answered;
+	return unreachable_since != RELAY_NEVER || !answered;
+}
+
+/* Adds a cause to a text, and its hint behind a line feed. */
+static void
+add_cause(char *text, const Explanation *why, const char *hint)
+{
+	size_t		len = strlen(text);
+
+	if (why->cause[0] != '\0')
+		snprintf(text + len, RELAY_TEXT_MAX - len, ": %s", why->cause);
+	if (why->cause[0] != '\0' && why->hint[0] != '\0')
+		hint = why->hint;
+	len = strlen(text);
+	if (hint[0] != '\0')
+		snprintf(text + len, RELAY_TEXT_MAX - len, "\n%s", hint);
+}
+
+/* Is the broker one that the settings do not name? */
+static bool
+is_elsewhere(const Explanation *why)
+{
+	return why->cause[0] != '\0' && why->broker[0] != '\0' &&
+		strstr(servers, why->broker) == NULL;
+}
+
+/* No broker can be reached. */
+static void
+compose_unreachable(char *text)
+{
+	if (is_elsewhere(&cause))
+	{
+		/* the settings are right, and what the cluster says is not */
+		snprintf(text, RELAY_TEXT_MAX,
+				 "no broker answers at %s, the address that the cluster told",
+				 cause.broker);
+		add_cause(text, &cause,
+				  "See whether the broker is alive, and whether its advertised.listeners name an address that this machine can reach.");
+		return;
+	}
+	snprintf(text, RELAY_TEXT_MAX, "%s%s%s",
+			 cause.refused ? "no connection to " : "no broker of ", servers,
+			 cause.refused ? "" : " answers");
+	add_cause(text, &cause,
+			  "See whether the brokers are alive, and whether evpub.bootstrap_servers names them.");
+}
+
+/* Records are in flight, and nobody acknowledges them for so many seconds. */
+static void
+compose_stuck(char *text, long long seconds)
+{
+	const Explanation *why = cause.cause[0] != '\0' ? &cause : &old_cause;
+
+	if (is_elsewhere(why))
+	{
+		snprintf(text, RELAY_TEXT_MAX,
+				 "no acknowledgement for %lld s; no connection to the broker at %s, the address that the cluster told",
+				 seconds, why->broker);
+		add_cause(text, why,
+				  "See whether the broker is alive, and whether its advertised.listeners name an address that this machine can reach.");
+	}
+	else if (replicas[0] != '\0')
+		snprintf(text, RELAY_TEXT_MAX,
+				 "brokers answer, and have not acknowledged for %lld s: %s\n"
+				 "Compare with min.insync.replicas of the topic; bring back the brokers that are missing.",
+				 seconds, replicas);
+	else
+	{
+		snprintf(text, RELAY_TEXT_MAX, "no acknowledgement from %s for %lld s",
+				 servers, seconds);
+		add_cause(text, &cause, "");
+	}
 }
 
 /* Returns when the text may change by itself. */
@@ -127,11 +193,8 @@ static int64_t
 compose(char *text, int64_t now, const char *topic_text, int64_t waiting_since)
 {
 	*text = '\0';
-	if (unreachable)
-		snprintf(text, RELAY_TEXT_MAX, "%s%s%s%s%s",
-				 refused ? "no connection to " : "no broker of ", servers,
-				 refused ? "" : " answers",
-				 cause[0] == '\0' ? "" : ": ", cause);
+	if (unreachable_since != RELAY_NEVER)
+		compose_unreachable(text);
 	else if (topic_text[0] != '\0')
 		snprintf(text, RELAY_TEXT_MAX, "%s", topic_text);
 	else if (waiting_since != RELAY_NEVER)
@@ -143,10 +206,7 @@ compose(char *text, int64_t now, const char *topic_text, int64_t waiting_since)
 		/* twice as long each time: every text may become a line in a log */
 		while (now - waiting_since >= waited * 2)
 			waited *= 2;
-		snprintf(text, RELAY_TEXT_MAX,
-				 "no acknowledgement from %s for %lld s%s%s", servers,
-				 (long long) (waited / 1000),
-				 cause[0] == '\0' ? "" : ": ", cause);
+		compose_stuck(text, (long long) (waited / 1000));
 		return waiting_since + waited * 2;
 	}
 	return RELAY_NEVER;
@@ -158,11 +218,25 @@ trouble_report(int64_t now, const char *topic_text, int64_t waiting_since)
 	char		text[RELAY_TEXT_MAX];
 	int64_t		again = compose(text, now, topic_text, waiting_since);
 
+	/*
+	 * librdkafka tries the addresses that the cluster told last.  When brokers
+	 * have moved they may all be dead, and the ones of the settings not; it
+	 * goes back to those only since 2.10, and versions until 2.15 can be left
+	 * without any address.  A new relay begins with the settings, and reads
+	 * renewed certificates, too.
+	 */
+	if (unreachable_since != RELAY_NEVER)
+	{
+		if (now - unreachable_since >= TROUBLE_GIVE_UP_MS)
+			relay_fail(EVPUB_FAILURE_RETRY, "%s", text);
+		if (unreachable_since + TROUBLE_GIVE_UP_MS < again)
+			again = unreachable_since + TROUBLE_GIVE_UP_MS;
+	}
 	config_redact(text);
 	if (strcmp(text, sent) == 0)
 		return again;
 	if (now < next_report)
-		return next_report;
+		return next_report < again ? next_report : again;
 	memcpy(sent, text, sizeof(sent));
 	stream_send(EVPUB_FRAME_TROUBLE, text, strlen(text), NULL, 0);
 	next_report = now + REPORT_PAUSE_MS;

@@ -22,6 +22,16 @@ extern void trouble_no_answer(rd_kafka_resp_err_t error, const char *text);
 /* A broker has answered. */
 extern void trouble_brokers_answer(void);
 
+/* A record was acknowledged. */
+extern void trouble_acknowledged(void);
+
+/*
+ * The cluster says that a partition whose records wait has less replicas in
+ * sync than it should have.
+ */
+extern void trouble_replicas(const char *topic, int32_t partition,
+							 int in_sync, int all);
+
 /*
  * Should the cluster be asked something, only to see whether it answers?  At
  * the start too: that makes the connection before the first record needs it.
@@ -30,6 +40,9 @@ extern bool trouble_wants_probe(void);
 
 /* Without progress for so long, records count as stuck. */
 #define TROUBLE_STUCK_MS 5000
+
+/* When no broker answers for so long, the relay ends. */
+#define TROUBLE_GIVE_UP_MS 30000
 
 /*
  * Tells the worker when the hindrance has changed.  topic_text: why the next

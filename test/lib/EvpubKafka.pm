@@ -47,8 +47,10 @@ sub free_port
 }
 
 # new(name => ..., conf => {'broker.setting' => value}, java => ['-X...'],
-#     log => file)
-# Prepares a broker; start() starts it.
+#     log => file, listeners => {NAME => 'SSL'}, scram => {user => password})
+# Prepares a broker; start() starts it.  Each of "listeners" gets a port of its
+# own beside the plaintext one, see bootstrap(NAME); its certificates and users
+# are settings ("listener.name.name.…").
 sub new
 {
 	my ($class, %args) = @_;
@@ -71,16 +73,22 @@ sub new
 	make_path($logs);
 	$self->{log} = $args{log} || "$logs/$name-$self->{port}.log";
 
+	my %listeners = %{ $args{listeners} || {} };
+	$self->{ports} = { map { $_ => free_port() } sort keys %listeners };
+	my $more = join '',
+	  map { ",$_://127.0.0.1:$self->{ports}{$_}" } sort keys %listeners;
+
 	my %conf = (
 		'process.roles' => 'broker,controller',
 		'node.id' => 1,
 		'controller.quorum.voters' => "1\@127.0.0.1:$self->{controller_port}",
 		'listeners' => "PLAINTEXT://127.0.0.1:$self->{port},"
-		  . "CONTROLLER://127.0.0.1:$self->{controller_port}",
-		'advertised.listeners' => "PLAINTEXT://127.0.0.1:$self->{port}",
+		  . "CONTROLLER://127.0.0.1:$self->{controller_port}$more",
+		'advertised.listeners' => "PLAINTEXT://127.0.0.1:$self->{port}$more",
 		'controller.listener.names' => 'CONTROLLER',
 		'listener.security.protocol.map' =>
-		  'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT',
+		  join(',', 'PLAINTEXT:PLAINTEXT', 'CONTROLLER:PLAINTEXT',
+			map { "$_:$listeners{$_}" } sort keys %listeners),
 		'log.dirs' => "$dir/data",
 		'auto.create.topics.enable' => 'false',
 		'num.partitions' => 6,
@@ -99,12 +107,26 @@ sub new
 		# records with the clock of a test may be old; nothing expires here
 		'log.retention.ms' => -1,
 		%{ $args{conf} || {} });
-	_write("$dir/server.properties",
-		join('', map { "$_=$conf{$_}\n" } sort keys %conf));
+	$self->{conf} = \%conf;
+	$self->configure({});
 
+	my %scram = %{ $args{scram} || {} };
 	$self->_run_java('kafka.tools.StorageTool', 'format', '-t',
-		'ZXZwdWItdGVzdC1rYWZrYQ', '-c', "$dir/server.properties");
+		'ZXZwdWItdGVzdC1rYWZrYQ', '-c', "$dir/server.properties",
+		map {
+			('--add-scram', "SCRAM-SHA-512=[name=$_,password=$scram{$_}]")
+		} sort keys %scram);
 	$started{$self} = $self;
+	return $self;
+}
+
+# configure({'broker.setting' => value}): for the next start.
+sub configure
+{
+	my ($self, $conf) = @_;
+	$self->{conf} = { %{ $self->{conf} }, %$conf };
+	_write("$self->{dir}/server.properties",
+		join('', map { "$_=$self->{conf}{$_}\n" } sort keys %{ $self->{conf} }));
 	return $self;
 }
 
@@ -119,7 +141,13 @@ sub name { $_[0]{name} }
 sub port { $_[0]{port} }
 sub pid { $_[0]{pid} }
 sub log_file { $_[0]{log} }
-sub bootstrap { "127.0.0.1:$_[0]{port}" }
+
+# bootstrap(): address of the plaintext listener; bootstrap(NAME): of another.
+sub bootstrap
+{
+	my ($self, $listener) = @_;
+	return '127.0.0.1:' . ($listener ? $self->{ports}{$listener} : $self->{port});
+}
 
 # start(wait => 0) starts the process without waiting until it answers.
 sub start

@@ -532,7 +532,7 @@ def test_no_broker(t):
     r.topic(0, 'events')
     r.batch(r.record(0, b'k', b'v'))
     text = r.wait_trouble('no broker of')
-    assert text == f'no broker of 127.0.0.1:{port} answers: Connection refused', text
+    assert text.startswith(f'no broker of 127.0.0.1:{port} answers: Connection refused\n'), text
 
 
 def test_unresolvable(t):
@@ -597,7 +597,7 @@ def test_black_hole_at_start(t):
         r = t.relay(name)
         r.topic(0, 'events')
         r.batch(r.record(0, b'k', b'v'))
-        assert r.wait_trouble('.') == f'no broker of {name} answers: timed out'
+        assert r.wait_trouble('.').startswith(f'no broker of {name} answers: timed out\n')
         start = time.monotonic()
         assert r.close() == 0
         assert time.monotonic() - start < 0.5
@@ -783,7 +783,7 @@ def test_tls_refused(t):
     r.batch(r.record(0, b'k', b'v'))
     text = r.wait_trouble('no connection to')
     os.unlink(path)
-    assert b.servers in text and 'SSL' in text, text
+    assert b.servers in text and 'does not speak TLS' in text, text
 
 
 def test_leader_moves(t):

@@ -1,0 +1,71 @@
+/*
+ * kafkafiles.c
+ *		The files that the Kafka settings name: certificates, keys, keytabs.
+ *
+ * A renewed certificate comes to the same path, so nothing in the settings
+ * tells that it is another.  librdkafka reads it once; a relay that streams
+ * goes on until its next connection, which the old certificate may not get any
+ * more.  So a reload looks at these files.
+ *
+ * The worker does not read the settings' file, which holds passwords: the
+ * relay tells the paths, and what the files were like before it read them.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+
+#include "filemark.h"
+#include "publisher/kafkafiles.h"
+
+/* The text behind this one, or NULL at the end. */
+static const char *
+next_text(const char *text, const char *end)
+{
+	text += strlen(text) + 1;
+	return text < end ? text : NULL;
+}
+
+bool
+evpub_kafka_files_take(EvpubKafkaFiles *files, const EvpubFrame *frame)
+{
+	const char *version_end = memchr(frame->data, '\0', frame->length);
+	Size		length;
+	int			texts = 0;
+
+	if (files->pairs)
+		pfree(files->pairs);
+	files->pairs = NULL;
+	files->length = 0;
+	if (version_end == NULL)
+		return true;			/* no files */
+	length = frame->data + frame->length - (version_end + 1);
+	if (length == 0)
+		return true;
+	if (version_end[length] != '\0')
+		return false;
+	files->pairs = MemoryContextAlloc(TopMemoryContext, length);
+	memcpy(files->pairs, version_end + 1, length);
+	files->length = length;
+	for (Size i = 0; i < length; i++)
+		texts += files->pairs[i] == '\0';
+	return texts % 2 == 0;
+}
+
+bool
+evpub_kafka_files_changed(const EvpubKafkaFiles *files)
+{
+	const char *end = files->pairs + files->length;
+	const char *path = files->pairs;
+
+	while (path != NULL)
+	{
+		const char *old = next_text(path, end);
+		char		mark[EVPUB_FILEMARK_MAX];
+
+		evpub_filemark(path, mark, sizeof(mark));
+		if (strcmp(old, mark) != 0)
+			return true;
+		path = next_text(old, end);
+	}
+	return false;
+}

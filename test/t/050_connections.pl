@@ -1,0 +1,205 @@
+
+# A connection to Kafka that does not come about says what is wrong and what to
+# do: each cause has a text of its own.  And certificates that are renewed at
+# the same path are used from the next reload on.
+use strict;
+use warnings;
+
+use EvpubKafka;
+use EvpubTest;
+use EvpubTls;
+use File::Copy qw(copy);
+use JSON::PP ();
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $tls = EvpubTls->new;
+$tls->ca($_) for qw(ca other);
+$tls->cert('server', 'ca');
+$tls->cert('expired', 'ca', days => -1);
+$tls->cert('host', 'ca', san => 'DNS:kafka.example.com');
+$tls->cert('foreign', 'other');
+$tls->cert('client', 'ca');
+$tls->cert('stranger', 'other');
+
+my $login = 'org.apache.kafka.common.security';
+my $kafka = EvpubKafka->new(
+	listeners => {
+		(map { $_ => 'SSL' } qw(TLS MTLS EXPIRED HOST FOREIGN)),
+		SASL => 'SASL_PLAINTEXT' },
+	scram => { evpub => 'secret' },
+	conf => {
+		$tls->listener('TLS', 'server', 'ca'),
+		$tls->listener('MTLS', 'server', 'ca', { 'ssl.client.auth' => 'required' }),
+		$tls->listener('EXPIRED', 'expired', 'ca'),
+		$tls->listener('HOST', 'host', 'ca'),
+		$tls->listener('FOREIGN', 'foreign', 'other'),
+		'listener.name.sasl.sasl.enabled.mechanisms' => 'SCRAM-SHA-512,PLAIN',
+		'listener.name.sasl.scram-sha-512.sasl.jaas.config' =>
+		  "$login.scram.ScramLoginModule required;",
+		'listener.name.sasl.plain.sasl.jaas.config' =>
+		  "$login.plain.PlainLoginModule required user_evpub=\"secret \";",
+	})->start;
+
+my $ca = 'security.protocol=ssl\nssl.ca.location=' . $tls->path('ca.crt');
+$ca =~ s/\\n/\n/;
+my $mtls = sub {
+	"$ca\nssl.certificate.location="
+	  . $tls->path("$_[0].crt")
+	  . "\nssl.key.location="
+	  . $tls->path("$_[0].key");
+};
+my $sasl = sub {
+	"security.protocol=sasl_plaintext\nsasl.username=evpub\n"
+	  . "sasl.mechanism=$_[0]\nsasl.password=$_[1]\n";
+};
+my $node = capture_node('main', kafka => $kafka);
+my $old_scram = `evpub-relay --version` =~ /librdkafka (\d+)\.(\d+)\.(\d+)/
+  && $1 * 10000 + $2 * 100 + $3 < 20601;
+
+# name => [listener or address, Kafka settings, text that is told; undef: works]
+my %cases = (
+	good => [ 'TLS', $ca, undef ],
+	expired => [ 'EXPIRED', $ca, qr/certificate of the broker has expired\nRenew/ ],
+	host => [ 'HOST', $ca, qr/made for another host name\n.*subjectAltName/ ],
+	foreign => [ 'FOREIGN', $ca, qr/not signed by an authority that is trusted here\nSet ssl\.ca\.location/ ],
+	no_tls => [ 'TLS', '', qr/wants TLS.*\n.*security\.protocol/ ],
+	no_plain => [ undef, $ca, qr/does not speak TLS.*\n.*security\.protocol/ ],
+	mutual => [ 'MTLS', $mtls->('client'), undef ],
+	no_certificate => [ 'MTLS', $ca, qr/asks for a certificate, and none is set.*\n.*ssl\.certificate\.location/ ],
+	stranger => [ 'MTLS', $mtls->('stranger'), qr/does not accept the certificate of evpub.*\n.*pg_reload_conf/ ],
+	no_sasl => [ 'SASL', '', qr/wants authentication \(SASL\).*\n.*sasl\.mechanism/ ],
+	sasl_nowhere => [ undef, $sasl->('PLAIN', 'secret'), qr/knows no authentication \(SASL\).*\n.*security\.protocol/ ],
+	mechanism => [ 'SASL', $sasl->('SCRAM-SHA-256', 'secret'), qr/Unsupported SASL mechanism.*SCRAM-SHA-512.*\n.*one that the broker supports/ ],
+	# of PLAIN's password the space at the end is a part
+	space_kept => [ 'SASL', $sasl->('PLAIN', 'secret '), undef ],
+	space_missing => [ 'SASL', $sasl->('PLAIN', 'secret'), qr/Invalid username or password\nCompare/ ],
+	space_told => [ 'SASL', $sasl->('PLAIN', 'wrong '), qr/Invalid username or password\n.*white space/ ],
+	scram => [ 'SASL', $sasl->('SCRAM-SHA-512', 'secret'), $old_scram ? qr/librdkafka \S+ cannot authenticate by SCRAM.*\nUse librdkafka 2\.6\.1 or later/ : undef ],
+	scram_wrong => [ 'SASL', $sasl->('SCRAM-SHA-512', 'wrong'), qr/invalid credentials/ ],
+	postgres => [ '127.0.0.1:' . $node->port, '', qr/no listener of Kafka.*\n/ ],
+	no_port => [ 'no.such.host.invalid', '', qr/no broker of no\.such\.host\.invalid answers: .*\n/ ],
+	no_ca => [ 'TLS', "security.protocol=ssl\nssl.ca.location=/nonexistent/ca.crt\n", qr{line 2: could not read file "/nonexistent/ca\.crt" of "ssl\.ca\.location": No such file} ],
+	broken_ca => [ 'TLS', "security.protocol=ssl\nssl.ca.location=/etc/passwd\n", qr{ssl\.ca\.location.*"/etc/passwd"} ],
+	not_a_pair => [ 'MTLS', "$ca\nssl.certificate.location=" . $tls->path('client.crt')
+		  . "\nssl.key.location=" . $tls->path('stranger.key'), qr/stranger\.key.*\n.*belong together/ ],
+	mark => [ undef, "\xef\xbb\xbflinger.ms=1\n", qr/line 1: .*byte order mark/ ],
+	space => [ undef, "linger.ms=1 \n", qr/line 1: value of "linger\.ms" ends with white space/ ],
+	windows => [ undef, " linger.ms = 1\r\n\r\n", undef ],
+	typing => [ undef, "\nssl.ca.locaton=x\n", qr/line 2: unknown property "ssl\.ca\.locaton"\n.*"ssl\.ca\.location"/ ],
+	nonsense => [ undef, "colour=blue\n", qr/line 1: unknown property "colour"\nNo property of librdkafka/ ],
+	owned => [ undef, "enable.idempotence=false\n", qr/line 1: property "enable\.idempotence" is not allowed here\nlibrdkafka knows/ ],
+	java => [ undef, "ssl.truststore.location=x\n", qr/line 1: property "ssl\.truststore\.location" is not allowed here\n.*Java.*ssl\.ca\.location/ ],
+);
+
+# the server of PostgreSQL must listen where a broker could
+$node->append_conf('postgresql.conf', "listen_addresses = '127.0.0.1'");
+$node->restart;
+
+my %ask;
+for my $name (keys %cases)
+{
+	my ($where, $file) = @{ $cases{$name} };
+	$ask{$name} = {
+		servers => !defined $where ? $kafka->bootstrap
+		: $where =~ /^[A-Z]+$/ ? $kafka->bootstrap($where)
+		: $where,
+		file => $file };
+}
+my $relay = $ENV{EVPUB_RELAY} || 'evpub-relay';
+my ($out, $err) = ('', '');
+IPC::Run::run([ 'python3', 'test/lib/relay_says.py', $relay ],
+	'<', \JSON::PP::encode_json(\%ask), '>', \$out, '2>', \$err)
+  or BAIL_OUT("relay_says.py: $err");
+my $said = JSON::PP::decode_json($out);
+for my $name (sort keys %cases)
+{
+	my $expected = $cases{$name}[2];
+	my $answer = $said->{$name} || { kind => 'nothing', text => '' };
+	if (defined $expected)
+	{
+		like($answer->{text}, $expected, "$name: the reason is told");
+	}
+	else
+	{
+		is("$answer->{kind} $answer->{text}", 'answered ', "$name: connected");
+	}
+}
+
+# A pair of a CA that the broker does not trust; then a good one over it.
+my $dir = PostgreSQL::Test::Utils::tempdir();
+my $config = "$dir/kafka.conf";
+
+sub use_pair
+{
+	my ($pair) = @_;
+	copy($tls->path("$pair.$_"), "$dir/client.$_") or die "copy: $!" for qw(crt key);
+	return;
+}
+
+use_pair('stranger');
+append_to_file($config, "$ca\nssl.certificate.location=$dir/client.crt\n"
+	  . "ssl.key.location=$dir/client.key\n");
+chmod 0600, $config;
+$node->safe_psql(
+	'postgres', q{
+CREATE TABLE t (id int PRIMARY KEY);
+SELECT evpub.capture_table('t', tenant => 'acme', topic => 'renewed');
+INSERT INTO t VALUES (1)});
+$node->append_conf('postgresql.conf',
+	"evpub.kafka_config_file = '$config'\nevpub.bootstrap_servers = '"
+	  . $kafka->bootstrap('MTLS') . q{'});
+$node->reload;
+ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%does not accept the certificate%'"),
+	'a certificate that the broker does not trust: blocked, with the reason');
+like(status($node, 'hint'), qr/pg_reload_conf/, 'and a hint');
+use_pair('client');
+$node->reload;
+ok(wait_for_state($node, 'streaming'), 'a good pair over it, and a reload: streaming');
+ok(wait_published($node), 'published');
+
+# While it streams: the next connection must not use an old certificate.
+my $before = status($node, 'relay_pid');
+$node->reload;
+$node->safe_psql('postgres', 'INSERT INTO t VALUES (2)');
+ok(wait_published($node), 'a reload without a change: published');
+is(status($node, 'relay_pid'), $before, 'by the same relay');
+$tls->cert('renewed', 'ca');
+use_pair('renewed');
+$node->reload;
+wait_until('another relay',
+	sub { my $pid = status($node, 'relay_pid'); $pid && $pid != $before });
+pass('a renewed certificate and a reload: another relay');
+$node->safe_psql('postgres', 'INSERT INTO t VALUES (3)');
+ok(wait_published($node), 'which publishes');
+is($kafka->record_count('renewed'), 3, 'all of it, once');
+
+# What the brokers' addresses must look like.
+my @bad = ('http://kafka:9092', 'SASL_SSL://kafka:9092', 'a:9092;b:9092', 'a:9092 b:9092',
+	'kafka:', 'kafka:0', 'kafka:65536', 'kafka:90x92', '::1', 'fe80::1:9092', ':9092',
+	'a:9092,,b:9092', ',', '[::1', 'kafka/topic', '[::1]9092');
+for my $list (@bad)
+{
+	my ($stdout, $stderr) = ('', '');
+	my $status = $node->psql('postgres', "ALTER SYSTEM SET evpub.bootstrap_servers = '$list'",
+		stdout => \$stdout, stderr => \$stderr);
+	ok($status != 0 && $stderr =~ /is not the address of a broker.*HINT:/s,
+		"brokers \"$list\": refused with a hint")
+	  or diag $stderr;
+}
+for my $list ("''", "'kafka'", "'kafka_1.example.com:9092,[::1]:9092'", "'a:1', 'b:65535'",
+	"' a:1 , b '", "'[fe80::1%eth0]:9092'", "'192.0.2.1,'")
+{
+	is($node->psql('postgres', "ALTER SYSTEM SET evpub.bootstrap_servers = $list"),
+		0, "brokers $list: taken");
+}
+# white space is no part of an address
+$node->safe_psql('postgres', "ALTER SYSTEM SET evpub.bootstrap_servers = ' "
+	  . $kafka->bootstrap('MTLS') . " , "
+	  . $kafka->bootstrap('MTLS') . " '");
+$node->reload;
+$node->safe_psql('postgres', 'INSERT INTO t VALUES (4)');
+ok(wait_published($node), 'white space around brokers means nothing');
+
+$node->stop;
+done_testing();
