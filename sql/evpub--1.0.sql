@@ -299,18 +299,33 @@ COMMENT ON FUNCTION evpub._check_rule_filter(regclass, text) IS
 'an error if reading the filter could run functions of the table''s owner';
 REVOKE ALL ON FUNCTION evpub._check_rule_filter(regclass, text) FROM PUBLIC;
 
--- Tables that a rule means: ordinary and partitioned ones, not partitions, that
+-- All tables that a rule names.
+CREATE FUNCTION evpub._named_by_rule(rule evpub.schema_rules)
+RETURNS oid[]
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT ARRAY(SELECT c.oid
+			   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+			  WHERE n.nspname ~ rule.pattern AND c.relname = ANY (rule.tables))
+$$;
+COMMENT ON FUNCTION evpub._named_by_rule(evpub.schema_rules) IS 'the tables that a rule names';
+REVOKE ALL ON FUNCTION evpub._named_by_rule(evpub.schema_rules) FROM PUBLIC;
+
+-- Those of some tables that a rule means: ordinary and partitioned ones, not partitions, that
 -- have what names their rows.  What the rule says of a column that is not there
 -- is an error later; one that may be null still, or is not unique yet where a
--- filter needs that, is waited for.
-CREATE FUNCTION evpub._tables_of_rule(rule evpub.schema_rules)
+-- filter needs that, is waited for.  Which tables, is given, because DDL has made
+-- one, and the rule may mean thousands.
+CREATE FUNCTION evpub._tables_of_rule(rule evpub.schema_rules, among oid[])
 RETURNS TABLE (rel regclass, schema name)
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT c.oid::regclass, n.nspname
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE n.nspname ~ rule.pattern AND c.relname = ANY (rule.tables)
+ WHERE c.oid = ANY (among)
+   AND n.nspname ~ rule.pattern AND c.relname = ANY (rule.tables)
    AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence = 'p'
    AND CASE WHEN NOT rule.options ? 'key_columns' THEN
 		EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid)
@@ -327,8 +342,8 @@ SELECT c.oid::regclass, n.nspname
 	END
  ORDER BY 2, 1
 $$;
-COMMENT ON FUNCTION evpub._tables_of_rule(evpub.schema_rules) IS 'the tables that a rule means';
-REVOKE ALL ON FUNCTION evpub._tables_of_rule(evpub.schema_rules) FROM PUBLIC;
+COMMENT ON FUNCTION evpub._tables_of_rule(evpub.schema_rules, oid[]) IS 'those of some tables that a rule means';
+REVOKE ALL ON FUNCTION evpub._tables_of_rule(evpub.schema_rules, oid[]) FROM PUBLIC;
 
 CREATE FUNCTION evpub._capture_by_rule(rel regclass, schema name, rule evpub.schema_rules)
 RETURNS void
@@ -460,13 +475,15 @@ BEGIN
 	IF array_remove(made, NULL) = '{}' AND schemas IS NULL THEN
 		RETURN;
 	END IF;
+	-- a schema has been made, or has another name
+	IF schemas IS NOT NULL THEN
+		made := made || ARRAY(SELECT c.oid FROM pg_class c WHERE c.relnamespace = ANY (schemas) AND c.relkind IN ('r', 'p'));
+	END IF;
 	LOCK TABLE evpub.schema_rules IN ROW EXCLUSIVE MODE;
 	FOR rule IN SELECT * FROM evpub._rules() r ORDER BY r.pattern, r.tables LOOP
 		FOR found IN
-			SELECT t.* FROM evpub._tables_of_rule(rule) t
-			WHERE (t.rel = ANY (made) OR
-			       (SELECT relnamespace FROM pg_class WHERE oid = t.rel) = ANY (schemas))
-			  AND NOT evpub._is_captured(t.rel::pg_catalog.oid)
+			SELECT t.* FROM evpub._tables_of_rule(rule, made) t
+			WHERE NOT evpub._is_captured(t.rel::pg_catalog.oid)
 		LOOP
 			PERFORM evpub._capture_by_rule(found.rel::pg_catalog.regclass, found.schema::pg_catalog.name, rule);
 		END LOOP;
@@ -602,7 +619,7 @@ BEGIN
 	INSERT INTO evpub.schema_rules VALUES (rule.pattern, rule.tables, rule.options)
 		ON CONFLICT (pattern, tables) DO UPDATE SET options = excluded.options;
 	PERFORM evpub._watch_rules();
-	FOR found IN SELECT * FROM evpub._tables_of_rule(rule) LOOP
+	FOR found IN SELECT * FROM evpub._tables_of_rule(rule, evpub._named_by_rule(rule)) LOOP
 		IF NOT evpub._is_captured(found.rel::pg_catalog.oid) AND
 		   (SELECT sum(pg_relation_size(p.oid)) FROM (
 				SELECT found.rel::pg_catalog.oid AS oid UNION SELECT t.relid::pg_catalog.oid FROM pg_partition_tree(found.rel::pg_catalog.regclass) t) p) > 0 THEN
@@ -643,14 +660,14 @@ BEGIN
 			USING ERRCODE = 'undefined_object',
 			      HINT = 'Table evpub.schema_rules shows the rules.';
 	END IF;
-	FOR found IN SELECT * FROM evpub._tables_of_rule(rule) LOOP
+	FOR found IN SELECT * FROM evpub._tables_of_rule(rule, evpub._named_by_rule(rule)) LOOP
 		IF evpub._is_captured(found.rel::pg_catalog.oid) THEN
 			PERFORM evpub.release_table(found.rel::pg_catalog.regclass);
 			count := count + 1;
 			-- another rule may mean it as well
 			FOR other IN SELECT * FROM evpub._rules() r ORDER BY r.pattern, r.tables LOOP
 				IF NOT evpub._is_captured(found.rel::pg_catalog.oid) AND
-				   EXISTS (SELECT FROM evpub._tables_of_rule(other) t WHERE t.rel = found.rel) THEN
+				   EXISTS (SELECT FROM evpub._tables_of_rule(other, ARRAY[found.rel::pg_catalog.oid])) THEN
 					PERFORM evpub._capture_by_rule(found.rel::pg_catalog.regclass, found.schema::pg_catalog.name, other);
 				END IF;
 			END LOOP;
