@@ -925,9 +925,7 @@ advised AS (
 				WHEN state = 'unconfigured'
 				THEN 'ALTER SYSTEM SET evpub.bootstrap_servers = ''<host>:9092''; SELECT pg_reload_conf();'
 				WHEN state = 'paused' THEN 'SELECT evpub.resume();'
-				WHEN hint IS NOT NULL THEN hint
-				WHEN state = 'blocked'
-				THEN 'Mend what the detail names, and publishing goes on. After a topic was deleted: SELECT evpub.resume();'
+				WHEN state IN ('blocked', 'starting') THEN hint
 				WHEN state = 'gap'
 				THEN format('If the WAL cannot be brought back: SELECT %s;',
 							coalesce(substring(state_reason, 'evpub\.accept_gap\(''[0-9A-F/]+''\)'),

@@ -103,7 +103,11 @@ evpub_holders_reason(EvpubWorker *worker)
 		worker->stream.reader->position < oldest->lsn + wal_segment_size ||
 		worker->position.restart_lsn + wal_segment_size < oldest->lsn)
 		return NULL;
-	return psprintf("%s transaction %u holds back WAL from %X/%X on",
+	return psprintf("%s transaction %u holds back WAL from %X/%X on\n%s",
 					oldest->prepared ? "prepared" : "open", oldest->xid,
-					LSN_FORMAT_ARGS(oldest->lsn));
+					LSN_FORMAT_ARGS(oldest->lsn),
+					oldest->prepared ?
+					psprintf("SELECT gid, database FROM pg_prepared_xacts WHERE transaction = '%u'; then, in that database, COMMIT PREPARED or ROLLBACK PREPARED.",
+							 oldest->xid) :
+					"It lets go when it ends; evpub.check() names its process.");
 }

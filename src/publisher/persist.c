@@ -19,6 +19,7 @@
 #include "clock.h"
 #include "compat.h"
 #include "event.h"
+#include "publisher/advice.h"
 #include "publisher/slot.h"
 #include "publisher/track.h"
 #include "publisher/workerstate.h"
@@ -191,7 +192,7 @@ evpub_worker_error(EvpubWorker *worker, const char *text)
 		worker->error_logged_at = evpub_clock_now();
 		ereport(WARNING,
 				(errmsg("evpub: %s", reason),
-				 hint ? errhint("%s", hint) : 0));
+				 errhint("%s", hint ? hint : evpub_advice(reason))));
 	}
 	strlcpy(worker->last_error, reason, sizeof(worker->last_error));
 	worker->last_error_at = GetCurrentTimestamp();
@@ -254,6 +255,8 @@ evpub_worker_show(EvpubWorker *worker, EvpubState state, const char *reason)
 
 	reason = evpub_reason_split(reason ? reason : "", &hint);
 	evpub_shmem_status(&old);
+	if (!hint && state == EVPUB_BLOCKED)
+		hint = pstrdup(evpub_advice(reason));
 	status = old;
 	status.state = state;
 	status.failed = false;

@@ -242,19 +242,30 @@ stand_still(void)
 		(void) evpub_relay_gone(&worker.relay, &status);
 }
 
+/* A reason that may bring a hint, with this one if it does not. */
+static const char *
+with_hint(const char *reason, const char *hint)
+{
+	if (reason && strchr(reason, '\n'))
+		return reason;
+	return psprintf("%s\n%s", reason ? reason : "", hint);
+}
+
 /* Who paused, and what else there is to say. */
 static const char *
 paused_reason(const char *more)
 {
 	const char *by = worker.paused_by[0] ? worker.paused_by :
 		"since before the server was started";
+	char	   *hint;
 
 	if (!worker.stream.caught_up && !worker.stream.broken)
 		return psprintf("%s; WAL since then is being read\nSELECT evpub.resume();", by);
 	if (!more)
 		return psprintf("%s\nSELECT evpub.resume();", by);
-	return psprintf("%s; %s%s", by, more,
-					strchr(more, '\n') ? "" : "\nSELECT evpub.resume();");
+	more = evpub_reason_split(more, &hint);
+	return psprintf("%s; %s\nSELECT evpub.resume();%s%s", by, more,
+					hint ? " " : "", hint ? hint : "");
 }
 
 static EvpubState
@@ -264,11 +275,14 @@ current_state(const char **reason)
 	switch (worker.verdict)
 	{
 		case EVPUB_NOTHING:
+			*reason = with_hint(*reason, "SELECT evpub.register_database();");
 			return EVPUB_UNCONFIGURED;
 		case EVPUB_STAND_FENCED:
+			*reason = with_hint(*reason, "If this server is to publish, and no other one does: SELECT evpub.take_over();");
 			return EVPUB_FENCED;
 		case EVPUB_STAND_GAP:
-			*reason = evpub_worker_gap_reason(&worker);
+			*reason = with_hint(evpub_worker_gap_reason(&worker),
+								"Put the WAL back if there is a copy of it; else the call that the reason names gives up what is in the gap.");
 			return EVPUB_GAP;
 		case EVPUB_PUBLISH:
 			break;
@@ -282,7 +296,7 @@ current_state(const char **reason)
 	}
 	if (!evpub_bootstrap_servers[0])
 	{
-		*reason = psprintf("evpub.bootstrap_servers is not set%s%s",
+		*reason = psprintf("evpub.bootstrap_servers is not set%s%s\nALTER SYSTEM SET evpub.bootstrap_servers = '<host>:9092'; SELECT pg_reload_conf();",
 						   worker.persist_problem[0] ? "; " : "",
 						   evpub_reason_only(worker.persist_problem));
 		return EVPUB_UNCONFIGURED;
@@ -300,7 +314,7 @@ current_state(const char **reason)
 		TimestampDifferenceExceeds(worker.stream.waiting_since,
 								   GetCurrentTimestamp(), HEAD_PATIENCE))
 	{
-		*reason = psprintf("transaction %u, committed at %X/%X, is not visible yet: it waits for synchronous replication",
+		*reason = psprintf("transaction %u, committed at %X/%X, is not visible yet: it waits for synchronous replication\nBring the synchronous standby back, or: ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf();",
 						   worker.stream.waiting_xid,
 						   LSN_FORMAT_ARGS(worker.stream.waiting_lsn));
 		return EVPUB_BLOCKED;

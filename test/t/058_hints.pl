@@ -1,0 +1,102 @@
+
+# Each reason for which nothing is published says what to type: those in the
+# source are compared with the list of hints, and the commonest are brought about.
+use strict;
+use warnings;
+
+use EvpubKafka;
+use EvpubTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+# ---- the list ----
+
+my $source = slurp_file('src/publisher/advice.c');
+my ($table) = $source =~ /advices\[\] =\n\{(.*?)\n\};/s;
+my @parts = $table =~ /^\t\{"((?:[^"\\]|\\.)*)",/mg;
+cmp_ok(scalar(@parts), '>', 30, 'the list has been read');
+
+# Texts of the relay, and of the worker where it is hindered.
+my $literals = qr/"(?:[^"\\]|\\.)*"(?:\s*PRI\w+\s*"(?:[^"\\]|\\.)*")*/;
+my %without;
+my $count = 0;
+for my $file (glob('src/relay/*.c'), 'src/publisher/supervise.c')
+{
+	my $text = slurp_file($file);
+	while ($text =~ /(?:relay_fail\(EVPUB_FAILURE_\w+,|relay_fail_as\([^"]*?,|(?:topic|->)\w*trouble, sizeof\([^)]*\),|evpub_worker_hinder\([^"]*?|RELAY_TEXT_MAX,)\s*($literals)/g)
+	{
+		my $reason = $1;
+		next if $reason =~ /^"(?:%s)*"$/;
+		$count++;
+		next if $reason =~ /\\n/;
+		# a reason that begins with the broker's words is looked up by these
+		next if $reason =~ /^"topic \\"%s\\"(?: partition %d)?: %s/;
+		$without{$reason} = $file unless grep { index($reason, $_) >= 0 } @parts;
+	}
+}
+cmp_ok($count, '>', 35, 'the texts have been read');
+is_deeply(\%without, {}, 'each reason in the source has a hint');
+
+# ---- in the server ----
+
+my $kafka = EvpubKafka->new->start;
+my $node = capture_node('hints', kafka => $kafka,
+	conf => "evpub.create_topics = off\n");
+$node->safe_psql('postgres', q{
+CREATE TABLE a (id int PRIMARY KEY);
+SELECT evpub.capture_table('a', topic => 'one', tenant => 'x');
+INSERT INTO a VALUES (1)});
+
+# blocked(reason, hint, name)
+sub blocked
+{
+	my ($reason, $hint, $name) = @_;
+	ok(wait_for_status($node, "state = 'blocked' AND state_reason ~ '$reason'"), "$name: blocked")
+	  or diag status($node, 'concat_ws(E\'\n\', state, state_reason, hint)');
+	like(status($node, 'hint'), $hint, "$name: the hint says what to type");
+	is( $node->safe_psql('postgres',
+			q{SELECT c.hint = s.hint FROM evpub.check() c, evpub.status s WHERE c.name = 'publisher'}),
+		't', "$name: so does check()");
+	return;
+}
+
+sub set
+{
+	my (%conf) = @_;
+	$node->append_conf('postgresql.conf', "$_ = '$conf{$_}'") for keys %conf;
+	$node->reload;
+	return;
+}
+
+blocked('create_topics', qr/ALTER SYSTEM SET evpub\.create_topics = on;/, 'no topic');
+$kafka->create_topic('one', 1);
+ok(wait_published($node), 'there is one: published');
+ok(wait_for_status($node, q{state = 'streaming' AND hint IS NULL}), 'then there is no hint');
+
+$kafka->delete_topic('one');
+$node->safe_psql('postgres', 'INSERT INTO a VALUES (2)');
+blocked('does not exist any more', qr/SELECT topic, partitions FROM evpub\.topics;.*evpub\.resume\(\)/,
+	'topic deleted');
+
+set('evpub.bootstrap_servers' => '127.0.0.1:1');
+blocked('no broker of', qr/evpub\.bootstrap_servers/, 'no broker');
+
+set('evpub.relay_program' => '/nowhere/evpub-relay');
+blocked('could not execute', qr/Install evpub's program evpub-relay/, 'no relay');
+my $file = $node->data_dir . '/kafka.conf';
+append_to_file($file, "security.protocol=plaintext\nno.such.property=1\n");
+set('evpub.relay_program' => '', 'evpub.kafka_config_file' => $file);
+blocked('must not be accessible', qr/chmod 0600.*pg_reload_conf\(\)/, 'a file that others may read');
+chmod 0600, $file or die $!;
+set('work_mem' => '5MB');
+blocked('kafka.conf line 2', qr/propert/, 'a wrong line');
+
+like(slurp_file($node->logfile), qr/WARNING:  evpub: .*kafka.conf line 2.*\n.*HINT:  .*propert/,
+	'the log has the hint, too');
+
+set('evpub.bootstrap_servers' => '');
+ok(wait_for_state($node, 'unconfigured'), 'no brokers set');
+like(status($node, 'hint'), qr/ALTER SYSTEM SET evpub\.bootstrap_servers/, 'with a hint');
+
+$node->stop;
+done_testing();
