@@ -79,9 +79,9 @@ test/mockbroker/evpub-mockbroker: test/mockbroker/evpub-mockbroker.c
 $(EAGER): test/eager/evpub_eager.c src/compat.h .pg-version
 	$(CC) -O2 -g -fPIC -shared $(WARNINGS) -D_GNU_SOURCE $(PG_CPPFLAGS) -o $@ $<
 
-# preloaded into a server, kills the publisher between two steps
-$(FAULTS): test/faults/evpub-faults.c
-	$(CC) -std=gnu11 -O2 -g $(WARNINGS) -shared -fPIC -o $@ $< -ldl
+# preloaded into a server: kills the publisher between two steps, sets the clock
+$(FAULTS): $(wildcard test/faults/*.c)
+	$(CC) -std=gnu11 -O2 -g $(WARNINGS) -shared -fPIC -o $@ $^ -ldl
 
 test-programs: $(UNIT_TESTS) $(KAFKA_ADMIN) $(EAGER) $(FAULTS) mockbroker
 

@@ -15,9 +15,9 @@
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "utils/pg_lsn.h"
-#include "utils/timestamp.h"
 
 #include "admin/arguments.h"
+#include "clock.h"
 #include "compat.h"
 #include "publisher/walreader.h"
 
@@ -39,7 +39,7 @@ is_replayed(XLogRecPtr lsn)
 Datum
 evpub_wait_replayed(PG_FUNCTION_ARGS)
 {
-	TimestampTz started = GetCurrentTimestamp();
+	EvpubMsec	started = evpub_clock_now();
 	long		pause = FIRST_PAUSE;
 	long		timeout;
 	XLogRecPtr	lsn;
@@ -51,8 +51,7 @@ evpub_wait_replayed(PG_FUNCTION_ARGS)
 
 	while (!is_replayed(lsn))
 	{
-		long		left = timeout -
-			TimestampDifferenceMilliseconds(started, GetCurrentTimestamp());
+		long		left = timeout - (evpub_clock_now() - started);
 
 		if (left <= 0)
 			PG_RETURN_BOOL(false);

@@ -10,10 +10,10 @@
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
 #include "utils/pg_lsn.h"
-#include "utils/timestamp.h"
 
 #include "admin/arguments.h"
 #include "admin/status.h"
+#include "clock.h"
 #include "compat.h"
 #include "evpub.h"
 #include "publisher/registry.h"
@@ -62,7 +62,7 @@ Datum
 evpub_wait_published(PG_FUNCTION_ARGS)
 {
 	long		timeout;
-	TimestampTz started = GetCurrentTimestamp();
+	EvpubMsec	started = evpub_clock_now();
 	XLogRecPtr	target;
 	bool		published = false;
 
@@ -88,7 +88,7 @@ evpub_wait_published(PG_FUNCTION_ARGS)
 		/* the position of a copy says nothing of what this server committed */
 		published = status.publisher_id != 0 && status.state != EVPUB_FENCED &&
 			status.confirmed_lsn >= target;
-		left = timeout - TimestampDifferenceMilliseconds(started, GetCurrentTimestamp());
+		left = timeout - (evpub_clock_now() - started);
 		if (published || left <= 0)
 			break;
 		(void) ConditionVariableTimedSleep(&EvpubShmem->changed, Min(left, 1000),
@@ -114,9 +114,9 @@ report_no_answer(void)
 }
 
 static void
-sleep_for_answer(TimestampTz started)
+sleep_for_answer(EvpubMsec started)
 {
-	if (TimestampDifferenceExceeds(started, GetCurrentTimestamp(), STEER_TIMEOUT))
+	if (evpub_clock_passed(started, STEER_TIMEOUT))
 		report_no_answer();
 	(void) ConditionVariableTimedSleep(&EvpubShmem->changed, 1000,
 									   evpub_wait_event("EvpubSteer"));
@@ -124,7 +124,7 @@ sleep_for_answer(TimestampTz started)
 
 /* Put the question as soon as the one before is answered; returns its number. */
 static uint64
-put_question(EvpubAsk what, XLogRecPtr lsn, TimestampTz started)
+put_question(EvpubAsk what, XLogRecPtr lsn, EvpubMsec started)
 {
 	EvpubSteering *steering = &EvpubShmem->steering;
 	char	   *role = GetUserNameFromId(GetSessionUserId(), false);
@@ -174,7 +174,7 @@ withdraw(int code, Datum number)
 }
 
 static void
-wait_for_answer(uint64 number, TimestampTz started, EvpubAnswer *answer)
+wait_for_answer(uint64 number, EvpubMsec started, EvpubAnswer *answer)
 {
 	EvpubSteering *steering = &EvpubShmem->steering;
 	bool		answered;
@@ -195,7 +195,7 @@ wait_for_answer(uint64 number, TimestampTz started, EvpubAnswer *answer)
 static void
 ask(EvpubAsk what, XLogRecPtr lsn, EvpubAnswer *answer)
 {
-	TimestampTz started = GetCurrentTimestamp();
+	EvpubMsec	started = evpub_clock_now();
 	uint64		number;
 
 	evpub_require_preloaded();

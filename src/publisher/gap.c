@@ -269,10 +269,9 @@ evpub_gap_look_again(EvpubWorker *worker)
 		worker->position.role != EVPUB_ROLE_GAP ||
 		worker->position.gap.given_up ||
 		worker->gap_begins_at == InvalidXLogRecPtr ||
-		!TimestampDifferenceExceeds(worker->verdict_at, GetCurrentTimestamp(),
-									LOOK_AGAIN_INTERVAL))
+		!evpub_clock_passed(worker->verdict_at, LOOK_AGAIN_INTERVAL))
 		return;
-	worker->verdict_at = GetCurrentTimestamp();
+	worker->verdict_at = evpub_clock_now();
 	if (evpub_walreader_probe(worker->gap_begins_at, worker->position.gap.to_lsn))
 		evpub_gap_close(worker);
 }

@@ -12,7 +12,6 @@
 #include "access/transam.h"
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
-#include "utils/timestamp.h"
 
 #include "publisher/workerstate.h"
 
@@ -65,18 +64,15 @@ look_at(TransactionId xid, TransactionId prepared, XLogRecPtr lsn, void *arg)
 static void
 look(EvpubWorker *worker)
 {
-	TimestampTz now;
-
 	if (!worker->streaming || evpub_assembler_empty(worker->stream.assembler))
 	{
 		worker->nholders = 0;
 		worker->holders_at = 0;
 		return;
 	}
-	now = GetCurrentTimestamp();
-	if (!TimestampDifferenceExceeds(worker->holders_at, now, LOOK_INTERVAL))
+	if (!evpub_clock_passed(worker->holders_at, LOOK_INTERVAL))
 		return;
-	worker->holders_at = now;
+	worker->holders_at = evpub_clock_now();
 	worker->nholders = 0;
 	evpub_assembler_each(worker->stream.assembler, look_at, worker);
 }

@@ -11,7 +11,6 @@
 
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
-#include "utils/timestamp.h"
 
 #include "publisher/gap.h"
 #include "publisher/registry.h"
@@ -55,8 +54,7 @@ static bool
 hindered(const EvpubWorker *worker)
 {
 	return worker->hindered_since != 0 &&
-		TimestampDifferenceExceeds(worker->hindered_since, GetCurrentTimestamp(),
-								   HINDERED_PATIENCE);
+		evpub_clock_passed(worker->hindered_since, HINDERED_PATIENCE);
 }
 
 /* Why the backlog must go, or NULL. */
@@ -94,11 +92,11 @@ limit_reached(const EvpubWorker *worker, uint64 needed)
 void
 evpub_worker_check_limits(EvpubWorker *worker)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	EvpubMsec	now = evpub_clock_now();
 	char	   *reason;
 
 	if (evpub_slot_position() == InvalidXLogRecPtr ||
-		!TimestampDifferenceExceeds(worker->limits_checked_at, now, CHECK_INTERVAL))
+		!evpub_clock_passed(worker->limits_checked_at, CHECK_INTERVAL))
 		return;
 	worker->limits_checked_at = now;
 	if (healthy(worker))

@@ -151,7 +151,6 @@ bool
 evpub_worker_persist(EvpubWorker *worker, bool force)
 {
 	EvpubStream *stream = &worker->stream;
-	TimestampTz now = GetCurrentTimestamp();
 	EvpubPosition before = worker->position;
 	XLogRecPtr	restart;
 	bool		told;
@@ -159,7 +158,7 @@ evpub_worker_persist(EvpubWorker *worker, bool force)
 
 	if (!worker->streaming)
 		return true;
-	if (!force && !TimestampDifferenceExceeds(worker->persisted_at, now, PERSIST_INTERVAL))
+	if (!force && !evpub_clock_passed(worker->persisted_at, PERSIST_INTERVAL))
 		return true;
 	restart = evpub_stream_restart_lsn(stream);
 	told = stream->events_published != worker->persisted_events ||
@@ -168,7 +167,7 @@ evpub_worker_persist(EvpubWorker *worker, bool force)
 	if (!force && !told && !moved)
 		return true;
 
-	worker->persisted_at = now;
+	worker->persisted_at = evpub_clock_now();
 	evpub_worker_take_position(worker);
 	if (!evpub_worker_store(worker, &before, restart, told))
 		return false;

@@ -13,7 +13,6 @@
 
 #include "access/xact.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
 #include "evpub.h"
 #include "publisher/registry.h"
@@ -82,11 +81,10 @@ static bool
 retire(EvpubWorker *worker)
 {
 	EvpubPosition before = worker->position;
-	TimestampTz now = GetCurrentTimestamp();
 
-	if (!TimestampDifferenceExceeds(worker->retire_tried_at, now, RETIRE_INTERVAL))
+	if (!evpub_clock_passed(worker->retire_tried_at, RETIRE_INTERVAL))
 		return false;
-	worker->retire_tried_at = now;
+	worker->retire_tried_at = evpub_clock_now();
 	worker->position.role = EVPUB_ROLE_RETIRED;
 	if (!evpub_worker_store(worker, &before, InvalidXLogRecPtr, false))
 		return false;

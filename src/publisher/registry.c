@@ -65,8 +65,8 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 
+#include "clock.h"
 #include "compat.h"
 #include "evpub.h"
 #include "publisher/registry.h"
@@ -164,7 +164,7 @@ request_slot(uint64 publisher_id)
 {
 	int			place = add_request(publisher_id);
 	EvpubRequest answer;
-	TimestampTz started = GetCurrentTimestamp();
+	EvpubMsec	started = evpub_clock_now();
 
 	evpub_shmem_wake();
 	ConditionVariablePrepareToSleep(&EvpubShmem->changed);
@@ -183,8 +183,8 @@ request_slot(uint64 publisher_id)
 		SpinLockAcquire(&EvpubShmem->mutex);
 		worker = EvpubShmem->worker_pid;
 		SpinLockRelease(&EvpubShmem->mutex);
-		if (TimestampDifferenceExceeds(started, GetCurrentTimestamp(),
-									   worker ? REQUEST_TIMEOUT : REQUEST_WORKER_TIMEOUT))
+		if (evpub_clock_passed(started,
+							   worker ? REQUEST_TIMEOUT : REQUEST_WORKER_TIMEOUT))
 			report_no_worker();
 		ConditionVariableTimedSleep(&EvpubShmem->changed, 1000,
 									evpub_wait_event("EvpubRegister"));

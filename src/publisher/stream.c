@@ -12,7 +12,6 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "publisher/announce.h"
@@ -160,7 +159,8 @@ evpub_stream_read(EvpubStream *stream)
 	if (stream->broken)
 		return false;
 	stream->limit = evpub_walreader_end(&stream->timeline);
-	if (before >= stream->limit || evpub_stream_full(stream))
+	stream->behind = before < stream->limit;
+	if (!stream->behind || evpub_stream_full(stream))
 		return false;
 
 	PG_TRY();
@@ -187,10 +187,10 @@ evpub_stream_read(EvpubStream *stream)
 	}
 	PG_END_TRY();
 
-	if (stream->reader->position >= stream->limit)
+	stream->behind = stream->reader->position < stream->limit;
+	if (!stream->behind)
 		stream->caught_up = true;
-	return stream->reader->position > before &&
-		stream->reader->position < stream->limit &&
+	return stream->behind && stream->reader->position > before &&
 		stream->queue_length < QUEUE_LENGTH;
 }
 
@@ -223,7 +223,7 @@ head_may_go(EvpubStream *stream, EvpubGate *gate, bool *fresh)
 	{
 		stream->waiting_xid = head->xid;
 		stream->waiting_lsn = head->commit.lsn;
-		stream->waiting_since = GetCurrentTimestamp();
+		stream->waiting_since = evpub_clock_now();
 	}
 	return false;
 }

@@ -9,6 +9,7 @@
 
 #include "lib/ilist.h"
 
+#include "clock.h"
 #include "publisher/assembler.h"
 #include "publisher/gate.h"
 #include "publisher/position.h"
@@ -39,6 +40,7 @@ typedef struct EvpubStream
 	EvpubAssembler *assembler;
 	XLogRecPtr	limit;			/* of the last read */
 	bool		caught_up;		/* has once read to the end of WAL */
+	bool		behind;			/* the last read left WAL for the next one */
 	TimeLineID	timeline;
 
 	/* committed transactions, in commit order, not wholly sent */
@@ -87,7 +89,7 @@ typedef struct EvpubStream
 	/* what the head of the queue waits for, if it is not visible */
 	TransactionId waiting_xid;
 	XLogRecPtr	waiting_lsn;
-	TimestampTz waiting_since;
+	EvpubMsec	waiting_since;
 
 	/* reading cannot go on; set when the reader fails */
 	char	   *broken;

@@ -11,7 +11,6 @@
 
 #include "miscadmin.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
 #include "publisher/caps.h"
 #include "publisher/flight.h"
@@ -31,8 +30,7 @@ evpub_worker_hinder(EvpubWorker *worker, EvpubHindrance hindrance,
 
 	worker->failures++;
 	worker->hindrance = hindrance;
-	worker->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												   Min(pause, RETRY_LONGEST));
+	worker->retry_at = evpub_clock_now() + Min(pause, RETRY_LONGEST);
 	strlcpy(worker->hindrance_text, text, sizeof(worker->hindrance_text));
 	evpub_worker_error(worker, text);
 }
@@ -171,8 +169,7 @@ relay_failed(EvpubWorker *worker, const EvpubFrame *frame)
 	evpub_worker_end_relay(worker);
 	evpub_worker_hinder(worker, hindrance, text);
 	if (failed.kind == EVPUB_FAILURE_CONFIG)
-		worker->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													   RETRY_LONGEST);
+		worker->retry_at = evpub_clock_now() + RETRY_LONGEST;
 }
 
 static bool
@@ -284,7 +281,7 @@ evpub_worker_supervise(EvpubWorker *worker)
 		if (!evpub_relay_gone(&worker->relay, &status))
 			return;
 		if (worker->hindrance == EVPUB_HINDRANCE_RESUME ||
-			GetCurrentTimestamp() < worker->retry_at)
+			evpub_clock_now() < worker->retry_at)
 			return;
 		start_relay(worker);
 	}

@@ -12,7 +12,6 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "publisher/waiting.h"
@@ -28,7 +27,9 @@
  * Each cycle of worker, relay and broker costs about as much for one small
  * transaction as for a hundred, and takes it from the writers where cores are
  * few.  At a high rate of transactions, collect them: for 2 ms at 1,000 a
- * second, up to 40 ms at 20,000 and more.
+ * second, up to 40 ms at 20,000 and more.  Only while we keep up: a read takes
+ * a limited number of transactions, so a pause behind each would limit how
+ * fast a backlog is published, and there is nothing to collect.
  */
 #define PACE_WINDOW 100			/* ms over which the rate is taken */
 #define PACE_RATE 1000			/* transactions a second */
@@ -48,12 +49,20 @@ evpub_waiting_begin(EvpubWorker *worker)
 bool
 evpub_waiting_may_read(EvpubWorker *worker)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	long		elapsed;
+	EvpubMsec	now = evpub_clock_now();
+	EvpubMsec	elapsed;
 
+	if (worker->stream.behind)
+	{
+		/* the rate of a backlog says nothing of what comes after it */
+		worker->pace = 0;
+		worker->window_transactions = worker->stream.transactions_read;
+		worker->window_start = now;
+		return true;
+	}
 	if (worker->pace > 0 && now < worker->read_after)
 		return false;
-	elapsed = TimestampDifferenceMilliseconds(worker->window_start, now);
+	elapsed = now - worker->window_start;
 	if (elapsed >= PACE_WINDOW)
 	{
 		uint64		transactions = worker->stream.transactions_read;
@@ -63,7 +72,7 @@ evpub_waiting_may_read(EvpubWorker *worker)
 		worker->window_transactions = transactions;
 		worker->window_start = now;
 	}
-	worker->read_after = TimestampTzPlusMilliseconds(now, worker->pace);
+	worker->read_after = now + worker->pace;
 	return true;
 }
 
@@ -82,12 +91,7 @@ evpub_waiting_time(const EvpubWorker *worker)
 	if (evpub_assembler_prepared(worker->stream.assembler) > 0)
 		time = Min(time, WAIT_PREPARED);
 	if (worker->hindrance == EVPUB_HINDRANCE_RETRY)
-	{
-		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-														   worker->retry_at);
-
-		time = Min(time, Max(left, 1));
-	}
+		time = Min(time, Max(evpub_clock_left(worker->retry_at), 1));
 	if (worker->stream.waiting_xid != InvalidTransactionId &&
 		!worker->position.paused)
 		time = Min(time, WAIT_HEAD);

@@ -114,7 +114,7 @@ evpub_worker_set_verdict(EvpubWorker *worker, EvpubVerdict verdict, const char *
 	if (old_reason)
 		pfree(old_reason);
 	worker->verdict = verdict;
-	worker->verdict_at = GetCurrentTimestamp();
+	worker->verdict_at = evpub_clock_now();
 }
 
 void
@@ -156,14 +156,12 @@ static bool
 flush_wanted(void)
 {
 	XLogRecPtr	wanted = pg_atomic_read_u64(&EvpubShmem->wanted_lsn);
-	TimestampTz now;
 
 	if (wanted <= evpub_walreader_end(NULL))
 		return false;
-	now = GetCurrentTimestamp();
-	if (!TimestampDifferenceExceeds(worker.flushed_at, now, FLUSH_INTERVAL))
+	if (!evpub_clock_passed(worker.flushed_at, FLUSH_INTERVAL))
 		return true;
-	worker.flushed_at = now;
+	worker.flushed_at = evpub_clock_now();
 	XLogFlush(wanted);
 	return false;
 }
@@ -311,8 +309,7 @@ current_state(const char **reason)
 		return EVPUB_BLOCKED;
 	}
 	if (worker.stream.waiting_xid != InvalidTransactionId &&
-		TimestampDifferenceExceeds(worker.stream.waiting_since,
-								   GetCurrentTimestamp(), HEAD_PATIENCE))
+		evpub_clock_passed(worker.stream.waiting_since, HEAD_PATIENCE))
 	{
 		*reason = psprintf("transaction %u, committed at %X/%X, is not visible yet: it waits for synchronous replication\nBring the synchronous standby back, or: ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf();",
 						   worker.stream.waiting_xid,
@@ -368,12 +365,12 @@ take_interrupts(void)
 static void
 shut_down(void)
 {
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DRAIN_TIME);
+	EvpubMsec	end = evpub_clock_now() + DRAIN_TIME;
 
 	while (worker.verdict == EVPUB_PUBLISH &&
 		   worker.relay.socket != PGINVALID_SOCKET &&
 		   evpub_stream_in_flight(&worker.stream) && !worker.trouble[0] &&
-		   GetCurrentTimestamp() < end)
+		   evpub_clock_now() < end)
 	{
 		bool		paused = worker.position.paused;
 

@@ -40,11 +40,11 @@ typedef struct EvpubWorker
 	EvpubVerdict verdict;
 	char	   *verdict_reason; /* may be NULL; this and the texts below may
 								 * carry a hint (reason.h) */
-	TimestampTz verdict_at;
+	EvpubMsec	verdict_at;
 	XLogRecPtr	gap_begins_at;	/* WAL that could not be read; else invalid */
 	int			refusals;		/* errors in a row that a transaction caused */
-	TimestampTz limits_checked_at;
-	TimestampTz hindered_since; /* 0: events flow; as limits.c has seen it */
+	EvpubMsec	limits_checked_at;
+	EvpubMsec	hindered_since; /* 0: events flow; as limits.c has seen it */
 	EvpubPosition position;
 	bool		streaming;		/* "stream" is set up */
 	EvpubStream stream;
@@ -56,7 +56,7 @@ typedef struct EvpubWorker
 	bool		answered;		/* a broker has answered it */
 	EvpubHindrance hindrance;
 	char		hindrance_text[EVPUB_REASON_LENGTH];
-	TimestampTz retry_at;
+	EvpubMsec	retry_at;
 	int			failures;		/* in a row, for the backoff */
 	uint64		relay_starts;
 	uint64		relay_restarts;	/* of these, after a failure */
@@ -70,13 +70,13 @@ typedef struct EvpubWorker
 	EvpubRetirement retirement;
 	FullTransactionId retire_xid;
 	XLogRecPtr	retire_at;
-	TimestampTz retire_tried_at;
+	EvpubMsec	retire_tried_at;
 
 	/* persistence */
-	TimestampTz persisted_at;
+	EvpubMsec	persisted_at;
 	uint64		persisted_events;
 	XLogRecPtr	persisted_restart;
-	TimestampTz flushed_at;
+	EvpubMsec	flushed_at;
 	char		persist_problem[EVPUB_REASON_LENGTH]; /* "" if the last write went well */
 
 	char		paused_by[EVPUB_TEXT_LENGTH];	/* role and time; "" not known */
@@ -96,15 +96,15 @@ typedef struct EvpubWorker
 	uint64		wakes_seen;		/* of the shared count, when this cycle began */
 
 	/* pace: how many transactions come in a window of time */
-	TimestampTz window_start;
+	EvpubMsec	window_start;
 	uint64		window_transactions;	/* read when it began */
 	int			pace;			/* ms between reads; 0: read whenever woken */
-	TimestampTz read_after;		/* with a pace: do not read WAL before */
+	EvpubMsec	read_after;		/* with a pace: do not read WAL before */
 
 	/* who holds back WAL, as of holders_at (holders.c) */
 	EvpubHolder holders[EVPUB_MAX_HOLDERS];
 	int			nholders;
-	TimestampTz holders_at;
+	EvpubMsec	holders_at;
 
 	/* what the running relay was started with */
 	char	   *relay_settings;

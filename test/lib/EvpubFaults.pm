@@ -15,6 +15,7 @@ use Time::HiRes qw(usleep);
 our @EXPORT = qw(
   crash_node start_with_faults order_crashes orders_left withdraw_orders crashes
   attempt until_done held_slot keep_loading end_load one_of
+  set_clock
 );
 
 my $serial = 0;
@@ -46,6 +47,19 @@ fsync = on
 recovery_init_sync_method = syncfs
 max_wal_size = 64MB
 });
+}
+
+# set_clock(node, seconds): the server's wall clock is off by so much from now
+# on.  The file must be there before the server is started with faults.
+sub set_clock
+{
+	my ($node, $seconds) = @_;
+	my $file = $node->data_dir . '/evpub_clock';
+	# in place: the server has it mapped
+	open my $out, -e $file ? '+<' : '>', $file or croak "$file: $!";
+	syswrite $out, pack('q', $seconds * 1000) or croak "$file: $!";
+	close $out;
+	return;
 }
 
 # order_crashes(node, [k, mode, pattern of steps], ...): one after the other.

@@ -1,0 +1,155 @@
+
+# The wall clock may be set while the server works: intervals do not follow it.
+# And what waits behind an outage is published as fast as it can be read,
+# however small its transactions are.
+use strict;
+use warnings;
+
+use EvpubFaults;
+use EvpubKafka;
+use EvpubLoad;
+use EvpubTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
+
+my $HOUR = 3600;
+my $TENANTS = 20;
+
+my $kafka = EvpubKafka->new->start;
+my $node = capture_node('main', kafka => $kafka, start => 0);
+set_clock($node, 0);
+start_with_faults($node);
+create_evpub($node);
+
+# ---- the clock is set ----
+
+load_tables($node, $TENANTS + 1);
+$node->safe_psql('postgres', q{INSERT INTO item VALUES ('probe', 1)});
+ok(wait_published($node), 'published');
+
+sub now { return clock_gettime(CLOCK_MONOTONIC) }
+
+# All that measures an interval gets something to do.
+my $probes = 1;
+
+sub probe
+{
+	my ($name) = @_;
+	my $slowest = 0;
+	for (1 .. 3)
+	{
+		$probes++;
+		$node->safe_psql('postgres', qq{
+SET synchronous_commit = @{[ $probes % 2 ? 'on' : 'off' ]};
+INSERT INTO item VALUES ('probe', $probes)});
+		my $began = now();
+		ok(wait_published($node, 20), "$name: published");
+		my $took = now() - $began;
+		$slowest = $took if $took > $slowest;
+	}
+	note sprintf '%s: an event took %.3f s at most', $name, $slowest;
+	cmp_ok($slowest, '<', 5, "$name: within seconds");
+	is(status($node, 'state'), 'streaming', "$name: streaming");
+
+	# the position becomes durable, once a second
+	my $lsn = status($node, 'confirmed_lsn');
+	ok(wait_for_status($node, "confirmed_lsn >= '$lsn'", 10), "$name: confirmed");
+	my $state = $node->data_dir . '/evpub/state';
+	my $written = (stat $state)[9];
+	wait_until(
+		"$name: the state file is written",
+		sub {
+			$node->safe_psql('postgres', 'INSERT INTO item VALUES (\'probe\', ' . ++$probes . ')');
+			return (stat $state)[9] != $written;
+		},
+		20);
+	pass("$name: the state file is written");
+
+	# time-outs of those who wait end, and not too early
+	my $began = now();
+	is($node->safe_psql('postgres', q{SELECT evpub.wait_replayed('FFFFFF/0', '300 ms')}),
+		'f', "$name: wait_replayed ends");
+	is($node->safe_psql('postgres', q{SELECT evpub.pause(); INSERT INTO item VALUES ('probe', } . ++$probes . q{);
+SELECT evpub.wait_published(NULL, '300 ms')}) =~ s/^\n//r,
+		'f', "$name: wait_published ends");
+	my $waited = now() - $began;
+	cmp_ok($waited, '>', 0.59, "$name: not before its time");
+	cmp_ok($waited, '<', 10, "$name: and not much later");
+	$node->safe_psql('postgres', 'SELECT evpub.resume()');
+	return;
+}
+
+my $relay = relay_pid($node);
+my $load = start_load($node, $TENANTS, 2, 12);
+probe('before');
+# the clock is as far behind as an hour, then as far ahead
+for my $step ([ 'set back', -$HOUR ], [ 'set forward', $HOUR ], [ 'set right', 0 ])
+{
+	my ($name, $offset) = @$step;
+	set_clock($node, $offset);
+	my $off = $node->safe_psql('postgres', 'SELECT extract(epoch FROM clock_timestamp())') - time;
+	cmp_ok(abs($off - $offset), '<', 60, "$name: the server's clock is set");
+	probe($name);
+}
+ok(finish($load), 'writers do not notice') or diag $load->{err};
+is(relay_pid($node), $relay, 'the relay goes on');
+
+# A relay that has to begin anew, and a broker that was away, while the clock
+# is set back: the pause before a new relay and librdkafka's own waits.
+set_clock($node, -$HOUR);
+kill 'KILL', $relay;
+wait_until('another relay', sub { my $pid = relay_pid($node); $pid && $pid != $relay });
+ok(wait_for_state($node, 'streaming', 20), 'set back: another relay streams');
+probe('another relay');
+$kafka->stop;
+$node->safe_psql('postgres', 'INSERT INTO item VALUES (\'probe\', ' . ++$probes . ')');
+ok(wait_for_state($node, 'blocked', 60), 'without a broker');
+set_clock($node, -2 * $HOUR);
+$kafka->start;
+ok(wait_for_state($node, 'streaming', 60), 'set back without a broker: it comes back');
+probe('the broker is back');
+set_clock($node, 0);
+ok(wait_published($node), 'all is published');
+check_complete('clock set under load', $node, $kafka, duplicates => 1);
+
+# ---- catching up ----
+
+my $ROWS = 150_000;
+$node->stop;
+$node->start;
+$node->safe_psql('postgres', q{
+CREATE TABLE t (n serial PRIMARY KEY, x text);
+SELECT evpub.capture_table('t', tenant => 't', topic => 'many');
+INSERT INTO t (x) VALUES ('first');
+});
+ok(wait_published($node), 'published');
+
+# Seconds to publish what this SQL commits while publishing is paused.
+sub drain_time
+{
+	my ($name, $sql) = @_;
+	$node->safe_psql('postgres', 'SELECT evpub.pause()');
+	$node->safe_psql('postgres', $sql);
+	my $began = now();
+	$node->safe_psql('postgres', 'SELECT evpub.resume()');
+	ok(wait_published($node), "$name: published");
+	my $took = now() - $began;
+	note sprintf '%s: %d events in %.2f s, %d/s', $name, $ROWS, $took, $ROWS / $took;
+	return $took;
+}
+
+# The better of two each: the machine has other things to do as well.
+my ($bulk, $single) = (1e9, 1e9);
+for (1 .. 2)
+{
+	my $took = drain_time('one transaction',
+		"INSERT INTO t (x) SELECT 'b' FROM generate_series(1, $ROWS)");
+	$bulk = $took if $took < $bulk;
+	$took = drain_time('single rows', qq{SET synchronous_commit = off;
+DO \$\$ BEGIN FOR i IN 1..$ROWS LOOP INSERT INTO t (x) VALUES ('s'); COMMIT; END LOOP; END \$\$});
+	$single = $took if $took < $single;
+}
+cmp_ok($single, '<', 2.5 * $bulk, sprintf 'single rows are caught up with at %.2f of the speed of one transaction', $bulk / $single);
+$node->stop;
+done_testing();
