@@ -9,6 +9,12 @@
  * PostgreSQL's headers, the worker must not include librdkafka's.
  *
  * A frame is an EvpubFrameHeader and then "length" bytes.
+ *
+ * Ends.  When the worker shuts down its sending side (shutdown(SHUT_WR)), the
+ * relay leaves quietly: it hands nothing more to librdkafka, waits until what is
+ * in flight is acknowledged (500 ms without any acknowledgement, 1 s in all, at
+ * most), reports that, and exits.  When the
+ * worker closes the socket, the relay exits at once.
  */
 #ifndef EVPUB_FRAME_H
 #define EVPUB_FRAME_H
@@ -22,6 +28,13 @@
 
 /* The longest payload either side accepts, in bytes. */
 #define EVPUB_FRAME_MAX (64 * 1024 * 1024)
+
+/* The relay shows this often that it lives. */
+#define EVPUB_HEARTBEAT_MS 2000
+
+/* A quiet end: without an acknowledgement for so long; and in all. */
+#define EVPUB_QUIET_MS 500
+#define EVPUB_QUIET_LONGEST_MS 1000
 
 typedef struct EvpubFrameHeader
 {
@@ -130,6 +143,12 @@ typedef enum EvpubFrameType
 	 * empty when the hindrance is over.  The relay goes on trying.
 	 */
 	EVPUB_FRAME_TROUBLE = 'S',
+
+	/*
+	 * The relay's event loop runs: every EVPUB_HEARTBEAT_MS, whatever else it
+	 * does.  No payload.
+	 */
+	EVPUB_FRAME_HEARTBEAT = 'h',
 
 	/*
 	 * The relay cannot go on and exits after this frame.  Payload:

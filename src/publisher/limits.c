@@ -47,6 +47,7 @@ healthy(const EvpubWorker *worker)
 {
 	return worker->verdict == EVPUB_PUBLISH && worker->answered &&
 		!worker->position.paused && !worker->trouble[0] &&
+		!evpub_worker_relay_silent(worker) &&
 		worker->hindrance == EVPUB_HINDRANCE_NONE;
 }
 

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -29,6 +30,32 @@
 #define RELAY_PROGRAM_NAME "evpub-relay"
 #define SOCKET_BUFFER (512 * 1024)
 #define READ_CHUNK (64 * 1024)
+
+/* More than the relay takes for a quiet end, so that its last words come. */
+#define LEAVE_MS (EVPUB_QUIET_LONGEST_MS + 250)
+
+/*
+ * A worker that was busy elsewhere, or stopped, has not listened meanwhile: so
+ * much of the time between two looks, in ms, counts as silence.
+ */
+#define SILENCE_STEP 1500
+
+/*
+ * What the relay gets of the server's environment, a "*" for any ending: how
+ * programs are found and loaded, locale and time zone, and what librdkafka's
+ * libraries look at (Kerberos, SASL, OpenSSL, libcurl's proxies, the
+ * resolver).  Nothing else: there may be other programs' passwords in it.
+ */
+static const char *const environment[] = {
+	"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LD_*", "GLIBC_TUNABLES",
+	"MALLOC_*", "LANG", "LANGUAGE", "LC_*", "TZ", "TZDIR",
+	"KRB5*", "GSS_*", "SASL_*", "SSL_CERT_FILE", "SSL_CERT_DIR",
+	"SSLKEYLOGFILE", "OPENSSL_*", "CURL_CA_BUNDLE",
+	"http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY",
+	"no_proxy", "NO_PROXY", "RES_OPTIONS", "LOCALDOMAIN", "HOSTALIASES"
+};
+
+extern char **environ;
 
 void
 evpub_relay_init(EvpubRelay *relay)
@@ -64,13 +91,58 @@ close_from(int first)
 		close(fd);
 }
 
+/* Is this "NAME=value" for the relay? */
+static bool
+passes(const char *variable)
+{
+	const char *end = strchr(variable, '=');
+
+	for (int i = 0; end && i < (int) lengthof(environment); i++)
+	{
+		size_t		length = strlen(environment[i]);
+
+		if (environment[i][length - 1] == '*' ?
+			strncmp(variable, environment[i], length - 1) == 0 :
+			(size_t) (end - variable) == length &&
+			strncmp(variable, environment[i], length) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Before fork(): the child must not allocate. */
+static char **
+choose_environment(void)
+{
+	char	  **chosen;
+	int			n = 0;
+
+	while (environ[n])
+		n++;
+	chosen = palloc(sizeof(char *) * (n + 1));
+	n = 0;
+	for (char **variable = environ; *variable; variable++)
+	{
+		if (passes(*variable))
+			chosen[n++] = *variable;
+	}
+	chosen[n] = NULL;
+	return chosen;
+}
+
 /*
  * In the child.  Only calls that are safe after fork(): nothing that
- * allocates, logs or runs exit handlers, which are the worker's.
+ * allocates, logs or runs exit handlers, which are the worker's.  Signals are
+ * blocked, since their handlers are the worker's, too; the program ignores
+ * from its first moment on what ends the worker's process group.
  */
 static void
-run_child(const char *path, int socket, pid_t worker)
+run_child(const char *path, char **variables, int socket, pid_t worker)
 {
+	static const int ignored[] = {
+		SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGPIPE
+	};
+	const struct rlimit no_core = {0, 0};
 	sigset_t	none;
 	char	   *arguments[] = {RELAY_PROGRAM_NAME, NULL};
 	int			null;
@@ -89,9 +161,14 @@ run_child(const char *path, int socket, pid_t worker)
 	else
 		fcntl(socket, F_SETFD, 0);
 	close_from(EVPUB_RELAY_FD + 1);
+
+	/* a core would show passwords */
+	(void) setrlimit(RLIMIT_CORE, &no_core);
+	for (int i = 0; i < (int) lengthof(ignored); i++)
+		(void) signal(ignored[i], SIG_IGN);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	execv(path, arguments);
+	execve(path, arguments, variables);
 	_exit(127);
 }
 
@@ -111,6 +188,27 @@ executable(const char *path)
 	return access(path, X_OK) == 0;
 }
 
+/* fork(), with all signals blocked in the child. */
+static pid_t
+fork_blocked(void)
+{
+	sigset_t	all;
+	sigset_t	old;
+	pid_t		pid;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &old);
+	pid = fork();
+	if (pid != 0)
+	{
+		int			saved_errno = errno;
+
+		sigprocmask(SIG_SETMASK, &old, NULL);
+		errno = saved_errno;
+	}
+	return pid;
+}
+
 bool
 evpub_relay_start(EvpubRelay *relay, char **error, char **hint)
 {
@@ -120,6 +218,7 @@ evpub_relay_start(EvpubRelay *relay, char **error, char **hint)
 	MemoryContext old;
 	pid_t		pid;
 	pid_t		worker = getpid();
+	char	  **variables = choose_environment();
 
 	Assert(relay->pid == 0);
 	program_path(path);
@@ -137,7 +236,7 @@ evpub_relay_start(EvpubRelay *relay, char **error, char **hint)
 	}
 	(void) fcntl(pair[0], F_SETFD, FD_CLOEXEC);
 	(void) setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	if (!pg_set_noblock(pair[0]) || (pid = fork()) < 0)
+	if (!pg_set_noblock(pair[0]) || (pid = fork_blocked()) < 0)
 	{
 		*error = psprintf("could not start the relay: %m");
 		close(pair[0]);
@@ -145,8 +244,9 @@ evpub_relay_start(EvpubRelay *relay, char **error, char **hint)
 		return false;
 	}
 	if (pid == 0)
-		run_child(path, pair[1], worker);
+		run_child(path, variables, pair[1], worker);
 	close(pair[1]);
+	pfree(variables);
 
 	MemoryContextReset(relay->context);
 	old = MemoryContextSwitchTo(relay->context);
@@ -158,6 +258,9 @@ evpub_relay_start(EvpubRelay *relay, char **error, char **hint)
 	relay->awaited = 0;
 	relay->pid = pid;
 	relay->socket = pair[0];
+	relay->leaving = false;
+	relay->looked_at = 0;
+	relay->silent = 0;
 	return true;
 }
 
@@ -167,24 +270,43 @@ evpub_relay_stop(EvpubRelay *relay)
 	if (relay->socket != PGINVALID_SOCKET)
 		close(relay->socket);
 	relay->socket = PGINVALID_SOCKET;
+	relay->leaving = false;
+	relay->silent = 0;
 	if (relay->pid > 0)
 		kill(relay->pid, SIGKILL);
+}
+
+void
+evpub_relay_leave(EvpubRelay *relay)
+{
+	if (relay->socket == PGINVALID_SOCKET || relay->leaving)
+		return;
+
+	/* the rest of a frame that was begun is missing, so it is not taken */
+	resetStringInfo(&relay->out);
+	relay->sent = 0;
+	(void) shutdown(relay->socket, SHUT_WR);
+	relay->leaving = true;
+	relay->leave_until = evpub_clock_now() + LEAVE_MS;
 }
 
 bool
 evpub_relay_gone(EvpubRelay *relay, int *status)
 {
+	int			child_status;
 	pid_t		reaped;
 
-	if (relay->pid == 0)
-		return true;
-	reaped = waitpid(relay->pid, status, WNOHANG);
-	if (reaped == relay->pid || (reaped < 0 && errno == ECHILD))
+	/* all: a program that the relay ran (kinit) becomes ours when it ends */
+	while ((reaped = waitpid(-1, &child_status, WNOHANG)) > 0)
 	{
+		if (reaped != relay->pid)
+			continue;
 		relay->pid = 0;
-		return true;
+		*status = child_status;
 	}
-	return false;
+	if (reaped < 0 && errno == ECHILD)
+		relay->pid = 0;
+	return relay->pid == 0;
 }
 
 void
@@ -193,6 +315,8 @@ evpub_relay_put(EvpubRelay *relay, EvpubFrameType type, const void *data,
 {
 	EvpubFrameHeader header;
 
+	if (relay->leaving)
+		return;					/* it takes nothing any more */
 	memset(&header, 0, sizeof(header));
 	header.length = length;
 	header.type = type;
@@ -230,6 +354,17 @@ evpub_relay_flush(EvpubRelay *relay)
 	resetStringInfo(&relay->out);
 	relay->sent = 0;
 	return true;
+}
+
+/* Nothing is there to be read: has it been silent while we listened? */
+static void
+count_silence(EvpubRelay *relay)
+{
+	EvpubMsec	now = evpub_clock_now();
+
+	if (relay->looked_at != 0)
+		relay->silent += Min(now - relay->looked_at, SILENCE_STEP);
+	relay->looked_at = now;
 }
 
 EvpubRelayInput
@@ -274,9 +409,13 @@ evpub_relay_receive(EvpubRelay *relay, EvpubFrame *frame)
 			if (errno == EINTR)
 				continue;
 			if (errno == EAGAIN || errno == EWOULDBLOCK)
+			{
+				count_silence(relay);
 				return EVPUB_RELAY_NOTHING;
+			}
 			return EVPUB_RELAY_CLOSED;
 		}
 		in->len += n;
+		relay->silent = 0;
 	}
 }

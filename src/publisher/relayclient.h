@@ -10,12 +10,17 @@
 #include "lib/stringinfo.h"
 #include "storage/latch.h"
 
+#include "clock.h"
 #include "frame.h"
 
 typedef struct EvpubRelay
 {
 	pid_t		pid;			/* 0: no relay, and none that still ends */
 	pgsocket	socket;			/* PGINVALID_SOCKET: none, or it is being ended */
+	bool		leaving;		/* it was asked to leave; it still reports */
+	EvpubMsec	leave_until;	/* then it is ended */
+	EvpubMsec	looked_at;		/* when its socket was last read empty */
+	EvpubMsec	silent;			/* ms without a word while we listened */
 	StringInfoData out;
 	int			sent;			/* bytes of out that are written */
 	StringInfoData in;
@@ -52,6 +57,12 @@ extern bool evpub_relay_start(EvpubRelay *relay, char **error, char **hint);
 
 /* End it at once; what it had not acknowledged is sent again later. */
 extern void evpub_relay_stop(EvpubRelay *relay);
+
+/*
+ * Ask it to leave quietly: it sends nothing new, reports what is acknowledged
+ * within a moment, and closes its end.  What was queued for it is dropped.
+ */
+extern void evpub_relay_leave(EvpubRelay *relay);
 
 /*
  * Is the process gone?  Until then no new one may be started: two relays at a

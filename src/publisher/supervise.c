@@ -22,6 +22,13 @@
 #define RETRY_FIRST 100
 #define RETRY_LONGEST 10000
 
+/*
+ * A relay that is silent for so long, in ms, hinders publishing; one that is
+ * silent for the longer time is ended.
+ */
+#define SILENCE_NOTED 5000
+#define SILENCE_LONGEST 15000
+
 void
 evpub_worker_hinder(EvpubWorker *worker, EvpubHindrance hindrance,
 					const char *text)
@@ -44,11 +51,17 @@ evpub_worker_end_relay(EvpubWorker *worker)
 	worker->hello = false;
 	worker->answered = false;
 	worker->trouble[0] = '\0';
-	if (worker->streaming)
+	if (worker->streaming && !worker->shutting_down)
 	{
 		evpub_stream_rewind(&worker->stream);
 		evpub_track_forget_relay(&worker->position);
 	}
+}
+
+void
+evpub_worker_leave_relay(EvpubWorker *worker)
+{
+	evpub_relay_leave(&worker->relay);
 }
 
 void
@@ -95,7 +108,7 @@ evpub_worker_settings_changed(EvpubWorker *worker)
 		worker->hindrance == EVPUB_HINDRANCE_NONE && !worker->trouble[0] &&
 		worker->hello && !evpub_kafka_files_changed(&worker->kafka_files))
 		return;
-	evpub_worker_end_relay(worker);
+	evpub_worker_leave_relay(worker);
 	if (worker->hindrance != EVPUB_HINDRANCE_RESUME)
 		evpub_worker_retry_now(worker);
 }
@@ -231,6 +244,8 @@ take_frame(EvpubWorker *worker, const EvpubFrame *frame)
 			if (worker->trouble[0])
 				evpub_worker_error(worker, worker->trouble);
 			return true;
+		case EVPUB_FRAME_HEARTBEAT:
+			return true;
 		case EVPUB_FRAME_FAILED:
 			if (frame->length < sizeof(EvpubFrameFailed))
 				return false;
@@ -255,6 +270,12 @@ listen_to_relay(EvpubWorker *worker)
 			return;
 		if (input == EVPUB_RELAY_FRAME && take_frame(worker, &frame))
 			continue;
+		if (worker->relay.leaving && input == EVPUB_RELAY_CLOSED)
+		{
+			/* as it was asked to; what it did not report is sent again */
+			evpub_worker_end_relay(worker);
+			return;
+		}
 		evpub_worker_end_relay(worker);
 		evpub_worker_hinder(worker, EVPUB_HINDRANCE_RETRY,
 			   input == EVPUB_RELAY_CLOSED ?
@@ -263,30 +284,52 @@ listen_to_relay(EvpubWorker *worker)
 	}
 }
 
+/* A process that is stopped, too, is ended by SIGKILL. */
+static void
+end_hung_relay(EvpubWorker *worker)
+{
+	EvpubRelay *relay = &worker->relay;
+
+	if (relay->socket == PGINVALID_SOCKET)
+		return;
+	if (relay->leaving && evpub_clock_now() >= relay->leave_until)
+		evpub_worker_end_relay(worker);
+	else if (relay->silent >= SILENCE_LONGEST)
+	{
+		evpub_worker_end_relay(worker);
+		evpub_worker_hinder(worker, EVPUB_HINDRANCE_RETRY,
+							"the relay did not answer for 15 s and was ended\nIf it was not stopped by hand, look whether this machine has enough memory and processor time.");
+	}
+}
+
+bool
+evpub_worker_relay_silent(const EvpubWorker *worker)
+{
+	return worker->relay.silent >= SILENCE_NOTED;
+}
+
 void
 evpub_worker_supervise(EvpubWorker *worker)
 {
 	int			status;
 
 	if (!evpub_bootstrap_servers[0])
-	{
-		evpub_worker_end_relay(worker);
-		(void) evpub_relay_gone(&worker->relay, &status);
-		return;
-	}
+		evpub_worker_leave_relay(worker);
 
 	/* one that was ended must be gone before the next may start */
 	if (worker->relay.socket == PGINVALID_SOCKET)
 	{
 		if (!evpub_relay_gone(&worker->relay, &status))
 			return;
-		if (worker->hindrance == EVPUB_HINDRANCE_RESUME ||
+		if (!evpub_bootstrap_servers[0] ||
+			worker->hindrance == EVPUB_HINDRANCE_RESUME ||
 			evpub_clock_now() < worker->retry_at)
 			return;
 		start_relay(worker);
 	}
 	listen_to_relay(worker);
-	if (worker->relay.socket == PGINVALID_SOCKET)
+	end_hung_relay(worker);
+	if (worker->relay.socket == PGINVALID_SOCKET || worker->relay.leaving)
 		return;
 	(void) evpub_worker_persist_pins(worker);
 	if (evpub_stream_drained(&worker->stream))

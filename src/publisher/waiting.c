@@ -38,7 +38,9 @@
 
 /* Tries of WAIT_RELAY each. */
 #define OLD_RELAY_TRIES 500
-#define REAP_TRIES 20
+
+/* Say so when a relay that was killed is still there, after so many ms. */
+#define REAP_PATIENCE 5000
 
 void
 evpub_waiting_begin(EvpubWorker *worker)
@@ -85,6 +87,8 @@ evpub_waiting_time(const EvpubWorker *worker)
 		time = WAIT_REQUESTS;
 	if (worker->relay.pid != 0 && worker->relay.socket == PGINVALID_SOCKET)
 		time = WAIT_RELAY;
+	if (worker->relay.leaving)
+		time = Min(time, Max(evpub_clock_left(worker->relay.leave_until), 1));
 	if (worker->verdict != EVPUB_PUBLISH)
 		return time;
 
@@ -179,13 +183,29 @@ evpub_waiting_old_relay(pid_t pid)
 	}
 }
 
+/*
+ * However long that takes: what we leave behind goes to process 1.  Where that
+ * is the postmaster, as in containers, it takes a child that it does not know
+ * and that was killed for a crashed backend, and restarts the server.  An
+ * immediate shutdown ends the wait.
+ */
 void
 evpub_waiting_reap(EvpubWorker *worker)
 {
+	EvpubMsec	began = evpub_clock_now();
+	bool		said = false;
 	int			status;
 
-	for (int tries = REAP_TRIES;
-		 tries > 0 && !evpub_relay_gone(&worker->relay, &status); tries--)
-		(void) WaitLatch(NULL, WL_TIMEOUT | WL_POSTMASTER_DEATH, WAIT_RELAY,
-						 evpub_wait_event("EvpubOldRelay"));
+	while (!evpub_relay_gone(&worker->relay, &status))
+	{
+		if (WaitLatch(NULL, WL_TIMEOUT | WL_POSTMASTER_DEATH, WAIT_RELAY,
+					  evpub_wait_event("EvpubOldRelay")) & WL_POSTMASTER_DEATH)
+			return;
+		if (said || !evpub_clock_passed(began, REAP_PATIENCE))
+			continue;
+		said = true;
+		ereport(WARNING,
+				(errmsg("evpub: the relay (PID %d) was killed, but it is still there",
+						(int) worker->relay.pid)));
+	}
 }

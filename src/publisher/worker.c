@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "access/xact.h"
@@ -44,9 +45,6 @@
 
 /* Between two flushes for asynchronous commits, in ms. */
 #define FLUSH_INTERVAL 5
-
-/* At shutdown, for what is in flight, in ms. */
-#define DRAIN_TIME 500
 
 /* Say that a commit waits for visibility after so long, in ms. */
 #define HEAD_PATIENCE 1000
@@ -303,6 +301,11 @@ current_state(const char **reason)
 	/* while it cannot be written, no limit can give the backlog up */
 	if (worker.persist_problem[0])
 		return EVPUB_BLOCKED;
+	if (evpub_worker_relay_silent(&worker))
+	{
+		*reason = "the relay does not answer; if it goes on so, it is ended and a new one is started";
+		return EVPUB_BLOCKED;
+	}
 	if (worker.hindrance_text[0] || worker.trouble[0])
 	{
 		*reason = worker.trouble[0] ? worker.trouble : worker.hindrance_text;
@@ -365,19 +368,16 @@ take_interrupts(void)
 static void
 shut_down(void)
 {
-	EvpubMsec	end = evpub_clock_now() + DRAIN_TIME;
+	worker.shutting_down = true;
+	if (worker.verdict == EVPUB_PUBLISH)
+		evpub_worker_leave_relay(&worker);
 
-	while (worker.verdict == EVPUB_PUBLISH &&
-		   worker.relay.socket != PGINVALID_SOCKET &&
-		   evpub_stream_in_flight(&worker.stream) && !worker.trouble[0] &&
-		   evpub_clock_now() < end)
+	/* ends with the relay, which is ended when its time is over */
+	while (worker.relay.socket != PGINVALID_SOCKET && worker.relay.leaving)
 	{
-		bool		paused = worker.position.paused;
-
-		worker.position.paused = true;	/* send nothing new */
 		evpub_worker_supervise(&worker);
-		worker.position.paused = paused;
-		evpub_waiting_wait(&worker, 10);
+		if (worker.relay.socket != PGINVALID_SOCKET)
+			evpub_waiting_wait(&worker, 10);
 	}
 	if (worker.verdict == EVPUB_PUBLISH)
 		(void) evpub_worker_persist(&worker, true);
@@ -411,6 +411,9 @@ set_up(void)
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+
+	/* so that a program that the relay ran never becomes the postmaster's child */
+	(void) prctl(PR_SET_CHILD_SUBREAPER, 1);
 
 	memset(&worker, 0, sizeof(worker));
 	evpub_shmem_status(&worker.before);

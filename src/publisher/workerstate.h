@@ -53,6 +53,7 @@ typedef struct EvpubWorker
 	/* the relay */
 	EvpubRelay	relay;
 	bool		hello;			/* it has greeted */
+	bool		shutting_down;	/* this worker ends: nothing is read again */
 	bool		answered;		/* a broker has answered it */
 	EvpubHindrance hindrance;
 	char		hindrance_text[EVPUB_REASON_LENGTH];
@@ -203,6 +204,15 @@ extern void evpub_worker_hinder(EvpubWorker *worker, EvpubHindrance hindrance,
 
 /* End the relay; what is unconfirmed will be read again. */
 extern void evpub_worker_end_relay(EvpubWorker *worker);
+
+/*
+ * End the relay because somebody wants that, and not because of a failure: what
+ * is in flight gets a moment to be acknowledged, so that nothing is sent again.
+ */
+extern void evpub_worker_leave_relay(EvpubWorker *worker);
+
+/* It gives no sign of life. */
+extern bool evpub_worker_relay_silent(const EvpubWorker *worker);
 
 /* After a reload: give changed settings to a new relay. */
 extern void evpub_worker_settings_changed(EvpubWorker *worker);

@@ -7,7 +7,10 @@
  * one end of a socket pair at descriptor 3 and must never outlive it: a relay
  * that goes on sending beside its successor would break the order of events.
  * So it ends at once, without a farewell to the brokers, when the worker's end
- * of the socket closes; the kernel kills it when the worker dies.
+ * of the socket closes; the kernel kills it when the worker dies.  It leaves
+ * quietly (frame.h) when the worker only stops sending, and ignores all signals
+ * by which the worker is ended: they reach its whole process group, but the
+ * relay is needed until the worker has its acknowledgements.
  *
  * One event loop; no sleeps.  Whatever may block is done by librdkafka's
  * threads or in lookup.c.
@@ -25,6 +28,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -43,7 +47,14 @@
 /* How late librdkafka's threads may wake, in ns; see start(). */
 #define CLIENT_TIMER_SLACK 1000000UL
 
+/* The wall clock is taken for set back when it was by more than this. */
+#define CLOCK_STEP_MS 1000
+
 static bool started;			/* there is a producer */
+static int64_t leaving_since;	/* the worker sends no more; 0: it does */
+static int64_t next_heartbeat;
+static int64_t wall_ahead;		/* of the monotonic clock, in ms */
+static int64_t set_back;		/* the wall clock was, by so many ms; 0: not */
 
 void *
 relay_realloc(void *old, size_t size)
@@ -280,7 +291,9 @@ wait_for_events(int64_t until)
 	};
 	int64_t		timeout = -1;
 
-	if (!producer_has_batch() || may_look_ahead())
+	if (leaving_since != 0)
+		fds[0].events = 0;		/* it stays at the end of file */
+	else if (!producer_has_batch() || may_look_ahead())
 		fds[0].events |= POLLIN;
 	if (stream_unsent() > 0)
 		fds[0].events |= POLLOUT;
@@ -294,10 +307,12 @@ wait_for_events(int64_t until)
 		fprintf(stderr, "evpub-relay: poll: %s\n", strerror(errno));
 		_exit(1);
 	}
-	if (fds[0].revents & (POLLHUP | POLLRDHUP | POLLERR | POLLNVAL))
+	if (fds[0].revents & (POLLHUP | POLLERR | POLLNVAL))
 		_exit(0);
-	if ((fds[0].revents & POLLIN) && !stream_receive())
-		_exit(0);
+	if (leaving_since == 0 &&
+		((fds[0].revents & POLLRDHUP) ||
+		 ((fds[0].revents & POLLIN) && !stream_receive())))
+		leaving_since = relay_now();
 }
 
 static int64_t
@@ -332,16 +347,104 @@ look_after_topics(int64_t now)
 								  waiting_since));
 }
 
+static int64_t
+wall_clock_ahead(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000 - relay_now();
+}
+
+/*
+ * librdkafka's threads wait until a time of the wall clock.  When that is set
+ * back, they sleep for as long in addition, and do not connect again, say: no
+ * call wakes them.  So the relay begins anew.  A clock that is set forward only
+ * ends such waits early.
+ */
+static void
+look_at_clock(int64_t now)
+{
+	int64_t		ahead = wall_clock_ahead();
+
+	if (started && leaving_since == 0 && wall_ahead - ahead > CLOCK_STEP_MS)
+	{
+		set_back = wall_ahead - ahead;
+		leaving_since = now;
+	}
+	wall_ahead = ahead;
+}
+
+/*
+ * The worker must not take a relay for hung because it has much to do, nor for
+ * alive because a thread of it still is: this is sent by the event loop.  What
+ * the worker has not read yet tells it as much.
+ */
+static int64_t
+heartbeat(int64_t now)
+{
+	if (now >= next_heartbeat)
+	{
+		if (stream_unsent() == 0)
+			stream_send(EVPUB_FRAME_HEARTBEAT, "", 0, NULL, 0);
+		next_heartbeat = now + EVPUB_HEARTBEAT_MS;
+		look_at_clock(now);
+	}
+	return next_heartbeat;
+}
+
+static void __attribute__((noreturn))
+go(void)
+{
+	if (set_back != 0)
+		relay_fail(EVPUB_FAILURE_RETRY,
+				   "the wall clock was set back by %lld s: the relay begins anew",
+				   (long long) (set_back / 1000));
+	_exit(0);
+}
+
+/*
+ * A turn of the event loop on the way out: nothing more is sent.  Ends the
+ * process when all that was sent is acknowledged and told, or nothing more
+ * comes; else returns when to look again.
+ */
+static int64_t
+leave(void)
+{
+	int64_t		now = relay_now();
+	int64_t		progress = leaving_since;
+	int64_t		deadline;
+	bool		in_flight;
+
+	if (!started)
+		_exit(0);
+	producer_report();
+	in_flight = producer_waiting_since() != RELAY_NEVER;
+	if (in_flight && producer_waiting_since() > progress)
+		progress = producer_waiting_since();
+	deadline = earlier(leaving_since + EVPUB_QUIET_LONGEST_MS,
+					   progress + EVPUB_QUIET_MS);
+	if (!stream_flush() || now >= deadline ||
+		(!in_flight && stream_unsent() == 0))
+		go();
+	return deadline;
+}
+
 static void __attribute__((noreturn))
 run(void)
 {
 	for (;;)
 	{
 		int64_t		now = relay_now();
-		int64_t		until = RELAY_NEVER;
+		int64_t		until = heartbeat(now);
 
 		if (started)
-			until = producer_serve(now);
+			until = earlier(until, producer_serve(now));
+		if (leaving_since != 0)
+		{
+			wait_for_events(earlier(until, leave()));
+			continue;
+		}
 		if (take_frames(now))
 			until = now;
 		if (started)
@@ -350,6 +453,22 @@ run(void)
 			_exit(0);
 		wait_for_events(until);
 	}
+}
+
+/*
+ * Passwords are in memory.  The worker has set the limit of core files to 0,
+ * which does not hold where cores are piped to a program: so there is nothing
+ * in them.
+ */
+static void
+keep_memory_out_of_cores(void)
+{
+	FILE	   *filter = fopen("/proc/self/coredump_filter", "w");
+
+	if (filter == NULL)
+		return;
+	fputs("0", filter);
+	fclose(filter);
 }
 
 static void
@@ -386,17 +505,22 @@ main(int argc, char **argv)
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	check_socket();
+	keep_memory_out_of_cores();
 
-	signal(SIGTERM, SIG_DFL);
-	/* sent to the postmaster's process group, but not for us */
+	/* sent to the worker's process group, but not for us */
+	signal(SIGTERM, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGQUIT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
+	signal(SIGUSR1, SIG_IGN);
+	signal(SIGUSR2, SIG_IGN);
+	signal(SIGALRM, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
 
 	/* librdkafka's threads free what others allocated: more arenas, more waste */
 	mallopt(M_ARENA_MAX, 2);
 
 	stream_open(EVPUB_RELAY_FD);
+	wall_ahead = wall_clock_ahead();
 	run();
 }

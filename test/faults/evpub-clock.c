@@ -8,8 +8,8 @@
  * server runs.  Only the wall clock moves; CLOCK_MONOTONIC stays true, as it
  * does when an administrator or NTP sets a machine's clock.
  *
- * Waits that end at a time of the wall clock (pthread_cond_timedwait; so
- * librdkafka waits) end by the clock that was set, as in the kernel.
+ * Waits that end at a time of the wall clock (pthread_cond_timedwait and
+ * cnd_timedwait, as in librdkafka) end by the clock that was set, as in the kernel.
  */
 #define _GNU_SOURCE
 
@@ -17,10 +17,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -135,36 +137,70 @@ timespec_get(struct timespec *ts, int base)
 	return base;
 }
 
+/*
+ * Until when the real clock is to be waited, at most a slice; false: it is past.
+ */
+static bool
+next_slice(const struct timespec *until, struct timespec *end)
+{
+	struct timespec now;
+
+	set_time(&now);
+	if (!is_before(&now, until))
+		return false;
+	true_time(CLOCK_REALTIME, end);
+	add_ns(&now, SLICE_NS);
+	if (is_before(&now, until))
+		add_ns(end, SLICE_NS);
+	else
+	{
+		*end = *until;
+		add_ns(end, -offset() * 1000000);
+	}
+	return true;
+}
+
+/* A slice is over: is the wait?  To wake without a reason is allowed. */
+static bool
+is_past(const struct timespec *until)
+{
+	struct timespec now;
+
+	set_time(&now);
+	return !is_before(&now, until);
+}
+
 int
 pthread_cond_timedwait(pthread_cond_t *restrict cond,
 					   pthread_mutex_t *restrict mutex,
 					   const struct timespec *restrict until)
 {
 	static int	(*real) (pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
-	struct timespec now;
 	struct timespec end;
 	int			result;
 
 	if (!real)
 		real = (int (*) (pthread_cond_t *, pthread_mutex_t *, const struct timespec *))
 			dlsym(RTLD_NEXT, "pthread_cond_timedwait");
-	set_time(&now);
-	if (!is_before(&now, until))
+	if (!next_slice(until, &end))
 		return ETIMEDOUT;
-	true_time(CLOCK_REALTIME, &end);
-	add_ns(&now, SLICE_NS);
-	if (is_before(&now, until))
-		add_ns(&end, SLICE_NS);
-	else
-	{
-		end = *until;
-		add_ns(&end, -offset() * 1000000);
-	}
 	result = real(cond, mutex, &end);
-	if (result != ETIMEDOUT)
-		return result;
+	return result == ETIMEDOUT && !is_past(until) ? 0 : result;
+}
 
-	/* too early: to wake without a reason is allowed, to lose a signal is not */
-	set_time(&now);
-	return is_before(&now, until) ? 0 : ETIMEDOUT;
+int
+cnd_timedwait(cnd_t *restrict cond, mtx_t *restrict mutex,
+			  const struct timespec *restrict until)
+{
+	static int	(*real) (cnd_t *, mtx_t *, const struct timespec *);
+	struct timespec end;
+	int			result;
+
+	if (!real)
+		real = (int (*) (cnd_t *, mtx_t *, const struct timespec *))
+			dlsym(RTLD_NEXT, "cnd_timedwait");
+	if (!next_slice(until, &end))
+		return thrd_timedout;
+	result = real(cond, mutex, &end);
+	return result == thrd_timedout && !is_past(until) ? thrd_success : result;
 }

@@ -657,15 +657,108 @@ def test_worker_gone(t):
 
 
 def test_signals(t):
-    "signals for the postmaster's group do nothing, SIGTERM ends it"
+    "signals for the worker's process group do nothing"
     r = t.relay(f'127.0.0.1:{free_port()}')
     r.wait('H')
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGPIPE):
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGPIPE,
+                   signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM):
         r.process.send_signal(number)
     r.wait('S')
     assert r.process.poll() is None
-    r.process.send_signal(signal.SIGTERM)
-    assert r.process.wait(PATIENCE) == -signal.SIGTERM
+    assert r.close() == 0
+
+
+def test_heartbeat(t):
+    "it shows that it lives, also while it can take no more"
+    b = t.broker('--topic', 'events:1')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 1)
+    r.wait('h')
+    b.process.send_signal(signal.SIGSTOP)
+    fill(r, 1000)
+    start = time.monotonic()
+    for _ in range(3):
+        r.wait('h')
+    assert time.monotonic() - start < 10
+
+
+def rest(r):
+    """All that it still says, and its exit code; and how long that took."""
+    start = time.monotonic()
+    try:
+        while True:
+            assert r.receive(start + PATIENCE) is not None, 'it does not end'
+    except (Gone, ConnectionResetError):
+        pass
+    return r.process.wait(PATIENCE), time.monotonic() - start
+
+
+def test_quiet_end(t):
+    "when the worker only stops sending: what is in flight is acknowledged"
+    b = t.broker('--topic', 'events:4')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 4)
+    n = 5000
+    for i in range(n // 100):
+        r.batch(*[r.record(0, b'k%d' % (i * 100 + k), b'v', n=i * 100 + k)
+                  for k in range(100)])
+    r.wait_acked(1)
+    r.socket.shutdown(socket.SHUT_WR)
+    code, took = rest(r)
+    assert code == 0 and took < 2, (code, took)
+    # exactly what it said is there
+    out = subprocess.run(['kcat', '-C', '-e', '-q', '-b', b.servers, '-t', 'events',
+                          '-o', 'beginning', '-f', 'x'], stdout=subprocess.PIPE,
+                         timeout=PATIENCE, check=True).stdout
+    assert len(out) == r.acked, (len(out), r.acked)
+
+
+def test_quiet_end_black_hole(t):
+    "a quiet end does not wait long for brokers that do not answer"
+    b = t.broker('--topic', 'events:1')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 1)
+    r.batch(r.record(0, b'k', b'v'))
+    r.wait_acked(1)
+    b.process.send_signal(signal.SIGSTOP)
+    r.batch(r.record(0, b'k', b'v'))
+    r.socket.shutdown(socket.SHUT_WR)
+    code, took = rest(r)
+    assert code == 0 and took < 1.5, (code, took)
+
+
+def test_quiet_end_at_once(t):
+    "a quiet end with nothing in flight, before and after the first frame"
+    for wait in ('', 'H'):
+        r = t.relay(f'127.0.0.1:{free_port()}')
+        if wait:
+            r.wait(wait)
+        r.socket.shutdown(socket.SHUT_WR)
+        code, took = rest(r)
+        assert code == 0 and took < 1, (code, took)
+
+
+def test_closed_while_leaving(t):
+    "a quiet end becomes an end at once when the worker closes"
+    b = t.broker('--topic', 'events:1')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 1)
+    r.batch(r.record(0, b'k', b'v'))
+    r.wait_acked(1)
+    b.process.send_signal(signal.SIGSTOP)
+    r.batch(r.record(0, b'k', b'v'))
+    r.socket.shutdown(socket.SHUT_WR)
+    start = time.monotonic()
+    assert r.close() == 0
+    assert time.monotonic() - start < 0.4
+
+
+def test_no_secrets_in_cores(t):
+    "a core of it has no memory"
+    r = t.relay(f'127.0.0.1:{free_port()}')
+    r.wait('H')
+    with open(f'/proc/{r.process.pid}/coredump_filter') as filter:
+        assert int(filter.read(), 16) == 0
 
 
 def test_protocol_errors(t):

@@ -1,0 +1,211 @@
+
+# The relay ends because somebody wants that, or hangs, or is killed on its way
+# out.  While brokers answer, an end that somebody wants repeats no event; none
+# is ever lost; nothing is left behind; and a relay that hangs is seen and ended.
+use strict;
+use warnings;
+
+use EvpubKafka;
+use EvpubLoad;
+use EvpubTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+my $TENANTS = 10;
+my $kafka = EvpubKafka->new->start;
+local $ENV{EVPUB_TEST_SECRET} = 'not for the relay';
+my $node = capture_node('main', kafka => $kafka, conf => "restart_after_crash = on\n");
+load_tables($node, $TENANTS);
+ok(wait_for_state($node, 'streaming'), 'streaming');
+
+sub slurp { my ($file) = @_; open my $in, '<', $file or return ''; local $/; return <$in> // '' }
+
+# ---- what it is started with ----
+
+{
+	my $relay = relay_pid($node);
+	my %environment = map { /^([^=]+)=(.*)/s ? ($1 => $2) : () } split /\0/,
+	  slurp("/proc/$relay/environ");
+	ok(!exists $environment{EVPUB_TEST_SECRET}, "the server's environment is not the relay's");
+	ok(!grep({ /^PG/ } keys %environment), 'nor PGDATA and the like');
+	is($environment{PATH}, $ENV{PATH}, 'but where programs are');
+	like(slurp("/proc/$relay/limits"), qr/^Max core file size +0 +0 /m, 'no core files');
+	like(slurp("/proc/$relay/coredump_filter"), qr/^0+$/, 'nor memory in cores that are piped');
+}
+
+# ---- ends that somebody wants ----
+
+my $linger = 0;
+
+sub change_settings
+{
+	# any of the relay's settings
+	$linger++;
+	$node->safe_psql('postgres',
+		"ALTER SYSTEM SET evpub.topic_partitions = @{[ $linger % 2 ? 6 : -1 ]}");
+	$node->reload;
+	return;
+}
+
+sub another_relay
+{
+	my ($than) = @_;
+	wait_until('another relay', sub { my $pid = relay_pid($node); $pid && $pid != $than });
+	return;
+}
+
+my %ends = (
+	'fast stop' => sub { $node->stop('fast'); $node->start },
+	'terminated worker' => sub {
+		my $pid = worker_pid($node);
+		$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
+		wait_until('another worker', sub { my $now = worker_pid($node); $now && $now != $pid });
+	},
+	'changed settings' => sub {
+		my $pid = relay_pid($node);
+		change_settings();
+		another_relay($pid);
+	},
+	'no brokers for a moment' => sub {
+		set_brokers($node, '');
+		ok(wait_for_state($node, 'unconfigured'), 'brokers taken away');
+		set_brokers($node, $kafka->bootstrap);
+	});
+
+# Until events flow at the rate that was asked for.
+sub wait_for_flow
+{
+	my $from = status($node, 'events_published');
+	return wait_for_status($node,
+		"events_published >= $from + 200 OR events_published < $from");
+}
+
+my $script = qq{\\set t random(1, $TENANTS)
+BEGIN;
+UPDATE counter SET n = n + 1 WHERE tenant = 't' || :t RETURNING n \\gset
+INSERT INTO item VALUES ('t' || :t, :n);
+COMMIT;
+};
+for my $rate (300, 0)
+{
+	for my $name (sort keys %ends)
+	{
+		my $load = start_pgbench($node, { $script => 1 }, clients => 3, seconds => 60,
+			$rate ? (rate => $rate) : ());
+		ok(wait_for_flow(), "$name: events flow");
+		$ends{$name}->();
+		ok(wait_for_state($node, 'streaming'), "$name: it goes on");
+		$load->{handle}->signal('TERM') if running($load);
+		eval { finish($load) };
+	}
+	ok(wait_published($node), 'all is published');
+	check_complete("at " . ($rate || 'full') . " rate", $node, $kafka);
+}
+
+# A large transaction: the end comes in the middle of it.
+$node->safe_psql('postgres', q{
+INSERT INTO counter VALUES ('big', 0);
+});
+for my $name ('changed settings', 'terminated worker', 'fast stop')
+{
+	$node->safe_psql('postgres', q{
+WITH c AS (UPDATE counter SET n = n + 100000 WHERE tenant = 'big' RETURNING n)
+INSERT INTO item SELECT 'big', g FROM c, generate_series(n - 99999, n) g});
+	ok(wait_for_status($node, 'events_in_flight > 0', 20), "$name: in a large transaction");
+	$ends{$name}->();
+	ok(wait_published($node), "$name: published");
+}
+check_complete('in large transactions', $node, $kafka);
+
+# Many reloads.
+{
+	my $load = start_pgbench($node, { $script => 1 }, clients => 3, seconds => 120);
+	for (1 .. 100)
+	{
+		change_settings();
+		usleep(1000 * int rand 60);    # to strike in any phase of the one before
+	}
+	ok(wait_for_flow(), 'a storm of reloads: events flow');
+	$load->{handle}->signal('TERM');
+	eval { finish($load) };
+	ok(wait_for_state($node, 'streaming'), 'a storm of reloads: it goes on');
+	ok(wait_published($node), 'a storm of reloads: all is published');
+	check_complete('a storm of reloads', $node, $kafka);
+	my $worker = worker_pid($node);
+	my @children = split ' ', slurp("/proc/$worker/task/$worker/children");
+	is(scalar @children, 1, 'one relay, and no zombie');
+}
+
+# ---- killed on its way out: may repeat, must not lose ----
+
+{
+	my $load = start_pgbench($node, { $script => 1 }, clients => 3, seconds => 120);
+	for my $delay (0, 1, 3, 10, 30)
+	{
+		my $relay = relay_pid($node);
+		ok(wait_for_flow(), 'events flow');
+		change_settings();
+		usleep(1000 * $delay);
+		kill 'KILL', $relay;
+		another_relay($relay);
+	}
+	# stopped: it cannot leave, and is ended
+	my $relay = relay_pid($node);
+	ok(wait_for_flow(), 'events flow');
+	kill 'STOP', $relay;
+	change_settings();
+	my $began = time;
+	another_relay($relay);
+	cmp_ok(time - $began, '<', 10, 'a stopped relay does not hold up a reload');
+
+	# ---- a relay that hangs ----
+
+	ok(wait_for_state($node, 'streaming'), 'streaming');
+	ok(wait_for_flow(), 'events flow');
+	$relay = relay_pid($node);
+	kill 'STOP', $relay;
+	$began = time;
+	ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%does not answer%'", 14),
+		'a relay that hangs: blocked, before it is ended');
+	another_relay($relay);
+	my $took = time - $began;
+	cmp_ok($took, '>', 10, 'it gets some time');
+	cmp_ok($took, '<', 30, 'it is ended');
+	ok(!kill(0, $relay), 'and gone');
+	ok(wait_for_state($node, 'streaming'), 'another one streams');
+
+	# The worker hangs for longer than a relay may: that is not the relay's fault.
+	ok(wait_for_flow(), 'events flow');
+	$relay = relay_pid($node);
+	my $worker = worker_pid($node);
+	kill 'STOP', $worker;
+	sleep 17;    # this time is what is tested
+	kill 'CONT', $worker;
+	ok(wait_for_flow(), 'a worker that was stopped goes on');
+	is(relay_pid($node), $relay, 'with its relay');
+
+	$load->{handle}->signal('TERM');
+	eval { finish($load) };
+	ok(wait_published($node), 'all is published');
+	check_complete('killed and stopped', $node, $kafka, duplicates => 1);
+}
+
+# ---- brokers do not answer ----
+
+$kafka->pause;
+$node->safe_psql('postgres', q{
+WITH c AS (UPDATE counter SET n = n + 10 WHERE tenant = 'big' RETURNING n)
+INSERT INTO item SELECT 'big', g FROM c, generate_series(n - 9, n) g});
+ok(wait_for_status($node, 'events_in_flight > 0'), 'events wait for a frozen broker');
+$node->safe_psql('postgres', 'CHECKPOINT');
+my $began = time;
+$node->stop('fast');
+my $took = time - $began;
+cmp_ok($took, '<', 2, sprintf 'stops within 2 s (%.2f s)', $took);
+$kafka->cont;
+$node->start;
+ok(wait_published($node), 'published after the restart');
+check_complete('in the end', $node, $kafka, duplicates => 1);
+$node->stop;
+done_testing();
