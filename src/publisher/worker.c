@@ -303,7 +303,7 @@ current_state(const char **reason)
 		return EVPUB_BLOCKED;
 	if (evpub_worker_relay_silent(&worker))
 	{
-		*reason = "the relay does not answer; if it goes on so, it is ended and a new one is started";
+		*reason = "the relay does not answer; if it goes on so, it is ended and a new one is started\nIf it was not stopped by hand, look whether this machine has enough memory and processor time.";
 		return EVPUB_BLOCKED;
 	}
 	if (worker.hindrance_text[0] || worker.trouble[0])

@@ -398,7 +398,7 @@ go(void)
 {
 	if (set_back != 0)
 		relay_fail(EVPUB_FAILURE_RETRY,
-				   "the wall clock was set back by %lld s: the relay begins anew",
+				   "the wall clock was set back by %lld s: the relay begins anew\nNothing: it goes on by itself. Look at what sets this machine's clock.",
 				   (long long) (set_back / 1000));
 	_exit(0);
 }
