@@ -11,6 +11,7 @@
 #include "access/genam.h"
 #include "catalog/pg_proc.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
 #include "pgstat.h"
 #include "replication/message.h"
 #include "replication/slot.h"
@@ -25,6 +26,18 @@
 #if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
 #error "evpub supports PostgreSQL 15 to 18"
 #endif
+
+/* 17: ALTER COLUMN ... SET EXPRESSION */
+static inline bool
+evpub_sets_expression(const AlterTableCmd *command)
+{
+#if PG_VERSION_NUM >= 170000
+	return command->subtype == AT_SetExpression;
+#else
+	(void) command;
+	return false;
+#endif
+}
 
 /* 17: the caller of LogLogicalMessage chooses whether to flush */
 static inline XLogRecPtr

@@ -42,6 +42,7 @@
 
 #include "admin/ddl.h"
 #include "admin/refuse.h"
+#include "admin/untold.h"
 #include "capture/capture.h"
 #include "capture/route.h"
 #include "compat.h"
@@ -410,7 +411,8 @@ check_statement(const Statement *statement)
 	/* what it did last is not told yet */
 	CommandCounterIncrement();
 	if (drops_trigger ||
-		(change_count == statement->first_change && !too_many && !renames))
+		(change_count == statement->first_change && !too_many && !renames &&
+		 !IsA(statement->tree, AlterEnumStmt)))
 		return;
 	function = evpub_capture_function();
 	if (!OidIsValid(function))
@@ -420,6 +422,7 @@ check_statement(const Statement *statement)
 	check_changes(statement, function, true);
 	if (renames)
 		check_renamed_schema(statement, (RenameStmt *) statement->tree, function);
+	evpub_notice_untold(statement->tree, function);
 }
 
 /* ---- the hook ---- */

@@ -55,4 +55,54 @@ is($node->safe_psql('many', q{SELECT evpub._is_captured('cust_new.member'::regcl
 is($node->safe_psql('many', q{SELECT evpub.release_schemas('^cust_', '{member}')}), '400', 'all are released');
 $node->safe_psql('postgres', 'DROP DATABASE many');
 
+# ---- what changes rows without events ----
+
+$node->safe_psql('postgres', q{
+CREATE TYPE mood AS ENUM ('sad', 'glad');
+CREATE TABLE member (id int PRIMARY KEY, tenant text, mood mood, note text);
+INSERT INTO member VALUES (1, 'a', 'sad', 'x');
+CREATE TABLE plain (id int PRIMARY KEY, tenant text, mood mood, note text);
+INSERT INTO plain VALUES (1, 'a', 'sad', 'x');
+CREATE TABLE empty (id int PRIMARY KEY, tenant text);
+CREATE TABLE root (id int PRIMARY KEY, tenant text) PARTITION BY RANGE (id);
+CREATE TABLE part (id int PRIMARY KEY, tenant text);
+INSERT INTO part VALUES (1, 'a');
+SELECT evpub.capture_table('member', tenant_column => 'tenant', payload => 'row'),
+       evpub.capture_table('plain', tenant_column => 'tenant'),
+       evpub.capture_table('empty', tenant_column => 'tenant', payload => 'row'),
+       evpub.capture_table('root', tenant_column => 'tenant');
+});
+sub notice_of
+{
+	my ($sql) = @_;
+	is($node->psql('postgres', $sql, stdout => \$out, stderr => \$err), 0, $sql) or diag $err;
+	return $err;
+}
+for my $case (
+	[ q{ALTER TABLE member ALTER tenant TYPE varchar USING upper(tenant)}, 'member' ],
+	[ q{ALTER TABLE member ALTER id TYPE bigint USING id + 1}, 'member' ],
+	[ q{ALTER TABLE member ADD COLUMN added int DEFAULT 5}, 'member' ],
+	[ q{ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'}, 'member' ],
+	[ q{ALTER TABLE root ATTACH PARTITION part FOR VALUES FROM (0) TO (10)}, 'root' ],
+	[ q{ALTER TABLE root DETACH PARTITION part}, 'root' ])
+{
+	my ($sql, $table) = @$case;
+	my @told = notice_of($sql) =~ /NOTICE:  consumers are not told how this changes the rows of captured table "(\w+)"/g;
+	is("@told", $table, 'says what is not told');
+	like($err, qr/HINT:  To tell them: CALL evpub\.resync\(ARRAY\['public\.$table'\]::regclass\[\]\);/, 'and what tells it');
+}
+for my $sql (q{ALTER TABLE plain ALTER note TYPE varchar USING upper(note)},
+	q{ALTER TABLE plain ADD COLUMN added int DEFAULT 5},
+	q{ALTER TABLE member ADD COLUMN bare int},
+	q{ALTER TABLE empty ALTER tenant TYPE varchar USING upper(tenant)},
+	q{ALTER TYPE mood ADD VALUE 'so so'})
+{
+	unlike(notice_of($sql), qr/NOTICE/, 'nothing to say');
+}
+like(notice_of(q{ALTER TABLE member RENAME TO member_old}),
+	qr/NOTICE:  table public\.member_old stays captured under this name\n.*A table that takes the name "member" is not captured/,
+	'a table that gives its name away');
+like(notice_of(q{CREATE SCHEMA other; ALTER TABLE plain SET SCHEMA other}),
+	qr/NOTICE:  table other\.plain stays captured under this name/, 'or goes elsewhere');
+
 done_testing();
