@@ -564,8 +564,13 @@ take_event(rd_kafka_event_t *event, int64_t now)
 							  rd_kafka_event_error_string(event));
 			break;
 		case RD_KAFKA_EVENT_LOG:
-			/* errors come as events too; only what has no other way out */
-			if (rd_kafka_event_log(event, &facility, &text, &level) == 0 && level <= 2)
+			/*
+			 * Errors come as events too, so only what has no other way out.  A
+			 * fatal error is what the FAILED frame says; a record that is
+			 * refused for ever would write it into the log with each attempt.
+			 */
+			if (rd_kafka_event_log(event, &facility, &text, &level) == 0 && level <= 2 &&
+				strcmp(facility, "FATAL") != 0)
 				fprintf(stderr, "evpub-relay: %s: %s\n", facility, text);
 			break;
 		default:
