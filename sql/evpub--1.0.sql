@@ -768,6 +768,14 @@ COMMENT ON FUNCTION evpub.discard(pg_lsn) IS
 'do not publish what was committed up to an LSN and is not published yet; consumers get evpub.gap events';
 REVOKE ALL ON FUNCTION evpub.discard(pg_lsn) FROM PUBLIC;
 
+CREATE FUNCTION evpub.forget_topic(topic text)
+RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'evpub_forget_topic';
+COMMENT ON FUNCTION evpub.forget_topic(text) IS
+'a topic is retired: forget its partition count and offsets, so that it is told of no gap any more; events that still come for it find it as one never published to';
+REVOKE ALL ON FUNCTION evpub.forget_topic(text) FROM PUBLIC;
+
 CREATE FUNCTION evpub.register_database()
 RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE

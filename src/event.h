@@ -203,25 +203,22 @@ extern void evpub_chunk_close(EvpubChunkReader *reader);
 
 /* ---- position messages (event_position.c) ---- */
 
+/* Kind, version, form, zero, MAC; then the position. */
+#define EVPUB_POSITION_VERSION 2
+#define EVPUB_POSITION_HEADER_LENGTH (4 + EVPUB_MAC_LENGTH)
+
 /*
- * Where a primary's publisher stands, told to standbys through WAL in a
- * non-transactional message of database 0.
+ * Make a message: begin, append the position, finish.  It goes into a record
+ * that is not transactional, of database 0.
  */
-typedef struct EvpubPositionMessage
-{
-	uint64		sequence;		/* rises with each message of a cluster */
-	uint64		publisher_id;
-	XLogRecPtr	restart_lsn;
-	XLogRecPtr	confirmed_lsn;
-	uint32		next_event;
-	TimeLineID	timeline;
-} EvpubPositionMessage;
+extern void evpub_position_message_begin(StringInfo message, char form);
+extern void evpub_position_message_finish(StringInfo message);
 
-#define EVPUB_POSITION_LENGTH (4 + 40 + EVPUB_MAC_LENGTH)
-
-/* Fill dst (EVPUB_POSITION_LENGTH bytes). */
-extern void evpub_position_encode(char *dst, const EvpubPositionMessage *message);
-extern bool evpub_position_decode(const char *data, Size len, EvpubPositionMessage *message);
+/*
+ * Was it made by the above, in this cluster or one that it was copied from?
+ * What follows the header is then to be parsed.  Never throws on bad input.
+ */
+extern bool evpub_position_message_check(const char *data, Size len, char *form);
 
 /* ---- rendering what Kafka gets (event_render.c) ---- */
 

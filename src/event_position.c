@@ -1,11 +1,15 @@
 /*
  * event_position.c
- *		The message by which a primary's publisher tells standbys through WAL
- *		how far it has come.
+ *		The message by which a publisher says in WAL how far it has come.
  *
- * Layout: kind, version, two zero bytes, the fields in the order of
- * EvpubPositionMessage, the MAC.  It belongs to no database and to no
- * transaction, so the MAC is bound to 0 for both.
+ * Layout: kind, version, form (EvpubPositionForm), a zero byte, the MAC, and
+ * the position as position_format.c writes it.
+ *
+ * The MAC is over all the rest.  It is bound to database 0 and to no
+ * transaction: every record that a user can make bears the database of his
+ * session, so a copy of a message that he writes is not one.  A message from
+ * elsewhere in WAL, or from another server of the cluster, is told by what is
+ * in it: its sequence must rise, and its lineage must be the reader's own.
  */
 #include "postgres.h"
 
@@ -13,43 +17,43 @@
 
 #include "event.h"
 
-#define FIELDS_AT 4
-#define MAC_AT (EVPUB_POSITION_LENGTH - EVPUB_MAC_LENGTH)
+#define HEADER_LENGTH 4
+#define MAC_AT HEADER_LENGTH
+#define BODY_AT EVPUB_POSITION_HEADER_LENGTH
 
-StaticAssertDecl(sizeof(EvpubPositionMessage) == MAC_AT - FIELDS_AT,
-				 "position message must have no padding");
+StaticAssertDecl(BODY_AT == MAC_AT + EVPUB_MAC_LENGTH, "the body follows the MAC");
 
-static void
-position_mac(uint8 *dst, const char *data)
+void
+evpub_position_message_begin(StringInfo message, char form)
 {
-	evpub_mac(dst, InvalidOid, InvalidTransactionId, data, FIELDS_AT,
-			  data + FIELDS_AT, MAC_AT - FIELDS_AT);
+	char		header[BODY_AT] = {EVPUB_KIND_POSITION, EVPUB_POSITION_VERSION, form};
+
+	resetStringInfo(message);
+	appendBinaryStringInfo(message, header, sizeof(header));
 }
 
 void
-evpub_position_encode(char *dst, const EvpubPositionMessage *message)
+evpub_position_message_finish(StringInfo message)
 {
-	dst[0] = EVPUB_KIND_POSITION;
-	dst[1] = EVPUB_FORMAT_VERSION;
-	dst[2] = 0;
-	dst[3] = 0;
-	memcpy(dst + FIELDS_AT, message, sizeof(*message));
-	position_mac((uint8 *) dst + MAC_AT, dst);
+	evpub_mac((uint8 *) message->data + MAC_AT, InvalidOid, InvalidTransactionId,
+			  message->data, HEADER_LENGTH,
+			  message->data + BODY_AT, message->len - BODY_AT);
 }
 
-/* False for anything that our own encoder did not write. */
+/* False for anything that was not finished above. */
 bool
-evpub_position_decode(const char *data, Size len, EvpubPositionMessage *message)
+evpub_position_message_check(const char *data, Size len, char *form)
 {
 	uint8		mac[EVPUB_MAC_LENGTH];
 
-	if (len != EVPUB_POSITION_LENGTH ||
+	if (len < BODY_AT ||
 		data[0] != EVPUB_KIND_POSITION ||
-		data[1] != EVPUB_FORMAT_VERSION)
+		data[1] != EVPUB_POSITION_VERSION)
 		return false;
-	position_mac(mac, data);
+	evpub_mac(mac, InvalidOid, InvalidTransactionId, data, HEADER_LENGTH,
+			  data + BODY_AT, len - BODY_AT);
 	if (!evpub_mac_equal(mac, (const uint8 *) data + MAC_AT))
 		return false;
-	memcpy(message, data + FIELDS_AT, sizeof(*message));
+	*form = data[2];
 	return true;
 }

@@ -21,7 +21,7 @@
 
 #include <stdint.h>
 
-#define EVPUB_PROTOCOL_VERSION 2
+#define EVPUB_PROTOCOL_VERSION 3
 
 /* The descriptor at which the relay finds its end of the socket pair. */
 #define EVPUB_RELAY_FD 3
@@ -121,6 +121,8 @@ typedef enum EvpubFrameType
 	 * uint32 number, int32 count.  For a topic without a pinned count the
 	 * relay waits until a TOPIC frame brings this count; for a pinned one it
 	 * goes on with the pinned count and only tells that the topic has grown.
+	 * EVPUB_FRAME_TOPIC_UNPINNED: the topic was deleted and made again; comes
+	 * before the FAILED frame.
 	 */
 	EVPUB_FRAME_PARTITIONS = 'P',
 
@@ -204,18 +206,12 @@ typedef struct EvpubFrameFailed
 	uint16_t	also_zero;
 } EvpubFrameFailed;
 
-/* A key length that stands for a partition, and back. */
-#define EVPUB_FRAME_TO_PARTITION(partition) (-2 - (partition))
-
 typedef struct EvpubFrameRecord
 {
 	uint32_t	topic;			/* number from EVPUB_FRAME_TOPIC */
 
-	/*
-	 * -1: no key, partition by the id; EVPUB_FRAME_TO_PARTITION(p): no key,
-	 * and it goes to partition p.
-	 */
-	int32_t		key_len;
+	int32_t		partition;		/* -1: by the key, and without one by the id */
+	int32_t		key_len;		/* -1: no key */
 	int32_t		value_len;		/* -1: tombstone */
 	uint32_t	headers_len;
 } EvpubFrameRecord;

@@ -9,6 +9,7 @@
 #include "miscadmin.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
+#include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 
 #include "admin/arguments.h"
@@ -26,6 +27,7 @@ PG_FUNCTION_INFO_V1(evpub_resume);
 PG_FUNCTION_INFO_V1(evpub_take_over);
 PG_FUNCTION_INFO_V1(evpub_accept_gap);
 PG_FUNCTION_INFO_V1(evpub_discard);
+PG_FUNCTION_INFO_V1(evpub_forget_topic);
 
 /* How long to wait for the worker's answer, in ms. */
 #define STEER_TIMEOUT 15000
@@ -124,7 +126,7 @@ sleep_for_answer(EvpubMsec started)
 
 /* Put the question as soon as the one before is answered; returns its number. */
 static uint64
-put_question(EvpubAsk what, XLogRecPtr lsn, EvpubMsec started)
+put_question(EvpubAsk what, XLogRecPtr lsn, const char *topic, EvpubMsec started)
 {
 	EvpubSteering *steering = &EvpubShmem->steering;
 	char	   *role = GetUserNameFromId(GetSessionUserId(), false);
@@ -137,6 +139,7 @@ put_question(EvpubAsk what, XLogRecPtr lsn, EvpubMsec started)
 		{
 			steering->what = what;
 			steering->lsn = lsn;
+			strlcpy(steering->topic, topic, sizeof(steering->topic));
 			strlcpy(steering->role, role, sizeof(steering->role));
 			number = ++steering->asked;
 		}
@@ -193,7 +196,7 @@ wait_for_answer(uint64 number, EvpubMsec started, EvpubAnswer *answer)
 
 /* Ask the worker, and wait until what was asked is durable.  Refusals throw. */
 static void
-ask(EvpubAsk what, XLogRecPtr lsn, EvpubAnswer *answer)
+ask_about(EvpubAsk what, XLogRecPtr lsn, const char *topic, EvpubAnswer *answer)
 {
 	EvpubMsec	started = evpub_clock_now();
 	uint64		number;
@@ -201,7 +204,7 @@ ask(EvpubAsk what, XLogRecPtr lsn, EvpubAnswer *answer)
 	evpub_require_preloaded();
 	PreventCommandDuringRecovery("steering the publisher");
 	ConditionVariablePrepareToSleep(&EvpubShmem->changed);
-	number = put_question(what, lsn, started);
+	number = put_question(what, lsn, topic, started);
 	PG_ENSURE_ERROR_CLEANUP(withdraw, UInt64GetDatum(number));
 	{
 		wait_for_answer(number, started, answer);
@@ -214,6 +217,12 @@ ask(EvpubAsk what, XLogRecPtr lsn, EvpubAnswer *answer)
 		report_no_answer();
 	if (answer->sqlerrcode != 0)
 		report_refusal(answer);
+}
+
+static void
+ask(EvpubAsk what, XLogRecPtr lsn, EvpubAnswer *answer)
+{
+	ask_about(what, lsn, "", answer);
 }
 
 Datum
@@ -276,5 +285,22 @@ evpub_discard(PG_FUNCTION_ARGS)
 		ereport(NOTICE,
 				(errmsg("everything up to %X/%X is published already",
 						LSN_FORMAT_ARGS(PG_GETARG_LSN(0)))));
+	PG_RETURN_VOID();
+}
+
+Datum
+evpub_forget_topic(PG_FUNCTION_ARGS)
+{
+	char	   *topic = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	EvpubAnswer answer;
+
+	/* the name would be cut, and another one forgotten */
+	if (strlen(topic) >= EVPUB_TOPIC_LENGTH)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("topic \"%s\" was never published to", topic),
+				 errdetail("The name of a topic has at most %d characters.",
+						   EVPUB_TOPIC_LENGTH - 1)));
+	ask_about(EVPUB_ASK_FORGET_TOPIC, InvalidXLogRecPtr, topic, &answer);
 	PG_RETURN_VOID();
 }

@@ -24,24 +24,15 @@
  * Numbers of these events: beyond those of any transaction, since a gap may
  * end with a transaction of which a part was published; and others for each of
  * the gaps that end at the same LSN, as those do that lie before what was
- * published last.
+ * published last.  Within a gap a partition has its own number, the same
+ * whatever other topics are there, so an event that is sent again, by this
+ * server or another, has the id that it had.
  */
 #define FIRST_NUMBER 0xF0000000U
 #define NUMBERS_OF_GAP 0x100000U
+#define REPEATS 0x100U
 
 #define SLICE(text) ((EvpubSlice) {(text), sizeof(text) - 1})
-
-/* The remembered gaps are in the order in which they were accepted. */
-static uint32
-count_repeats(const EvpubPosition *position, int i)
-{
-	uint32		repeats = 0;
-
-	for (int j = 0; j < i; j++)
-		if (position->gaps[j].to_lsn == position->gaps[i].to_lsn)
-			repeats++;
-	return repeats;
-}
 
 static EvpubGap *
 copy_gap(const EvpubGap *gap)
@@ -68,11 +59,16 @@ evpub_announce_gaps(dlist_head *queue, EvpubPosition *position,
 		transaction = palloc0(sizeof(EvpubTransaction));
 		transaction->places = palloc0(sizeof(EvpubPlace));
 		transaction->gap = copy_gap(gap);
-		transaction->gap->repeat = count_repeats(position, i);
 		transaction->first_lsn = position->restart_lsn;
-		transaction->commit.publisher_id = evpub_position_publisher(position);
-		/* what follows may have been written on a timeline before ours */
-		transaction->commit.timeline = evpub_walreader_timeline_of(reader, gap->to_lsn);
+
+		/*
+		 * As for events: what was in force where the last record of the gap
+		 * begins.  Whoever tells of it, on whatever timeline, gives the same.
+		 */
+		transaction->commit.publisher_id =
+			evpub_position_publisher_at(position, gap->to_lsn - 1);
+		transaction->commit.timeline =
+			evpub_walreader_timeline_of(reader, gap->to_lsn - 1);
 		transaction->commit.lsn = gap->to_lsn;
 		transaction->commit.time = gap->accepted_at;
 		dlist_push_tail(queue, &transaction->node);
@@ -158,46 +154,100 @@ put_event(StringInfo batch, uint32 topic, int32 partition,
 {
 	EvpubFrameRecord record;
 	char		id[EVPUB_ID_LENGTH + 1];
+	char		key[32];
 	int			start = batch->len;
 	int			value_start;
 
+	/* a compacted topic takes no record without a key; each partition has one */
 	record.topic = topic;
-	record.key_len = EVPUB_FRAME_TO_PARTITION(partition);
+	record.key_len = snprintf(key, sizeof(key), "evpub.gap/%d", partition);
+	record.partition = partition;
 	record.value_len = 0;
 	record.headers_len = 0;
 	evpub_event_id(id, commit, event->number);
 	appendBinaryStringInfo(batch, (char *) &record, sizeof(record));
 	appendBinaryStringInfo(batch, id, EVPUB_ID_LENGTH);
+	appendBinaryStringInfo(batch, key, record.key_len);
 	value_start = batch->len;
 	evpub_event_value(batch, event, commit);
 	record.value_len = batch->len - value_start;
 	memcpy(batch->data + start, &record, sizeof(record));
 }
 
-static uint32
-count_partitions(const EvpubPosition *position)
+/* A partition that is to be told. */
+typedef struct Recipient
 {
-	uint32		count = 0;
+	uint32		place;			/* its number */
+	int			topic;
+	int32		partition;
+} Recipient;
+
+static int
+compare_recipients(const void *a, const void *b)
+{
+	const Recipient *x = a;
+	const Recipient *y = b;
+
+	return x->place < y->place ? -1 : x->place > y->place;
+}
+
+/* All partitions from number "from" on, in order; *total: of all. */
+static Recipient *
+find_recipients(const EvpubPosition *position, uint32 from, int *n, uint32 *total)
+{
+	Recipient  *found;
+
+	*n = 0;
+	*total = 0;
+	for (int i = 0; i < position->ntopics; i++)
+		*total += Max(position->topics[i].partitions, 0);
+	found = palloc(sizeof(Recipient) * Max(*total, 1));
+	for (int i = 0; i < position->ntopics; i++)
+	{
+		const EvpubTopic *topic = &position->topics[i];
+
+		for (int32 p = 0; p < topic->partitions; p++)
+			if (topic->places[p] >= from)
+				found[(*n)++] = (Recipient) {topic->places[p], i, p};
+	}
+	qsort(found, *n, sizeof(Recipient), compare_recipients);
+	return found;
+}
+
+/* One was published to and made again: ask how many partitions it has now. */
+static bool
+all_counted(EvpubPosition *position, EvpubRelay *relay)
+{
+	bool		all = true;
 
 	for (int i = 0; i < position->ntopics; i++)
-		count += Max(position->topics[i].partitions, 0);
-	return count;
+	{
+		EvpubTopic *topic = &position->topics[i];
+
+		if (topic->partitions >= 0)
+			continue;
+		(void) evpub_track_topic(position, relay, topic->name, strlen(topic->name));
+		all = false;
+	}
+	return all;
 }
 
 bool
 evpub_announce_put(EvpubStream *stream, int limit, uint32 most,
 				   EvpubRelay *relay, const EvpubTransaction *transaction)
 {
-	StringInfo	batch = &stream->batch;
 	EvpubPosition *position = stream->position;
-	int		   *place = &stream->head_place;
-	uint32		count = 0;
 	EvpubRoute	route = {.envelope = EVPUB_ENVELOPE_PLAIN,.type = SLICE("\"evpub.gap\"")};
 	EvpubCommit commit = transaction->commit;
 	StringInfoData tail;
 	EvpubEvent	event;
-	int			skip = *place;
+	Recipient  *recipients;
+	int			n;
+	int			i;
 
+	if (!all_counted(position, relay))
+		return false;
+	recipients = find_recipients(position, stream->head_place, &n, &commit.events);
 	initStringInfo(&tail);
 	put_data(&tail, transaction->gap);
 	memset(&event, 0, sizeof(event));
@@ -206,39 +256,25 @@ evpub_announce_put(EvpubStream *stream, int limit, uint32 most,
 	event.tenant = SLICE("null");
 	event.body = SLICE("null");
 	event.tail = (EvpubSlice) {tail.data, tail.len};
-	commit.events = count_partitions(position);
 
-	for (int i = 0; i < position->ntopics; i++)
+	for (i = 0; i < n; i++)
 	{
-		EvpubTopic *topic = &position->topics[i];
+		const EvpubTopic *topic = &position->topics[recipients[i].topic];
 
-		/* ask for it; it was published to, so it must be told */
-		if (topic->partitions < 0)
-		{
-			(void) evpub_track_topic(position, relay, topic->name, strlen(topic->name));
-			return false;
-		}
-		if (skip >= topic->partitions)
-		{
-			skip -= topic->partitions;
-			continue;
-		}
-		for (int32 p = skip; p < topic->partitions; p++)
-		{
-			if (batch->len >= limit || count >= most)
-				return false;
-			event.number = FIRST_NUMBER + transaction->gap->repeat * NUMBERS_OF_GAP + *place;
-			put_event(batch,
-					  evpub_track_topic(position, relay, topic->name, strlen(topic->name)),
-					  p, &event, &commit);
-			evpub_flight_add(stream);
-			(*place)++;
-			count++;
-		}
-		skip = 0;
+		if (stream->batch.len >= limit || (uint32) i >= most)
+			break;
+		event.number = FIRST_NUMBER +
+			transaction->gap->repeat % REPEATS * NUMBERS_OF_GAP +
+			recipients[i].place % NUMBERS_OF_GAP;
+		put_event(&stream->batch,
+				  evpub_track_topic(position, relay, topic->name, strlen(topic->name)),
+				  recipients[i].partition, &event, &commit);
+		evpub_flight_add(stream);
+		stream->head_place = recipients[i].place + 1;
 	}
 	pfree(tail.data);
-	return true;
+	pfree(recipients);
+	return i == n;
 }
 
 void

@@ -32,8 +32,9 @@ extern bool evpub_announce_instead(EvpubPosition *position,
 
 /*
  * Put the events of transaction->gap into the batch, until that has "limit"
- * bytes or "most" more records: one for each partition of each topic,
- * stream->head_place counts them.  True when all are in.
+ * bytes or "most" more records: one for each partition of each topic, in the
+ * order of their numbers and from number stream->head_place on, which it moves.
+ * True when all are in.
  */
 extern bool evpub_announce_put(EvpubStream *stream, int limit, uint32 most,
 							   EvpubRelay *relay, const EvpubTransaction *transaction);

@@ -245,10 +245,10 @@ feed_message(EvpubAssembler *assembler, XLogReaderState *xlog)
 
 	if (!message->transactional)
 	{
-		EvpubPositionMessage position;
+		char		form;
 
 		if (message->dbId == InvalidOid &&
-			evpub_position_decode(data, message->message_size, &position))
+			evpub_position_message_check(data, message->message_size, &form))
 			return EVPUB_RECORD_HOUSEKEEPING;
 		count_forged(assembler, xlog->ReadRecPtr, xid, "it is not transactional");
 		return EVPUB_RECORD_FOREIGN;

@@ -74,13 +74,14 @@ add(const char *topic, int32 partition)
 void
 evpub_caps_lower(const EvpubPosition *position, const EvpubFrameFailed *failed)
 {
-	const char *topic;
+	const char *topic = NULL;
 	Cap		   *cap;
 
-	if (!failed->size || failed->count < 2 || failed->partition < 0 ||
-		failed->topic >= (uint32) position->ntopics)
+	for (int i = 0; i < position->ntopics; i++)
+		if (position->topics[i].number == failed->topic)
+			topic = position->topics[i].name;
+	if (!failed->size || failed->count < 2 || failed->partition < 0 || !topic)
 		return;
-	topic = position->topics[failed->topic].name;
 	cap = find(topic, failed->partition);
 	if (!cap)
 		cap = add(topic, failed->partition);

@@ -25,6 +25,7 @@
 #include "utils/timestamp.h"
 
 #include "evpub.h"
+#include "publisher/follow.h"
 #include "publisher/gap.h"
 #include "publisher/licence.h"
 #include "publisher/recovery.h"
@@ -290,7 +291,7 @@ evpub_licence_create(EvpubPosition *position, uint64 foreign_id, char **reason)
 	evpub_position_settle(position, current_timeline());
 	position->role = EVPUB_ROLE_CREATING;
 	if (foreign_id == 0)
-		evpub_position_add_lineage(position, evpub_position_new_publisher(),
+		evpub_position_add_lineage(position, evpub_position_new_publisher(position),
 								   position->timeline, InvalidXLogRecPtr);
 	evpub_position_write(position);
 	PG_TRY();
@@ -386,9 +387,12 @@ evpub_licence_take_over(EvpubPosition *position)
 {
 	EvpubPosition before = *position;
 
+	/* what WAL says of it is newer than the file that was copied */
+	if (position->nlineage > 0)
+		(void) evpub_follow_latest(position);
 	find_start(position);
 	evpub_position_settle(position, current_timeline());
-	evpub_position_add_lineage(position, evpub_position_new_publisher(),
+	evpub_position_add_lineage(position, evpub_position_new_publisher(position),
 							   position->timeline, position->confirmed_lsn);
 	position->gap.reason = NULL;
 	position->role = EVPUB_ROLE_CREATING;
@@ -417,7 +421,7 @@ evpub_licence_start_anew(EvpubPosition *position, XLogRecPtr from)
 		evpub_position_set_aside();
 	memset(position, 0, sizeof(*position));
 	evpub_position_settle(position, current_timeline());
-	evpub_position_add_lineage(position, evpub_position_new_publisher(),
+	evpub_position_add_lineage(position, evpub_position_new_publisher(position),
 							   position->timeline, from);
 	position->role = EVPUB_ROLE_ACTIVE;
 	position->restart_lsn = from;

@@ -20,6 +20,7 @@
 #include "compat.h"
 #include "event.h"
 #include "publisher/advice.h"
+#include "publisher/position_format.h"
 #include "publisher/slot.h"
 #include "publisher/track.h"
 #include "publisher/workerstate.h"
@@ -29,37 +30,65 @@
 
 /* An error that stays the same is logged so often, in ms. */
 #define LOG_INTERVAL (60 * 1000)
+/* A full message after so many, or so long (in ms), if anything was published. */
+#define FULL_MESSAGES 1000
+#define FULL_INTERVAL (60 * 60 * 1000)
 
 /*
  * Not through LogLogicalMessage(): the record must be marked unimportant, or
  * archive_timeout would switch segments for it on an idle server.
  */
 static XLogRecPtr
-log_position(EvpubWorker *worker)
+insert_message(StringInfo data)
 {
-	EvpubPositionMessage message;
 	xl_logical_message header;
 	char		prefix[] = EVPUB_MESSAGE_PREFIX;
-	char		data[EVPUB_POSITION_LENGTH];
-
-	message.sequence = worker->position.sequence;
-	message.publisher_id = evpub_position_publisher(&worker->position);
-	message.restart_lsn = worker->position.restart_lsn;
-	message.confirmed_lsn = worker->position.confirmed_lsn;
-	message.next_event = worker->position.next_event;
-	message.timeline = worker->position.timeline;
-	evpub_position_encode(data, &message);
 
 	header.dbId = InvalidOid;
 	header.transactional = false;
 	header.prefix_size = sizeof(prefix);
-	header.message_size = sizeof(data);
+	header.message_size = data->len;
 	XLogBeginInsert();
 	XLogRegisterData((char *) &header, SizeOfLogicalMessage);
 	XLogRegisterData(prefix, sizeof(prefix));
-	XLogRegisterData(data, sizeof(data));
+	XLogRegisterData(data->data, data->len);
 	XLogSetRecordFlags(XLOG_MARK_UNIMPORTANT);
 	return XLogInsert(RM_LOGICALMSG_ID, XLOG_LOGICAL_MESSAGE);
+}
+
+/*
+ * Say in WAL how far we have come.  A topic in which something has changed is
+ * whole in the message, so one that is new needs no full message; those are for
+ * readers that begin in the middle, and for topics that are no more.
+ */
+static void
+log_position(EvpubWorker *worker, bool flush)
+{
+	StringInfoData data;
+	EvpubMsec	now = evpub_clock_now();
+	EvpubPositionForm form = EVPUB_POSITION_CHANGES;
+	XLogRecPtr	end;
+
+	if (worker->full_wanted || worker->messages_since_full >= FULL_MESSAGES ||
+		now - worker->full_at >= FULL_INTERVAL)
+		form = EVPUB_POSITION_FULL;
+	initStringInfo(&data);
+	evpub_position_message_begin(&data, form);
+	evpub_position_serialize(&data, &worker->position, form);
+	evpub_position_message_finish(&data);
+	end = insert_message(&data);
+	pfree(data.data);
+	if (flush)
+		XLogFlush(end);
+
+	evpub_track_told(&worker->position, end);
+	worker->messages_since_full++;
+	if (form == EVPUB_POSITION_FULL)
+	{
+		worker->full_wanted = false;
+		worker->messages_since_full = 0;
+		worker->full_at = now;
+	}
 }
 
 /* An error of writing: remember it, and put the position back. */
@@ -87,20 +116,17 @@ evpub_worker_store(EvpubWorker *worker, const EvpubPosition *before,
 {
 	MemoryContext caller = CurrentMemoryContext;
 	bool		pins = evpub_track_pins_wanted(&worker->position);
+	bool		growth = evpub_track_growth_wanted(&worker->position);
 
 	worker->position.sequence++;
 	PG_TRY();
 	{
 		evpub_position_write(&worker->position);
+		evpub_track_written(&worker->position);
 		if (slot != InvalidXLogRecPtr)
 			evpub_slot_move(slot);
-		if (tell || pins)
-		{
-			XLogRecPtr	end = log_position(worker);
-
-			if (pins)
-				XLogFlush(end);
-		}
+		if (tell || pins || growth)
+			log_position(worker, pins || growth);
 		worker->persist_problem[0] = '\0';
 	}
 	PG_CATCH();
@@ -143,9 +169,10 @@ evpub_worker_take_position(EvpubWorker *worker)
 /*
  * Write when events were confirmed, at most once a second; or when a segment
  * of other WAL could be let go (a backup begins with a new segment, and must
- * find a position there).  Standbys are told of events, and of a segment's
- * worth of other WAL.  Our own message is WAL, too, but neither events nor a
- * segment, so an idle server stays idle.
+ * find a position there).  A position message goes with each of these, so that
+ * a standby, which removes WAL by segments, knows a position in what it has.
+ * Our own message is WAL, too, but neither events nor a segment, so an idle
+ * server stays idle.  The last one of a clean shutdown says all.
  */
 bool
 evpub_worker_persist(EvpubWorker *worker, bool force)
@@ -153,7 +180,6 @@ evpub_worker_persist(EvpubWorker *worker, bool force)
 	EvpubStream *stream = &worker->stream;
 	EvpubPosition before = worker->position;
 	XLogRecPtr	restart;
-	bool		told;
 	bool		moved;
 
 	if (!worker->streaming)
@@ -161,18 +187,15 @@ evpub_worker_persist(EvpubWorker *worker, bool force)
 	if (!force && !evpub_clock_passed(worker->persisted_at, PERSIST_INTERVAL))
 		return true;
 	restart = evpub_stream_restart_lsn(stream);
-	told = stream->events_published != worker->persisted_events ||
-		restart >= worker->persisted_restart + wal_segment_size;
-	moved = restart / wal_segment_size != worker->position.restart_lsn / wal_segment_size;
-	if (!force && !told && !moved)
+	moved = stream->events_published != worker->persisted_events ||
+		restart / wal_segment_size != worker->position.restart_lsn / wal_segment_size;
+	if (!force && !moved && !evpub_track_growth_pending(&worker->position))
 		return true;
 
 	worker->persisted_at = evpub_clock_now();
 	evpub_worker_take_position(worker);
-	if (!evpub_worker_store(worker, &before, restart, told))
+	if (!evpub_worker_store(worker, &before, restart, true))
 		return false;
-	if (!told)
-		return true;
 	worker->persisted_events = stream->events_published;
 	worker->persisted_restart = restart;
 	return true;

@@ -17,7 +17,6 @@
 
 #include "access/xlog.h"
 #include "common/file_perm.h"
-#include "libpq/pqformat.h"
 #include "miscadmin.h"
 #include "port/pg_crc32c.h"
 #include "storage/fd.h"
@@ -25,8 +24,9 @@
 
 #include "compat.h"
 #include "publisher/position.h"
+#include "publisher/position_format.h"
 
-#define STATE_MAGIC "evpubst3"
+#define STATE_MAGIC "evpubst4"
 #define STATE_HEADER 16
 #define STATE_TEMPORARY EVPUB_STATE_FILE ".tmp"
 
@@ -39,177 +39,6 @@ checksum(const char *data, Size length)
 	COMP_CRC32C(crc, data, length);
 	FIN_CRC32C(crc);
 	return crc;
-}
-
-static void
-put_text(StringInfo out, const char *text)
-{
-	int			length = text ? strlen(text) : 0;
-
-	pq_sendint32(out, length);
-	pq_sendbytes(out, text ? text : "", length);
-}
-
-static char *
-get_text(StringInfo in)
-{
-	int			length = pq_getmsgint(in, 4);
-
-	return pnstrdup(pq_getmsgbytes(in, length), length);
-}
-
-static void
-put_xids(StringInfo out, const TransactionId *xids, int n)
-{
-	pq_sendint32(out, n);
-	for (int i = 0; i < n; i++)
-		pq_sendint32(out, xids[i]);
-}
-
-static TransactionId *
-get_xids(StringInfo in, int *n)
-{
-	TransactionId *xids;
-
-	*n = pq_getmsgint(in, 4);
-	xids = palloc(sizeof(TransactionId) * Max(*n, 1));
-	for (int i = 0; i < *n; i++)
-		xids[i] = pq_getmsgint(in, 4);
-	return xids;
-}
-
-static void
-put_gaps(StringInfo out, const EvpubPosition *position)
-{
-	pq_sendint8(out, position->gap.reason != NULL);
-	if (position->gap.reason != NULL)
-	{
-		pq_sendint64(out, position->gap.from_lsn);
-		pq_sendint64(out, position->gap.to_lsn);
-		pq_sendint64(out, position->gap.restart_lsn);
-		pq_sendint8(out, position->gap.given_up);
-		put_text(out, position->gap.reason);
-		put_xids(out, position->gap.cut, position->gap.ncut);
-	}
-
-	pq_sendint32(out, position->ngaps);
-	for (int i = 0; i < position->ngaps; i++)
-	{
-		const EvpubGap *gap = &position->gaps[i];
-
-		pq_sendint64(out, gap->from_lsn);
-		pq_sendint64(out, gap->to_lsn);
-		pq_sendint64(out, gap->horizon);
-		pq_sendint64(out, gap->accepted_at);
-		pq_sendint8(out, gap->told);
-		put_text(out, gap->reason);
-		put_xids(out, gap->cut, gap->ncut);
-	}
-}
-
-static void
-get_gaps(StringInfo in, EvpubPosition *position)
-{
-	if (pq_getmsgbyte(in))
-	{
-		position->gap.from_lsn = pq_getmsgint64(in);
-		position->gap.to_lsn = pq_getmsgint64(in);
-		position->gap.restart_lsn = pq_getmsgint64(in);
-		position->gap.given_up = pq_getmsgbyte(in);
-		position->gap.reason = get_text(in);
-		position->gap.cut = get_xids(in, &position->gap.ncut);
-	}
-
-	position->ngaps = pq_getmsgint(in, 4);
-	position->gaps = palloc0(sizeof(EvpubGap) * Max(position->ngaps, 1));
-	for (int i = 0; i < position->ngaps; i++)
-	{
-		EvpubGap   *gap = &position->gaps[i];
-
-		gap->from_lsn = pq_getmsgint64(in);
-		gap->to_lsn = pq_getmsgint64(in);
-		gap->horizon = pq_getmsgint64(in);
-		gap->accepted_at = pq_getmsgint64(in);
-		gap->told = pq_getmsgbyte(in);
-		gap->reason = get_text(in);
-		gap->cut = get_xids(in, &gap->ncut);
-	}
-}
-
-static void
-serialize(StringInfo out, const EvpubPosition *position)
-{
-	pq_sendint64(out, position->system_identifier);
-	pq_sendint32(out, position->timeline);
-	pq_sendint8(out, position->role);
-	pq_sendint8(out, position->paused);
-	pq_sendint64(out, position->directory_inode);
-	pq_sendint64(out, position->restart_lsn);
-	pq_sendint64(out, position->confirmed_lsn);
-	pq_sendint32(out, position->next_event);
-	pq_sendint64(out, position->sequence);
-
-	pq_sendint32(out, position->nlineage);
-	for (int i = 0; i < position->nlineage; i++)
-	{
-		pq_sendint64(out, position->lineage[i].publisher_id);
-		pq_sendint32(out, position->lineage[i].timeline);
-		pq_sendint64(out, position->lineage[i].from_lsn);
-	}
-
-	pq_sendint32(out, position->ntopics);
-	for (int i = 0; i < position->ntopics; i++)
-	{
-		EvpubTopic *topic = &position->topics[i];
-
-		put_text(out, topic->name);
-		pq_sendint32(out, topic->partitions);
-		for (int p = 0; p < topic->partitions; p++)
-			pq_sendint64(out, topic->offsets[p]);
-	}
-	put_gaps(out, position);
-}
-
-/* The checksum was right, so a short payload is a defect; it throws. */
-static void
-deserialize(StringInfo in, EvpubPosition *position)
-{
-	position->system_identifier = pq_getmsgint64(in);
-	position->timeline = pq_getmsgint(in, 4);
-	position->role = pq_getmsgbyte(in);
-	position->paused = pq_getmsgbyte(in);
-	position->directory_inode = pq_getmsgint64(in);
-	position->restart_lsn = pq_getmsgint64(in);
-	position->confirmed_lsn = pq_getmsgint64(in);
-	position->next_event = pq_getmsgint(in, 4);
-	position->sequence = pq_getmsgint64(in);
-
-	position->nlineage = pq_getmsgint(in, 4);
-	position->lineage = palloc(sizeof(EvpubLineage) * Max(position->nlineage, 1));
-	for (int i = 0; i < position->nlineage; i++)
-	{
-		position->lineage[i].publisher_id = pq_getmsgint64(in);
-		position->lineage[i].timeline = pq_getmsgint(in, 4);
-		position->lineage[i].from_lsn = pq_getmsgint64(in);
-	}
-
-	position->ntopics = pq_getmsgint(in, 4);
-	position->topic_slots = Max(position->ntopics, 8);
-	position->topics = palloc0(sizeof(EvpubTopic) * position->topic_slots);
-	for (int i = 0; i < position->ntopics; i++)
-	{
-		EvpubTopic *topic = &position->topics[i];
-
-		topic->name = get_text(in);
-		topic->number = i;
-		topic->partitions = pq_getmsgint(in, 4);
-		topic->durable = topic->partitions > 0;
-		topic->offsets = palloc(sizeof(int64) * Max(topic->partitions, 1));
-		for (int p = 0; p < topic->partitions; p++)
-			topic->offsets[p] = pq_getmsgint64(in);
-	}
-	get_gaps(in, position);
-	pq_getmsgend(in);
 }
 
 /*
@@ -249,26 +78,6 @@ read_file(StringInfo data, bool *absent)
 	return NULL;
 }
 
-/* As deserialize(), but false for what does not make sense. */
-static bool
-understand(StringInfo in, EvpubPosition *position)
-{
-	MemoryContext caller = CurrentMemoryContext;
-
-	PG_TRY();
-	{
-		deserialize(in, position);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(caller);
-		FlushErrorState();
-		return false;
-	}
-	PG_END_TRY();
-	return true;
-}
-
 EvpubPositionFound
 evpub_position_read(EvpubPosition *position, char **problem)
 {
@@ -297,7 +106,7 @@ evpub_position_read(EvpubPosition *position, char **problem)
 		return EVPUB_POSITION_DAMAGED;
 	}
 	data.cursor = STATE_HEADER;
-	if (!understand(&data, position))
+	if (!evpub_position_parse(&data, position))
 	{
 		*problem = psprintf("file \"%s\" has contents that make no sense",
 							EVPUB_STATE_FILE);
@@ -403,7 +212,7 @@ evpub_position_write(const EvpubPosition *position)
 	initStringInfo(&data);
 	appendBinaryStringInfo(&data, STATE_MAGIC, 8);
 	appendBinaryStringInfo(&data, (char *) header, sizeof(header));
-	serialize(&data, position);
+	evpub_position_serialize(&data, position, EVPUB_POSITION_FILE);
 	header[0] = pg_hton32(data.len - STATE_HEADER);
 	header[1] = pg_hton32(checksum(data.data + STATE_HEADER, data.len - STATE_HEADER));
 	memcpy(data.data + 8, header, sizeof(header));
@@ -475,6 +284,11 @@ evpub_position_add_gap(EvpubPosition *position, const EvpubGap *gap)
 	EvpubGap   *grown;
 	EvpubGap	copy = *gap;
 
+	/* they end in rising order, so only the last can end where this one does */
+	copy.repeat = 0;
+	copy.next_place = 0;
+	if (kept > 0 && first[kept - 1].to_lsn == gap->to_lsn)
+		copy.repeat = first[kept - 1].repeat + 1;
 	for (; kept >= EVPUB_GAPS_KEPT && first->told; kept--)
 		first++;
 	grown = palloc(sizeof(EvpubGap) * (kept + 1));
@@ -506,15 +320,24 @@ evpub_position_set_open_gap(EvpubPosition *position, const EvpubOpenGap *gap)
 	position->gap = copy;
 }
 
-uint64
-evpub_position_new_publisher(void)
+static uint32
+random_half(void)
 {
-	uint64		id = 0;
+	uint32		half = 0;
 
-	while (id == 0)
-		if (!pg_strong_random(&id, sizeof(id)))
+	while (half == 0)
+		if (!pg_strong_random(&half, sizeof(half)))
 			ereport(ERROR,
 					(errcode(ERRCODE_INTERNAL_ERROR),
 					 errmsg("could not generate a publisher id")));
-	return id;
+	return half;
+}
+
+uint64
+evpub_position_new_publisher(const EvpubPosition *position)
+{
+	uint64		root = position->nlineage > 0 ?
+		position->lineage[0].publisher_id >> 32 : random_half();
+
+	return root << 32 | random_half();
 }

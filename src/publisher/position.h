@@ -45,20 +45,39 @@ typedef struct EvpubLineage
 /* A topic that was published to. */
 typedef struct EvpubTopic
 {
+	uint32		number;			/* its own for ever; rises from topic to topic */
 	char	   *name;
 	int32		partitions;		/* pinned; 0: not known yet; -1: not known any
 								 * more, the topic was deleted and made again */
 	int64	   *offsets;		/* last acknowledged, by partition; -1: none */
 
+	/*
+	 * Numbers of its partitions for evpub.gap events: each partition that was
+	 * ever pinned has its own, which it keeps when the topic shrinks or is made
+	 * again, whatever other topics come.
+	 */
+	int32		nplaces;
+	uint32	   *places;
+
+	/*
+	 * The partitions that it has got meanwhile, 0: no more.  They count for
+	 * what commits after grown_from, the end of the position message that
+	 * brought this number; invalid: that is not logged yet.
+	 */
+	int32		grown;
+	XLogRecPtr	grown_from;
+
 	/* not in the file */
 	bool		durable;		/* the file that has this count is on disk, and
 								 * the position message with it in WAL */
 
+	bool		grown_durable;	/* the same for grown_from */
+	bool		changed;		/* since the last position message */
+
 	/* not in the file: for the relay that runs */
-	uint32		number;
 	bool		announced;
 	bool		awaited;		/* the relay waits for a count that is durable */
-	int32		grown;			/* partitions that the cluster has, if more */
+	bool		remade;			/* found to be another topic of the same name */
 } EvpubTopic;
 
 /*
@@ -90,9 +109,8 @@ typedef struct EvpubGap
 	char	   *reason;
 	int			ncut;			/* transactions that are known to be cut */
 	TransactionId *cut;
-
-	/* not in the file: how many gaps before it end where it does */
-	uint32		repeat;
+	uint32		repeat;			/* how many gaps before it end where it does */
+	uint32		next_place;		/* partitions with lower numbers are told */
 } EvpubGap;
 
 /* Accepted gaps that are remembered once they are told. */
@@ -100,6 +118,9 @@ typedef struct EvpubGap
 
 /* Transactions that a gap names at most. */
 #define EVPUB_CUT_NAMED 100
+
+/* How events were delivered: the values of evpub.delivery. */
+#define EVPUB_DELIVERY_AT_LEAST_ONCE 'a'
 
 typedef struct EvpubPosition
 {
@@ -113,10 +134,13 @@ typedef struct EvpubPosition
 	XLogRecPtr	confirmed_lsn;	/* commits up to here are in Kafka */
 	uint32		next_event;		/* of the first transaction after it */
 	uint64		sequence;		/* of the last position message */
+	char		delivery;		/* EVPUB_DELIVERY_... of the last relay */
 	int			nlineage;
 	EvpubLineage *lineage;
 	int			ntopics;
 	int			topic_slots;	/* allocated, not in the file */
+	uint32		next_topic;		/* number for the next new topic */
+	uint32		next_place;		/* number for the next new partition */
 	EvpubTopic *topics;
 	EvpubOpenGap gap;			/* role "gap" */
 	int			ngaps;			/* accepted, oldest first */
@@ -174,7 +198,10 @@ extern uint64 evpub_position_publisher_at(const EvpubPosition *position,
 extern void evpub_position_add_lineage(EvpubPosition *position, uint64 publisher_id,
 									   TimeLineID timeline, XLogRecPtr from_lsn);
 
-/* A number that no publisher had before, never 0. */
-extern uint64 evpub_position_new_publisher(void);
+/*
+ * An id that no publisher had before: 8 hexadecimal digits of root, which stay
+ * for the whole lineage, and 8 of entry, which are random.  Neither is 0.
+ */
+extern uint64 evpub_position_new_publisher(const EvpubPosition *position);
 
 #endif							/* EVPUB_POSITION_H */

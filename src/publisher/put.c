@@ -54,6 +54,7 @@ put_record(EvpubStream *stream, EvpubRelay *relay, const EvpubEvent *event,
 	int			headers_start;
 
 	record.topic = route_topic(stream, relay, event->route);
+	record.partition = -1;
 	record.key_len = event->has_key ? (int32) event->key.len : -1;
 	record.value_len = -1;
 	evpub_event_id(id, commit, event->number);

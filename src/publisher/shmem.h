@@ -48,11 +48,15 @@ typedef enum EvpubAsk
 	EVPUB_ASK_RESUME,
 	EVPUB_ASK_TAKE_OVER,
 	EVPUB_ASK_ACCEPT_GAP,
-	EVPUB_ASK_DISCARD
+	EVPUB_ASK_DISCARD,
+	EVPUB_ASK_FORGET_TOPIC
 } EvpubAsk;
 
 #define EVPUB_MAX_REQUESTS 64
 #define EVPUB_TEXT_LENGTH 512
+
+/* Of a topic's name, with its NUL: Kafka takes no longer one. */
+#define EVPUB_TOPIC_LENGTH 250
 
 /* A transaction that registers a database, and so needs the slot. */
 typedef struct EvpubRequest
@@ -91,6 +95,7 @@ typedef struct EvpubSteering
 	uint64		withdrawn;		/* by its asker; no effect once it is begun */
 	EvpubAsk	what;
 	XLogRecPtr	lsn;
+	char		topic[EVPUB_TOPIC_LENGTH];	/* to forget */
 	char		role[NAMEDATALEN];	/* of who asks */
 	EvpubAnswer answers[EVPUB_ANSWERS]; /* by number, modulo */
 } EvpubSteering;

@@ -62,7 +62,8 @@ pause_or_resume(EvpubWorker *worker, bool pause, const char *role,
 	}
 	evpub_worker_take_position(worker);
 	worker->position.paused = pause;
-	if (!evpub_worker_store(worker, &before, worker->position.restart_lsn, false))
+	if (!evpub_worker_store(worker, &before, worker->position.restart_lsn,
+							worker->verdict == EVPUB_PUBLISH))
 	{
 		evpub_answer_refuse(answer, ERRCODE_IO_ERROR, worker->persist_problem, NULL,
 							"Try again when the state file can be written.");
@@ -74,9 +75,57 @@ pause_or_resume(EvpubWorker *worker, bool pause, const char *role,
 				 role, timestamptz_to_str(GetCurrentTimestamp()));
 	if (!pause && worker->hindrance == EVPUB_HINDRANCE_RESUME)
 	{
-		evpub_track_accept_topics(&worker->position);
+		/* if this cannot be written now, the next write has it */
+		before = worker->position;
+		if (evpub_track_accept_remade(&worker->position))
+			(void) evpub_worker_store(worker, &before, InvalidXLogRecPtr, true);
 		evpub_worker_retry_now(worker);
 	}
+}
+
+/*
+ * A topic is retired: it is not told of gaps any more, and that it is gone
+ * hinders nothing.  Events of it that are on their way, or come later, find it
+ * as one that was never published to.  What is in flight may hold its number,
+ * so the relay ends, and sends anew what is not acknowledged.
+ */
+static void
+forget_topic(EvpubWorker *worker, const char *topic, const char *role,
+			 EvpubAnswer *answer)
+{
+	EvpubPosition before = worker->position;
+
+	if (worker->verdict != EVPUB_PUBLISH)
+	{
+		evpub_answer_refuse(answer, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+							"this server does not publish",
+							psprintf("State is \"%s\".", evpub_worker_state_name(worker)),
+							"End that state first; evpub.status says how.");
+		return;
+	}
+	evpub_worker_take_position(worker);
+	if (!evpub_track_forget_topic(&worker->position, topic))
+	{
+		worker->position = before;
+		evpub_answer_refuse(answer, ERRCODE_UNDEFINED_OBJECT,
+							psprintf("topic \"%s\" was never published to", topic), NULL,
+							"View evpub.topics shows the topics that were.");
+		return;
+	}
+
+	/* a message of changes says nothing of what is not there any more */
+	worker->full_wanted = true;
+	if (!evpub_worker_store(worker, &before, InvalidXLogRecPtr, true))
+	{
+		evpub_answer_refuse(answer, ERRCODE_IO_ERROR, worker->persist_problem, NULL,
+							"Try again when the state file can be written.");
+		return;
+	}
+	ereport(LOG,
+			(errmsg("evpub: topic \"%s\" was forgotten by request of role \"%s\"",
+					topic, role)));
+	evpub_worker_end_relay(worker);
+	evpub_worker_retry_now(worker);
 }
 
 static void
@@ -100,8 +149,8 @@ take_over(EvpubWorker *worker, EvpubAnswer *answer)
 }
 
 static void
-decide(EvpubWorker *worker, EvpubAsk what, XLogRecPtr lsn, const char *role,
-	   EvpubAnswer *answer)
+decide(EvpubWorker *worker, EvpubAsk what, XLogRecPtr lsn, const char *topic,
+	   const char *role, EvpubAnswer *answer)
 {
 	switch (what)
 	{
@@ -117,6 +166,9 @@ decide(EvpubWorker *worker, EvpubAsk what, XLogRecPtr lsn, const char *role,
 			break;
 		case EVPUB_ASK_DISCARD:
 			evpub_gap_discard(worker, lsn, answer);
+			break;
+		case EVPUB_ASK_FORGET_TOPIC:
+			forget_topic(worker, topic, role, answer);
 			break;
 	}
 }
@@ -155,6 +207,7 @@ evpub_steering_serve(EvpubWorker *worker)
 	EvpubAnswer answer;
 	EvpubAsk	what;
 	XLogRecPtr	lsn;
+	char		topic[EVPUB_TOPIC_LENGTH];
 	char		role[NAMEDATALEN];
 	bool		open;
 
@@ -168,6 +221,7 @@ evpub_steering_serve(EvpubWorker *worker)
 	answer.number = steering->asked;
 	what = steering->what;
 	lsn = steering->lsn;
+	strlcpy(topic, steering->topic, sizeof(topic));
 	strlcpy(role, steering->role, sizeof(role));
 	LWLockRelease(EvpubShmem->lock);
 	if (!open)
@@ -178,7 +232,7 @@ evpub_steering_serve(EvpubWorker *worker)
 
 	PG_TRY();
 	{
-		decide(worker, what, lsn, role, &answer);
+		decide(worker, what, lsn, topic, role, &answer);
 		look_ahead(worker);
 	}
 	PG_CATCH();

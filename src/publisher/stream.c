@@ -16,6 +16,7 @@
 #include "compat.h"
 #include "publisher/announce.h"
 #include "publisher/flight.h"
+#include "publisher/follow.h"
 #include "publisher/put.h"
 #include "publisher/stream.h"
 #include "publisher/track.h"
@@ -126,6 +127,8 @@ read_records(EvpubStream *stream)
 		EvpubTransaction *transaction;
 
 		transaction = evpub_assembler_feed(stream->assembler, stream->reader, &kind);
+		if (kind == EVPUB_RECORD_HOUSEKEEPING)
+			evpub_follow_growth(stream->position, stream->reader);
 		if (!transaction)
 			continue;
 
@@ -263,7 +266,7 @@ put_head(EvpubStream *stream, EvpubRelay *relay, uint32 most)
 	if (!stream->head_open)
 	{
 		stream->head_open = true;
-		stream->head_place = 0;
+		stream->head_place = head->gap ? (int) head->gap->next_place : 0;
 	}
 	if (!head->gap)
 	{
@@ -273,11 +276,31 @@ put_head(EvpubStream *stream, EvpubRelay *relay, uint32 most)
 	}
 	else
 	{
-		/* how far it got is not remembered: it is told anew after a crash */
+		/* as with careful sending, it goes on from the partition's number */
 		if (!evpub_announce_put(stream, BATCH_BYTES, most, relay, head))
 			return false;
 		evpub_flight_end_gap(stream, head->gap->to_lsn);
 	}
+	return true;
+}
+
+/*
+ * The head may be the first transaction that a grown topic's new count is for.
+ * Then all before it, whatever its topic, is confirmed first, so that no key is
+ * in two partitions at a time; that is rare, and short.  "before": the last number that was sent before this batch.
+ * False: not yet.
+ */
+static bool
+adopt_growth(EvpubStream *stream, uint64 before)
+{
+	XLogRecPtr	commit_lsn = queue_head(stream)->commit.lsn;
+
+	/* one that is open was begun before, and has not changed its side since */
+	if (stream->head_open || !evpub_track_growth_due(stream->position, commit_lsn))
+		return true;
+	if (stream->sent_seq > before || evpub_stream_in_flight(stream))
+		return false;
+	evpub_track_adopt_growth(stream->position, commit_lsn);
 	return true;
 }
 
@@ -305,7 +328,8 @@ send_batch(EvpubStream *stream, EvpubRelay *relay, EvpubGate *gate, bool *fresh)
 	{
 		EvpubTransaction *head = queue_head(stream);
 
-		if (!head_may_go(stream, gate, fresh) || !head_is_whole(stream))
+		if (!head_may_go(stream, gate, fresh) || !head_is_whole(stream) ||
+			!adopt_growth(stream, before))
 			break;
 		if (first_lsn == InvalidXLogRecPtr || head->first_lsn < first_lsn)
 			first_lsn = head->first_lsn;

@@ -153,6 +153,7 @@ start_relay(EvpubWorker *worker)
 	if (worker->hindrance == EVPUB_HINDRANCE_RETRY && worker->relay_starts > 0)
 		worker->relay_restarts++;
 	worker->relay_starts++;
+	evpub_track_start_relay(&worker->position);
 	if (worker->relay_settings)
 		pfree(worker->relay_settings);
 	worker->relay_settings = MemoryContextStrdup(TopMemoryContext, relay_settings());
@@ -332,8 +333,6 @@ evpub_worker_supervise(EvpubWorker *worker)
 	if (worker->relay.socket == PGINVALID_SOCKET || worker->relay.leaving)
 		return;
 	(void) evpub_worker_persist_pins(worker);
-	if (evpub_stream_drained(&worker->stream))
-		(void) evpub_track_adopt_growth(&worker->position);
 	evpub_caps_raise(&worker->relay, &worker->position);
 	if (worker->hello && !worker->position.paused)
 		evpub_stream_send(&worker->stream, &worker->relay, &worker->gate);

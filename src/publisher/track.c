@@ -15,11 +15,11 @@
 #include "publisher/caps.h"
 #include "publisher/track.h"
 
-/* Name to number; an index into position->topics. */
+/* Name to place in position->topics. */
 typedef struct TopicEntry
 {
 	const char *name;
-	uint32		number;
+	int			place;
 	char		status;			/* for simplehash */
 } TopicEntry;
 
@@ -35,23 +35,50 @@ typedef struct TopicEntry
 #include "lib/simplehash.h"
 
 static topicname_hash *topic_names = NULL;
+static const EvpubTopic *indexed = NULL;	/* what it was made from */
+
+/* Numbers rise from topic to topic.  NULL: no topic has this one. */
+static EvpubTopic *
+find_number(EvpubPosition *position, uint32 number)
+{
+	int			low = 0;
+	int			high = position->ntopics;
+
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+
+		if (position->topics[middle].number < number)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low < position->ntopics && position->topics[low].number == number)
+		return &position->topics[low];
+	return NULL;
+}
 
 static void
-index_topic(EvpubPosition *position, uint32 number)
+index_topic(EvpubPosition *position, int place)
 {
 	bool		found;
 	TopicEntry *entry = topicname_insert(topic_names,
-										 position->topics[number].name, &found);
+										 position->topics[place].name, &found);
 
-	entry->number = number;
+	entry->place = place;
 }
 
-/* There is one publisher at a time, but it may be retired and made anew. */
+/*
+ * There is one publisher at a time, but it may be retired and made anew, and
+ * its topics may be read from elsewhere.
+ */
 static void
 index_topics(EvpubPosition *position)
 {
-	if (topic_names && topic_names->members == (uint32) position->ntopics)
+	if (topic_names && indexed == position->topics &&
+		topic_names->members == (uint32) position->ntopics)
 		return;
+	indexed = position->topics;
 	if (topic_names)
 		topicname_destroy(topic_names);
 	topic_names = topicname_create(TopMemoryContext, 64, NULL);
@@ -74,13 +101,15 @@ add_topic(EvpubPosition *position, const char *name)
 			memcpy(grown, position->topics, sizeof(EvpubTopic) * position->ntopics);
 		position->topics = grown;
 		position->topic_slots = slots;
+		indexed = grown;		/* the same topics in the same places */
 	}
 	topic = &position->topics[position->ntopics];
 	memset(topic, 0, sizeof(*topic));
 	topic->name = pstrdup(name);
-	topic->number = position->ntopics++;
+	topic->number = position->next_topic++;
 	topic->offsets = palloc(sizeof(int64));
-	index_topic(position, topic->number);
+	topic->places = palloc(sizeof(uint32));
+	index_topic(position, position->ntopics++);
 	MemoryContextSwitchTo(old);
 	return topic;
 }
@@ -138,10 +167,17 @@ evpub_track_topic(EvpubPosition *position, EvpubRelay *relay,
 
 	index_topics(position);
 	entry = topicname_lookup(topic_names, text);
-	topic = entry ? &position->topics[entry->number] : add_topic(position, text);
+	topic = entry ? &position->topics[entry->place] : add_topic(position, text);
 	if (!topic->announced)
 		announce(topic, relay);
 	return topic->number;
+}
+
+void
+evpub_track_start_relay(EvpubPosition *position)
+{
+	for (int i = 0; i < position->ntopics; i++)
+		position->topics[i].remade = false;
 }
 
 void
@@ -154,8 +190,12 @@ evpub_track_forget_relay(EvpubPosition *position)
 	}
 }
 
+/*
+ * Use this count from now on.  Each new partition gets a number of its own; the
+ * arrays are new, since a position that is gone back to has the old ones.
+ */
 static void
-pin(EvpubTopic *topic, int32 partitions)
+pin(EvpubPosition *position, EvpubTopic *topic, int32 partitions)
 {
 	int64	   *offsets = MemoryContextAlloc(TopMemoryContext,
 											 sizeof(int64) * partitions);
@@ -164,8 +204,17 @@ pin(EvpubTopic *topic, int32 partitions)
 		offsets[p] = p < topic->partitions ? topic->offsets[p] : -1;
 	pfree(topic->offsets);
 	topic->offsets = offsets;
+	if (partitions > topic->nplaces)
+	{
+		topic->places = repalloc(topic->places, sizeof(uint32) * partitions);
+		while (topic->nplaces < partitions)
+			topic->places[topic->nplaces++] = position->next_place++;
+	}
 	topic->partitions = partitions;
 	topic->grown = 0;
+	topic->grown_from = InvalidXLogRecPtr;
+	topic->grown_durable = false;
+	topic->changed = true;
 }
 
 bool
@@ -206,15 +255,22 @@ evpub_track_partitions(EvpubPosition *position, const EvpubFrame *frame)
 		return false;
 	memcpy(&number, frame->data, sizeof(number));
 	memcpy(&partitions, frame->data + sizeof(number), sizeof(partitions));
-	if (number >= (uint32) position->ntopics || partitions <= 0)
+	topic = find_number(position, number);
+	if (!topic || (partitions <= 0 && partitions != EVPUB_FRAME_TOPIC_UNPINNED))
 		return false;
-	topic = &position->topics[number];
 
 	/* what is not durable was not used, so it may still be another count */
-	if (!topic->durable)
-		pin(topic, partitions);
-	else if (partitions > topic->partitions)
+	if (partitions == EVPUB_FRAME_TOPIC_UNPINNED)
+		topic->remade = true;
+	else if (!topic->durable)
+		pin(position, topic, partitions);
+	else if (partitions > topic->partitions && partitions != topic->grown &&
+			 !topic->grown_durable)
+	{
 		topic->grown = partitions;
+		topic->grown_from = InvalidXLogRecPtr;
+		topic->changed = true;
+	}
 	return true;
 }
 
@@ -222,46 +278,152 @@ bool
 evpub_track_offset(EvpubPosition *position, const EvpubFrame *frame)
 {
 	EvpubFrameOffset offset;
+	EvpubTopic *topic;
 
 	if (frame->length != sizeof(offset))
 		return false;
 	memcpy(&offset, frame->data, sizeof(offset));
-	if (offset.topic >= (uint32) position->ntopics || offset.partition < 0 ||
-		offset.partition >= position->topics[offset.topic].partitions)
+	topic = find_number(position, offset.topic);
+	if (!topic || offset.partition < 0 || offset.partition >= topic->partitions)
 		return false;
-	position->topics[offset.topic].offsets[offset.partition] = offset.offset;
+	topic->offsets[offset.partition] = offset.offset;
+	topic->changed = true;
 	return true;
 }
 
+/* ---- growth ---- */
+
 bool
-evpub_track_adopt_growth(EvpubPosition *position)
+evpub_track_growth_wanted(const EvpubPosition *position)
 {
-	bool		adopted = false;
+	for (int i = 0; i < position->ntopics; i++)
+		if (position->topics[i].grown > 0 &&
+			position->topics[i].grown_from == InvalidXLogRecPtr)
+			return true;
+	return false;
+}
+
+bool
+evpub_track_growth_pending(const EvpubPosition *position)
+{
+	for (int i = 0; i < position->ntopics; i++)
+		if (position->topics[i].grown > 0 && !position->topics[i].grown_durable)
+			return true;
+	return false;
+}
+
+void
+evpub_track_written(EvpubPosition *position)
+{
+	for (int i = 0; i < position->ntopics; i++)
+		position->topics[i].grown_durable =
+			position->topics[i].grown_from != InvalidXLogRecPtr;
+}
+
+void
+evpub_track_told(EvpubPosition *position, XLogRecPtr end)
+{
+	for (int i = 0; i < position->ntopics; i++)
+	{
+		EvpubTopic *topic = &position->topics[i];
+
+		topic->changed = false;
+		if (topic->grown > 0 && topic->grown_from == InvalidXLogRecPtr)
+			topic->grown_from = end;
+	}
+}
+
+void
+evpub_track_message(EvpubPosition *position, const EvpubPosition *message,
+					XLogRecPtr end)
+{
+	for (int i = 0; i < message->ntopics; i++)
+	{
+		const EvpubTopic *told = &message->topics[i];
+		EvpubTopic *topic = find_number(position, told->number);
+
+		if (topic && told->grown > topic->partitions && topic->durable &&
+			told->grown_from == InvalidXLogRecPtr && !topic->grown_durable)
+		{
+			topic->grown = told->grown;
+			topic->grown_from = end;
+		}
+	}
+}
+
+bool
+evpub_track_growth_due(const EvpubPosition *position, XLogRecPtr commit_lsn)
+{
+	for (int i = 0; i < position->ntopics; i++)
+		if (position->topics[i].grown_durable &&
+			commit_lsn > position->topics[i].grown_from)
+			return true;
+	return false;
+}
+
+void
+evpub_track_adopt_growth(EvpubPosition *position, XLogRecPtr commit_lsn)
+{
+	for (int i = 0; i < position->ntopics; i++)
+	{
+		EvpubTopic *topic = &position->topics[i];
+
+		if (!topic->grown_durable || commit_lsn <= topic->grown_from)
+			continue;
+		ereport(LOG,
+				(errmsg("evpub: topic \"%s\" has grown from %d to %d partitions",
+						topic->name, topic->partitions, topic->grown)));
+		pin(position, topic, topic->grown);
+		topic->announced = false;
+	}
+}
+
+/* ---- what a person decides ---- */
+
+bool
+evpub_track_accept_remade(EvpubPosition *position)
+{
+	bool		accepted = false;
 
 	for (int i = 0; i < position->ntopics; i++)
 	{
 		EvpubTopic *topic = &position->topics[i];
 
-		if (topic->grown <= Max(topic->partitions, 0))
+		if (!topic->remade)
 			continue;
+		topic->remade = false;
+		topic->partitions = -1;
+		topic->durable = false;
+		topic->grown = 0;
+		topic->grown_from = InvalidXLogRecPtr;
+		topic->grown_durable = false;
+		topic->changed = true;
+		accepted = true;
 		ereport(LOG,
-				(errmsg("evpub: topic \"%s\" has grown from %d to %d partitions",
-						topic->name, topic->partitions, topic->grown)));
-		pin(topic, topic->grown);
-		topic->announced = false;
-		adopted = true;
+				(errmsg("evpub: topic \"%s\" was accepted as it is now, by user request",
+						topic->name)));
 	}
-	return adopted;
+	return accepted;
 }
 
-void
-evpub_track_accept_topics(EvpubPosition *position)
+bool
+evpub_track_forget_topic(EvpubPosition *position, const char *name)
 {
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	EvpubTopic *left = palloc0(sizeof(EvpubTopic) * (position->ntopics + 8));
+	int			n = 0;
+
 	for (int i = 0; i < position->ntopics; i++)
+		if (strcmp(position->topics[i].name, name) != 0)
+			left[n++] = position->topics[i];
+	MemoryContextSwitchTo(old);
+	if (n == position->ntopics)
 	{
-		if (position->topics[i].partitions > 0)
-			position->topics[i].partitions = -1;
-		position->topics[i].durable = false;
-		position->topics[i].grown = 0;
+		pfree(left);
+		return false;
 	}
+	position->topics = left;
+	position->topic_slots = position->ntopics + 8;
+	position->ntopics = n;
+	return true;
 }

@@ -21,6 +21,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "access/xlog_internal.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -35,6 +36,7 @@
 
 #include "compat.h"
 #include "evpub.h"
+#include "publisher/follow.h"
 #include "publisher/gap.h"
 #include "publisher/recovery.h"
 #include "publisher/steering.h"
@@ -107,6 +109,7 @@ evpub_worker_set_verdict(EvpubWorker *worker, EvpubVerdict verdict, const char *
 		worker->streaming = true;
 		worker->persisted_restart = worker->position.restart_lsn;
 		worker->persisted_events = 0;
+		worker->full_wanted = true;
 	}
 	worker->verdict_reason = reason ? MemoryContextStrdup(TopMemoryContext, reason) : NULL;
 	if (old_reason)
@@ -387,20 +390,86 @@ shut_down(void)
 	proc_exit(1);
 }
 
+/*
+ * What the original says in WAL of how far it came goes into the file of its
+ * copy, once a segment and at the end: what was said in WAL that the server has
+ * removed meanwhile is not lost for who takes over.
+ */
+static void
+follow(EvpubFollower *follower, XLogRecPtr *written, bool last)
+{
+	MemoryContext context;
+	MemoryContext old;
+	EvpubPosition position;
+	XLogRecPtr	end = evpub_walreader_end(NULL);
+	char	   *problem;
+
+	(void) evpub_follow_read(follower);
+	if (!last && !ShutdownRequestPending &&
+		end / wal_segment_size == *written / wal_segment_size)
+		return;
+	context = AllocSetContextCreate(TopMemoryContext, "evpub follow",
+									ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(context);
+	if (evpub_position_read(&position, &problem) == EVPUB_POSITION_FOUND &&
+		position.role == EVPUB_ROLE_FENCED &&
+		evpub_follow_take(follower, &position))
+		evpub_position_write(&position);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	*written = end;
+}
+
+/* Of the file of a copy; NULL: there is none, or it is nobody's. */
+static EvpubFollower *
+begin_to_follow(void)
+{
+	EvpubFollower *follower = NULL;
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "evpub follow",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	EvpubPosition position;
+	char	   *problem;
+
+	if (evpub_position_read(&position, &problem) == EVPUB_POSITION_FOUND &&
+		position.role == EVPUB_ROLE_FENCED && position.nlineage > 0)
+		follower = evpub_follow_begin(&position);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	return follower;
+}
+
 /* In recovery there is nothing to publish; promotion ends the wait. */
 static void
 wait_for_recovery(void)
 {
+	EvpubFollower *follower;
+	XLogRecPtr	written = InvalidXLogRecPtr;
+
+	if (!RecoveryInProgress())
+		return;
+
 	/* whatever this server becomes, it is not the one that the file is about */
-	if (RecoveryInProgress())
-		evpub_recovery_fence();
+	evpub_recovery_fence();
+	follower = begin_to_follow();
 	while (RecoveryInProgress())
 	{
 		evpub_worker_show(&worker, EVPUB_STANDBY, "the server is in recovery");
+		if (follower)
+			follow(follower, &written, false);
 		evpub_waiting_wait(&worker, 1000);
 		take_interrupts();
 		if (ShutdownRequestPending)
+		{
+			if (follower)
+				follow(follower, &written, true);
 			proc_exit(1);
+		}
+	}
+	if (follower)
+	{
+		follow(follower, &written, true);
+		evpub_follow_end(follower);
 	}
 }
 

@@ -77,6 +77,9 @@ typedef struct EvpubWorker
 	EvpubMsec	persisted_at;
 	uint64		persisted_events;
 	XLogRecPtr	persisted_restart;
+	bool		full_wanted;	/* the next position message is a full one */
+	int			messages_since_full;
+	EvpubMsec	full_at;		/* when the last full one was logged */
 	EvpubMsec	flushed_at;
 	char		persist_problem[EVPUB_REASON_LENGTH]; /* "" if the last write went well */
 

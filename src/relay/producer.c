@@ -308,14 +308,10 @@ choose_partition(Topic *topic, const Record *record)
 	const char *key = record->key;
 	size_t		key_len = record->key_len;
 
-	if (record->fixed.key_len < -1)
-	{
-		int32_t		partition = EVPUB_FRAME_TO_PARTITION(record->fixed.key_len);
-
-		if (partition >= topic->pinned)
-			malformed_record();
-		return partition;
-	}
+	if (record->fixed.partition >= topic->pinned)
+		malformed_record();
+	if (record->fixed.partition >= 0)
+		return record->fixed.partition;
 	if (key == NULL)
 	{
 		key = record->id;
@@ -493,10 +489,13 @@ take_offset(const rd_kafka_message_t *message)
 	if (message->offset < 0)
 		return;
 	if (message->offset <= partition->offset)
+	{
+		topics_remade(topic);
 		relay_fail(EVPUB_FAILURE_TOPIC,
 				   "topic \"%s\" partition %d acknowledged offset %" PRId64 " after %" PRId64 ": the topic was deleted and made again, or has lost records",
 				   topic->name, message->partition, message->offset,
 				   partition->offset);
+	}
 	partition->offset = message->offset;
 	if (partition->unreported)
 		return;

@@ -239,6 +239,14 @@ look_at_replicas(Topic *topic, const struct rd_kafka_metadata_topic *found)
 	}
 }
 
+void
+topics_remade(const Topic *topic)
+{
+	int32_t		count = EVPUB_FRAME_TOPIC_UNPINNED;
+
+	stream_send(EVPUB_FRAME_PARTITIONS, &topic->number, 4, &count, 4);
+}
+
 /* The cluster knows the topic. */
 static void
 topic_exists(Topic *topic, const struct rd_kafka_metadata_topic *found, int64_t now)
@@ -248,9 +256,12 @@ topic_exists(Topic *topic, const struct rd_kafka_metadata_topic *found, int64_t 
 	if (topic->pinned > count)
 	{
 		if (++topic->times_smaller >= SMALLER_MAX)
+		{
+			topics_remade(topic);
 			relay_fail(EVPUB_FAILURE_TOPIC,
 					   "topic \"%s\" has %d partitions, but %d when it was last published to: it was deleted and made again",
 					   topic->name, count, topic->pinned);
+		}
 		retry_later(topic, now);
 		return;
 	}

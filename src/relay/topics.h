@@ -72,6 +72,12 @@ extern TopicPartition *topics_partition(Topic *topic, int32_t partition);
 extern void topics_ask_again(Topic *topic);
 
 /*
+ * Tells the worker that it is another topic of the same name than the one that
+ * was published to: evpub.resume() is to accept just this one.
+ */
+extern void topics_remade(const Topic *topic);
+
+/*
  * Takes answers and asks the next question.  "head": the topic that the next
  * record waits for, or NULL.  "stuck": records are not acknowledged, so look
  * at their topics.  Returns when it wants to be called again.

@@ -136,8 +136,8 @@ sub check_gap_events
 			}
 			$place{$partition} = lsn_number($event->{data}{last_lsn});
 			next if $seen{ $event->{id} }++;
-			ok(!defined $event->{tenant} && !defined $event->{pk} && !defined $record->{key},
-				"$name: no tenant, no key");
+			ok(!defined $event->{tenant} && !defined $event->{pk}, "$name: no tenant, no pk");
+			is($record->{key}, "evpub.gap/$partition", "$name: the key names the partition");
 			is($event->{lsn}, $event->{data}{last_lsn}, "$name: its lsn is the end of the gap");
 			push @{ $found{$partition} }, $event->{data};
 		}

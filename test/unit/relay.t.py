@@ -39,7 +39,7 @@ MOCK = os.environ.get('EVPUB_MOCKBROKER',
                       os.path.join(TOP, 'test/mockbroker/evpub-mockbroker'))
 PATIENCE = float(os.environ.get('EVPUB_TEST_PATIENCE', '60'))
 
-VERSION = 2
+VERSION = 3
 ID_LENGTH = 51
 
 # EvpubFrameFailed
@@ -139,7 +139,7 @@ class Relay:
 
     def record(self, topic, key, value, headers=(), n=None):
         encoded = b''.join(struct.pack('=I', len(x)) + x for h in headers for x in h)
-        return (struct.pack('=IiiI', topic, -1 if key is None else len(key),
+        return (struct.pack('=IiiiI', topic, -1, -1 if key is None else len(key),
                             -1 if value is None else len(value), len(encoded))
                 + event_id(n or 0) + (key or b'') + (value or b'') + encoded)
 

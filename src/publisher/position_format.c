@@ -1,0 +1,414 @@
+/*
+ * position_format.c
+ *		A position as bytes, in network byte order.
+ *
+ * One form serves the state file and the position messages, so that a standby
+ * and a restored server find in WAL what the file would say.  A message leaves
+ * out what is about one server (role, inode, the open gap) and gaps that
+ * consumers know; one of changes also leaves out topics in which nothing has
+ * changed.
+ *
+ * There is room for what is to come: ids that were skipped, and the id of the
+ * last acknowledged record beside its offset, are counted with 0 now.
+ */
+#include "postgres.h"
+
+#include "libpq/pqformat.h"
+#include "utils/memutils.h"
+
+#include "publisher/position_format.h"
+
+/* ---- writing ---- */
+
+static void
+put_text(StringInfo out, const char *text)
+{
+	int			length = text ? strlen(text) : 0;
+
+	pq_sendint32(out, length);
+	pq_sendbytes(out, text ? text : "", length);
+}
+
+static void
+put_xids(StringInfo out, const TransactionId *xids, int n)
+{
+	pq_sendint32(out, n);
+	for (int i = 0; i < n; i++)
+		pq_sendint32(out, xids[i]);
+}
+
+static void
+put_open_gap(StringInfo out, const EvpubOpenGap *gap)
+{
+	pq_sendint8(out, gap->reason != NULL);
+	if (gap->reason == NULL)
+		return;
+	pq_sendint64(out, gap->from_lsn);
+	pq_sendint64(out, gap->to_lsn);
+	pq_sendint64(out, gap->restart_lsn);
+	pq_sendint8(out, gap->given_up);
+	put_text(out, gap->reason);
+	put_xids(out, gap->cut, gap->ncut);
+}
+
+static void
+put_gaps(StringInfo out, const EvpubPosition *position, EvpubPositionForm form)
+{
+	int			n = 0;
+
+	for (int i = 0; i < position->ngaps; i++)
+		if (form == EVPUB_POSITION_FILE || !position->gaps[i].told)
+			n++;
+	pq_sendint32(out, n);
+	for (int i = 0; i < position->ngaps; i++)
+	{
+		const EvpubGap *gap = &position->gaps[i];
+
+		if (form != EVPUB_POSITION_FILE && gap->told)
+			continue;
+		pq_sendint64(out, gap->from_lsn);
+		pq_sendint64(out, gap->to_lsn);
+		pq_sendint64(out, gap->horizon);
+		pq_sendint64(out, gap->accepted_at);
+		pq_sendint8(out, gap->told);
+		pq_sendint32(out, gap->repeat);
+		pq_sendint32(out, gap->next_place);
+		put_text(out, gap->reason);
+		put_xids(out, gap->cut, gap->ncut);
+	}
+}
+
+static void
+put_topics(StringInfo out, const EvpubPosition *position, EvpubPositionForm form)
+{
+	int			n = 0;
+
+	for (int i = 0; i < position->ntopics; i++)
+		if (form != EVPUB_POSITION_CHANGES || position->topics[i].changed)
+			n++;
+	pq_sendint32(out, position->next_topic);
+	pq_sendint32(out, position->next_place);
+	pq_sendint32(out, n);
+	for (int i = 0; i < position->ntopics; i++)
+	{
+		const EvpubTopic *topic = &position->topics[i];
+
+		if (form == EVPUB_POSITION_CHANGES && !topic->changed)
+			continue;
+		pq_sendint32(out, topic->number);
+		put_text(out, topic->name);
+		pq_sendint32(out, topic->partitions);
+		for (int p = 0; p < topic->partitions; p++)
+		{
+			pq_sendint64(out, topic->offsets[p]);
+			pq_sendint8(out, 0);	/* no id */
+		}
+		pq_sendint32(out, topic->nplaces);
+		for (int p = 0; p < topic->nplaces; p++)
+			pq_sendint32(out, topic->places[p]);
+		pq_sendint32(out, topic->grown);
+		pq_sendint64(out, topic->grown_from);
+	}
+}
+
+void
+evpub_position_serialize(StringInfo out, const EvpubPosition *position,
+						 EvpubPositionForm form)
+{
+	pq_sendint64(out, position->system_identifier);
+	pq_sendint32(out, position->timeline);
+	pq_sendint8(out, position->role);
+	pq_sendint8(out, position->paused);
+	pq_sendint64(out, position->directory_inode);
+	pq_sendint64(out, position->restart_lsn);
+	pq_sendint64(out, position->confirmed_lsn);
+	pq_sendint32(out, position->next_event);
+	pq_sendint64(out, position->sequence);
+	pq_sendint8(out, position->delivery);
+	pq_sendint32(out, 0);		/* no skipped ids */
+
+	pq_sendint32(out, position->nlineage);
+	for (int i = 0; i < position->nlineage; i++)
+	{
+		pq_sendint64(out, position->lineage[i].publisher_id);
+		pq_sendint32(out, position->lineage[i].timeline);
+		pq_sendint64(out, position->lineage[i].from_lsn);
+	}
+	if (form == EVPUB_POSITION_FILE)
+		put_open_gap(out, &position->gap);
+	else
+		pq_sendint8(out, 0);
+	put_gaps(out, position, form);
+	put_topics(out, position, form);
+}
+
+/* ---- reading; what does not parse throws, see evpub_position_parse() ---- */
+
+static void
+malformed(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("position makes no sense")));
+}
+
+/* A count of things that have "size" bytes each, at least. */
+static int
+get_count(StringInfo in, int size)
+{
+	int			count = pq_getmsgint(in, 4);
+
+	if (count < 0 || count > (in->len - in->cursor) / size)
+		malformed();
+	return count;
+}
+
+static char *
+get_text(StringInfo in)
+{
+	int			length = get_count(in, 1);
+	const char *text = pq_getmsgbytes(in, length);
+
+	if (memchr(text, '\0', length) != NULL)
+		malformed();
+	return pnstrdup(text, length);
+}
+
+static TransactionId *
+get_xids(StringInfo in, int *n)
+{
+	TransactionId *xids;
+
+	*n = get_count(in, 4);
+	xids = palloc(sizeof(TransactionId) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+		xids[i] = pq_getmsgint(in, 4);
+	return xids;
+}
+
+static void
+get_open_gap(StringInfo in, EvpubOpenGap *gap)
+{
+	if (!pq_getmsgbyte(in))
+		return;
+	gap->from_lsn = pq_getmsgint64(in);
+	gap->to_lsn = pq_getmsgint64(in);
+	gap->restart_lsn = pq_getmsgint64(in);
+	gap->given_up = pq_getmsgbyte(in) != 0;
+	gap->reason = get_text(in);
+	gap->cut = get_xids(in, &gap->ncut);
+}
+
+/* Bytes of a gap, and of a topic, without texts and lists. */
+#define GAP_LENGTH 49
+#define TOPIC_LENGTH 28
+
+static void
+get_gaps(StringInfo in, EvpubPosition *position)
+{
+	position->ngaps = get_count(in, GAP_LENGTH);
+	position->gaps = palloc0(sizeof(EvpubGap) * Max(position->ngaps, 1));
+	for (int i = 0; i < position->ngaps; i++)
+	{
+		EvpubGap   *gap = &position->gaps[i];
+
+		gap->from_lsn = pq_getmsgint64(in);
+		gap->to_lsn = pq_getmsgint64(in);
+		gap->horizon = pq_getmsgint64(in);
+		gap->accepted_at = pq_getmsgint64(in);
+		gap->told = pq_getmsgbyte(in) != 0;
+		gap->repeat = pq_getmsgint(in, 4);
+		gap->next_place = pq_getmsgint(in, 4);
+		gap->reason = get_text(in);
+		gap->cut = get_xids(in, &gap->ncut);
+	}
+}
+
+static void
+get_topic(StringInfo in, EvpubTopic *topic)
+{
+	topic->number = pq_getmsgint(in, 4);
+	topic->name = get_text(in);
+	topic->partitions = pq_getmsgint(in, 4);
+	if (topic->partitions < -1 ||
+		topic->partitions > (in->len - in->cursor) / 9)
+		malformed();
+	topic->durable = topic->partitions > 0;
+	topic->offsets = palloc(sizeof(int64) * Max(topic->partitions, 1));
+	for (int p = 0; p < topic->partitions; p++)
+	{
+		topic->offsets[p] = pq_getmsgint64(in);
+		if (pq_getmsgbyte(in) != 0)
+			malformed();
+	}
+	topic->nplaces = get_count(in, 4);
+	if (topic->nplaces < topic->partitions)
+		malformed();
+	topic->places = palloc(sizeof(uint32) * Max(topic->nplaces, 1));
+	for (int p = 0; p < topic->nplaces; p++)
+		topic->places[p] = pq_getmsgint(in, 4);
+	topic->grown = pq_getmsgint(in, 4);
+	topic->grown_from = pq_getmsgint64(in);
+	topic->grown_durable = topic->grown_from != InvalidXLogRecPtr;
+}
+
+static void
+get_topics(StringInfo in, EvpubPosition *position)
+{
+	position->next_topic = pq_getmsgint(in, 4);
+	position->next_place = pq_getmsgint(in, 4);
+	position->ntopics = get_count(in, TOPIC_LENGTH);
+	position->topic_slots = Max(position->ntopics, 8);
+	position->topics = palloc0(sizeof(EvpubTopic) * position->topic_slots);
+	for (int i = 0; i < position->ntopics; i++)
+	{
+		get_topic(in, &position->topics[i]);
+
+		/* they are looked up by number, and numbers rise */
+		if (position->topics[i].number >= position->next_topic ||
+			(i > 0 && position->topics[i].number <= position->topics[i - 1].number))
+			malformed();
+	}
+}
+
+static void
+deserialize(StringInfo in, EvpubPosition *position)
+{
+	position->system_identifier = pq_getmsgint64(in);
+	position->timeline = pq_getmsgint(in, 4);
+	position->role = pq_getmsgbyte(in);
+	position->paused = pq_getmsgbyte(in) != 0;
+	position->directory_inode = pq_getmsgint64(in);
+	position->restart_lsn = pq_getmsgint64(in);
+	position->confirmed_lsn = pq_getmsgint64(in);
+	position->next_event = pq_getmsgint(in, 4);
+	position->sequence = pq_getmsgint64(in);
+	position->delivery = pq_getmsgbyte(in);
+	if (pq_getmsgint(in, 4) != 0)
+		malformed();
+
+	position->nlineage = get_count(in, 20);
+	position->lineage = palloc(sizeof(EvpubLineage) * Max(position->nlineage, 1));
+	for (int i = 0; i < position->nlineage; i++)
+	{
+		position->lineage[i].publisher_id = pq_getmsgint64(in);
+		position->lineage[i].timeline = pq_getmsgint(in, 4);
+		position->lineage[i].from_lsn = pq_getmsgint64(in);
+	}
+	get_open_gap(in, &position->gap);
+	get_gaps(in, position);
+	get_topics(in, position);
+	pq_getmsgend(in);
+}
+
+bool
+evpub_position_parse(StringInfo in, EvpubPosition *position)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	memset(position, 0, sizeof(*position));
+	PG_TRY();
+	{
+		deserialize(in, position);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+		return false;
+	}
+	PG_END_TRY();
+	return true;
+}
+
+/* ---- taking in a message ---- */
+
+static void *
+copy_of(const void *data, Size length)
+{
+	void	   *copy = palloc(Max(length, 1));
+
+	if (length > 0)
+		memcpy(copy, data, length);
+	return copy;
+}
+
+static EvpubTopic
+copy_topic(const EvpubTopic *topic)
+{
+	EvpubTopic	copy = *topic;
+
+	copy.name = pstrdup(topic->name);
+	copy.offsets = copy_of(topic->offsets, sizeof(int64) * Max(topic->partitions, 1));
+	copy.places = copy_of(topic->places, sizeof(uint32) * topic->nplaces);
+	return copy;
+}
+
+/* Both are in the order of their numbers. */
+static void
+merge_topics(EvpubPosition *position, const EvpubPosition *message, bool full)
+{
+	int			kept = full ? 0 : position->ntopics;
+	EvpubTopic *merged = palloc0(sizeof(EvpubTopic) * (kept + message->ntopics + 8));
+	int			n = 0;
+	int			i = 0;
+
+	for (int m = 0; m <= message->ntopics; m++)
+	{
+		while (i < kept && (m == message->ntopics ||
+							position->topics[i].number < message->topics[m].number))
+			merged[n++] = position->topics[i++];
+		if (m == message->ntopics)
+			break;
+		if (i < kept && position->topics[i].number == message->topics[m].number)
+			i++;
+		merged[n++] = copy_topic(&message->topics[m]);
+	}
+	position->topics = merged;
+	position->ntopics = n;
+	position->topic_slots = kept + message->ntopics + 8;
+	position->next_topic = message->next_topic;
+	position->next_place = message->next_place;
+}
+
+void
+evpub_position_merge(EvpubPosition *position, const EvpubPosition *message, bool full)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	position->timeline = message->timeline;
+	position->paused = message->paused;
+	position->restart_lsn = message->restart_lsn;
+	position->confirmed_lsn = message->confirmed_lsn;
+	position->next_event = message->next_event;
+	position->sequence = message->sequence;
+	position->delivery = message->delivery;
+	position->nlineage = message->nlineage;
+	position->lineage = copy_of(message->lineage,
+								sizeof(EvpubLineage) * message->nlineage);
+	memset(&position->gap, 0, sizeof(position->gap));
+
+	/* horizons of those that are told still explain what they cut */
+	for (int i = 0; i < position->ngaps; i++)
+		position->gaps[i].told = true;
+	for (int i = 0; i < message->ngaps; i++)
+	{
+		const EvpubGap *gap = &message->gaps[i];
+		EvpubGap   *known = NULL;
+
+		for (int j = 0; j < position->ngaps; j++)
+			if (position->gaps[j].to_lsn == gap->to_lsn &&
+				position->gaps[j].repeat == gap->repeat)
+				known = &position->gaps[j];
+		if (!known)
+		{
+			evpub_position_add_gap(position, gap);
+			known = &position->gaps[position->ngaps - 1];
+		}
+		known->repeat = gap->repeat;
+		known->next_place = gap->next_place;
+		known->told = false;
+	}
+	merge_topics(position, message, full);
+	MemoryContextSwitchTo(old);
+}
