@@ -1077,6 +1077,30 @@ UNION ALL
    AND EXISTS (SELECT FROM evpub.schema_rules)
  ORDER BY a.tgrelid, a.tgname, b.tgname)
 UNION ALL
+-- One was made to take the place of a captured table, which was given another name
+-- (member_old): it has its columns, and its name is a part of that one's.
+SELECT 'successors',
+	   format('%s is not captured, and looks like the successor of %s, which is', s.oid::regclass, c.oid::regclass),
+	   format('If it is: %s;', replace(o.definition,
+									   quote_literal(format('%I.%I', n.nspname, c.relname)),
+									   quote_literal(format('%I.%I', n.nspname, s.relname))))
+  FROM (SELECT DISTINCT ON (tgrelid) tgrelid, tgargs, tgenabled FROM pg_trigger
+		 WHERE tgfoid = 'evpub.capture()'::regprocedure AND tgparentid = 0
+		 ORDER BY tgrelid, tgname) t
+	   JOIN pg_class c ON c.oid = t.tgrelid
+	   JOIN pg_namespace n ON n.oid = c.relnamespace
+	   JOIN pg_class s ON s.relnamespace = c.relnamespace AND s.oid <> c.oid
+			AND s.relkind IN ('r', 'p') AND NOT s.relispartition AND s.relpersistence = 'p'
+			AND strpos(c.relname, s.relname) > 0
+	   CROSS JOIN LATERAL evpub._capture_options(t.tgrelid, t.tgargs, t.tgenabled = 'A') o
+ WHERE NOT EXISTS (SELECT FROM pg_trigger u
+					WHERE u.tgrelid = s.oid AND u.tgfoid = 'evpub.capture()'::regprocedure)
+   AND NOT EXISTS (SELECT FROM pg_attribute a
+					WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+					  AND NOT EXISTS (SELECT FROM pg_attribute b
+									   WHERE b.attrelid = s.oid AND b.attname = a.attname
+										 AND b.attnum > 0 AND NOT b.attisdropped))
+UNION ALL
 -- A TRUNCATE that is applied to a partition fires the triggers of that alone, and
 -- a statement trigger stands on the partitioned table.
 SELECT DISTINCT 'replicated_partitions',
@@ -1156,7 +1180,8 @@ SELECT c.name, c.hint IS NULL OR c.name = 'logical_messages', c.detail, c.hint
 					   (10, 'disabled_triggers', 'none'),
 					   (11, 'trigger_order', 'no trigger fires before changes are captured'),
 					   (12, 'schema_rules', 'rules for schemas are applied, if there are any'),
-					   (13, 'replicated_partitions', 'no TRUNCATE of a subscription goes untold')
+					   (13, 'replicated_partitions', 'no TRUNCATE of a subscription goes untold'),
+					   (13, 'successors', 'no table has taken the place of a captured one')
 			   ) AS fine (place, name, detail)
 			   LEFT JOIN evpub._check_faults() f ON f.name = fine.name) c
  ORDER BY c.place, c.detail

@@ -102,6 +102,19 @@ for my $sql (q{ALTER TABLE plain ALTER note TYPE varchar USING upper(note)},
 like(notice_of(q{ALTER TABLE member RENAME TO member_old}),
 	qr/NOTICE:  table public\.member_old stays captured under this name\n.*A table that takes the name "member" is not captured/,
 	'a table that gives its name away');
+# check() goes on to say so, and gives the call, until the new table is captured
+my $successors = q{SELECT ok, detail, hint FROM evpub.check() WHERE name = 'successors'};
+is($node->safe_psql('postgres', $successors), 't|no table has taken the place of a captured one|', 'nothing has its name');
+$node->safe_psql('postgres', 'CREATE TABLE member (id int PRIMARY KEY, other int)');
+is($node->safe_psql('postgres', $successors), 't|no table has taken the place of a captured one|', 'one of other columns is another table');
+$node->safe_psql('postgres', 'DROP TABLE member; CREATE TABLE member (LIKE member_old INCLUDING ALL)');
+my $successor = $node->safe_psql('postgres', $successors);
+like($successor, qr/^f\|public\.member is not captured, and looks like the successor of public\.member_old, which is\|/, 'a table that takes its place');
+my ($call) = $successor =~ /(SELECT evpub\.capture_table\('public\.member',.*\);)$/;
+$node->safe_psql('postgres', $call);
+is($node->safe_psql('postgres', $successors), 't|no table has taken the place of a captured one|', 'captured as the hint says');
+is($node->safe_psql('postgres', q{SELECT tenant_column, payload FROM evpub.tables WHERE "table" = 'member'::regclass}),
+	'tenant|row', 'with the same settings');
 like(notice_of(q{CREATE SCHEMA other; ALTER TABLE plain SET SCHEMA other}),
 	qr/NOTICE:  table other\.plain stays captured under this name/, 'or goes elsewhere');
 
