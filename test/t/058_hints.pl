@@ -45,7 +45,10 @@ my $node = capture_node('hints', kafka => $kafka,
 $node->safe_psql('postgres', q{
 CREATE TABLE a (id int PRIMARY KEY);
 SELECT evpub.capture_table('a', topic => 'one', tenant => 'x');
-INSERT INTO a VALUES (1)});
+CREATE TABLE b (id int PRIMARY KEY);
+SELECT evpub.capture_table('b', topic => 'two', tenant => 'x');
+INSERT INTO a VALUES (1);
+INSERT INTO b VALUES (1)});
 
 # blocked(reason, hint, name)
 sub blocked
@@ -70,13 +73,19 @@ sub set
 
 blocked('create_topics', qr/ALTER SYSTEM SET evpub\.create_topics = on;/, 'no topic');
 $kafka->create_topic('one', 1);
+$kafka->create_topic('two', 3);
 ok(wait_published($node), 'there is one: published');
 ok(wait_for_status($node, q{state = 'streaming' AND hint IS NULL}), 'then there is no hint');
 
-$kafka->delete_topic('one');
+$kafka->delete_topic($_) for 'one', 'two';
 $node->safe_psql('postgres', 'INSERT INTO a VALUES (2)');
 blocked('does not exist any more', qr/SELECT topic, partitions FROM evpub\.topics;.*evpub\.resume\(\)/,
 	'topic deleted');
+$kafka->create_topic('one', 1);
+blocked('made again', qr/evpub\.resume\(\)/, 'topic made again');
+$node->safe_psql('postgres', 'SELECT evpub.resume()');
+is( $node->safe_psql('postgres', q{SELECT partitions FROM evpub.topics WHERE topic = 'two'}),
+	'3', 'how many partitions the other one had is still shown');
 
 set('evpub.bootstrap_servers' => '127.0.0.1:1');
 blocked('no broker of', qr/evpub\.bootstrap_servers/, 'no broker');
