@@ -22,6 +22,7 @@ my $silent = IO::Socket::INET->new(
 	LocalAddr => '127.0.0.1', Listen => 128, Proto => 'tcp') or die $!;
 
 my $node = capture_node('said',
+	wal_level => 'logical',
 	initdb => ['--wal-segsize=1'],
 	conf => "evpub.bootstrap_servers = '127.0.0.1:" . $silent->sockport . "'\n"
 	  . "max_wal_size = 4MB\nmin_wal_size = 2MB\nevpub.min_disk_free = '-1'\n");
@@ -46,6 +47,18 @@ my $relay = relay_pid($node);
 kill 'KILL', $relay;
 ok(wait_for_status($node, "relay_pid <> $relay AND state = 'streaming'"), 'a relay that was killed is replaced');
 is(status($node, 'relay_restarts'), '1', 'and that is counted');
+
+# ---- readers of other logical slots ----
+
+$node->safe_psql('postgres', q{
+SELECT pg_create_logical_replication_slot('other', 'test_decoding');
+SELECT evpub.publish('t', 'x', topic => 'one')});
+is( $node->safe_psql('postgres', q{
+SELECT count(*), count(*) FILTER (WHERE position('prefix: evpub,'::bytea IN data) > 0)
+  FROM pg_logical_slot_peek_binary_changes('other', NULL, NULL)
+ WHERE position('message:'::bytea IN data) > 0}),
+	'1|1', 'they can tell our messages by their prefix');
+$node->safe_psql('postgres', q{SELECT pg_drop_replication_slot('other')});
 
 # ---- who paused, and who waits in vain ----
 
