@@ -8,6 +8,7 @@ use warnings;
 use EvpubKafka;
 use EvpubLoad;
 use EvpubTest;
+use IPC::Run ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
@@ -208,4 +209,44 @@ $node->start;
 ok(wait_published($node), 'published after the restart');
 check_complete('in the end', $node, $kafka, duplicates => 1);
 $node->stop;
+
+# ---- a postmaster that is process 1, as in containers ----
+
+SKIP:
+{
+	my @alone = qw(unshare --user --map-current-user --pid --fork --mount-proc --kill-child);
+	skip 'no right to make a namespace of processes', 3
+	  if system("@alone true 2>/dev/null") != 0;
+	my $first = capture_node('first', kafka => $kafka, start => 0,
+		conf => "restart_after_crash = on\n");
+
+	# a relay that was killed takes its time to go
+	append_to_file($first->data_dir . '/evpub_slow_reap', '');
+	my $log = $first->logfile;
+	my $run;
+	{
+		local $ENV{LD_PRELOAD} = $ENV{EVPUB_FAULTS};
+		$run = IPC::Run::start([ @alone, 'postgres', '-D', $first->data_dir ],
+			'>', $log, '2>', $log);
+	}
+	wait_until('it starts', sub { defined eval { $first->psql('postgres', 'SELECT 1') } &&
+		  $first->psql('postgres', 'SELECT 1') == 0 }, 60);
+	create_evpub($first);
+	my $worker = q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'evpub publisher'};
+	for (1 .. 2)
+	{
+		ok(wait_for_state($first, 'streaming'), 'streaming');
+		my $pid = $first->safe_psql('postgres', $worker);
+		$first->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
+		wait_until('another worker', sub {
+			my ($code, $out) = $first->psql('postgres', $worker);
+			return defined $code && $code == 0 && ($out // '') =~ /^\d+$/ && $out != $pid }, 60);
+	}
+	unlike(slurp($log), qr/terminating any other active server processes|untracked/,
+		'a relay is never left to the postmaster, which would take it for a crash');
+	my $outside = $run->{KIDS}[0]{PID};
+	my ($postmaster) = split ' ', slurp("/proc/$outside/task/$outside/children");
+	kill 'INT', $postmaster if $postmaster;
+	eval { IPC::Run::finish($run) };
+}
 done_testing();
