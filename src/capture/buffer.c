@@ -339,8 +339,27 @@ log_events(Size first, Size arena_start, bool final)
 		logged_behind = counter;
 	event_count = first;
 	arena_len = arena_start;
-	if (!final && event_count == 0 && evpub_interned_routes() > MAX_ROUTES)
-		evpub_intern_forget();
+}
+
+/*
+ * Forget the routes that no event needs any more.  The event that is about to
+ * be added has its route already: that one is made anew.
+ */
+static const EvpubRoute *
+forget_routes(const EvpubRoute *kept)
+{
+	EvpubRoute	copy = *kept;
+	const EvpubRoute *again;
+
+	copy.topic.data = pnstrdup(kept->topic.data, kept->topic.len);
+	copy.type.data = pnstrdup(kept->type.data, kept->type.len);
+	copy.source.data = pnstrdup(kept->source.data, kept->source.len);
+	evpub_intern_forget();
+	again = evpub_intern_route(&copy);
+	pfree((char *) copy.topic.data);
+	pfree((char *) copy.type.data);
+	pfree((char *) copy.source.data);
+	return again;
 }
 
 /* Has everything collapsed to nothing? */
@@ -435,6 +454,7 @@ evpub_buffer_append(const EvpubEvent *event, const EvpubChange *change,
 					EvpubSlice pk)
 {
 	Level	   *level;
+	const EvpubRoute *route = event->route;
 	EvpubBuffered *added;
 	Size		bytes;
 	char	   *p;
@@ -449,7 +469,11 @@ evpub_buffer_append(const EvpubEvent *event, const EvpubChange *change,
 	if (unlikely(arena_len - level->arena_len +
 				 (event_count - level->first_event) * sizeof(EvpubBuffered) >=
 				 SPILL_BYTES))
+	{
 		relieve_level(level);
+		if (event_count == 0 && evpub_interned_routes() > MAX_ROUTES)
+			route = forget_routes(route);
+	}
 
 	bytes = (Size) event->key.len + event->tenant.len + event->subject.len +
 		event->body.len + event->tail.len + event->headers.len + pk.len;
@@ -467,7 +491,7 @@ evpub_buffer_append(const EvpubEvent *event, const EvpubChange *change,
 	}
 
 	added = &events[event_count++];
-	added->route = event->route;
+	added->route = route;
 	added->start = arena_len;
 	added->first = counter;
 	added->number = counter++;
