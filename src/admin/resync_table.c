@@ -185,6 +185,8 @@ find_tenant(EvpubResyncTable *table)
 		table->no_such_tenant = true;
 		return;
 	}
+	if (evpub_column_is_json(&capture->tenant_column))
+		return;					/* JSON is no input for it: each row is asked */
 	attribute = TupleDescAttr(RelationGetDescr(table->rel),
 							  capture->tenant_column.number - 1);
 	getTypeInputInfo(attribute->atttypid, &input, &ioparam);

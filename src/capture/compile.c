@@ -99,14 +99,14 @@ compile_data(EvpubCapture *capture, const EvpubOptions *options, Relation rel)
 				 errhint("Leave one of them out.")));
 	capture->data_column = palloc0(Max(desc->natts, list_length(names)) * sizeof(EvpubColumn));
 	foreach(cell, names)
-		evpub_column_init_data(&capture->data_column[capture->data_columns++], desc,
-							   evpub_find_column(rel, lfirst(cell), "data_columns"));
+		evpub_column_init(&capture->data_column[capture->data_columns++], desc,
+						  evpub_find_column(rel, lfirst(cell), "data_columns"));
 	for (int i = 0; capture->payload == EVPUB_PAYLOAD_ROW && i < desc->natts; i++)
 	{
 		if (!TupleDescAttr(desc, i)->attisdropped)
-			evpub_column_init_data(&capture->data_column[capture->data_columns++], desc,
-								   evpub_find_column(rel, NameStr(TupleDescAttr(desc, i)->attname),
-											   "payload \"row\""));
+			evpub_column_init(&capture->data_column[capture->data_columns++], desc,
+							  evpub_find_column(rel, NameStr(TupleDescAttr(desc, i)->attname),
+												"payload \"row\""));
 	}
 }
 

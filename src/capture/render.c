@@ -6,7 +6,7 @@
  * whose output obeys settings are printed under fixed ones (fixed.c).  Keys are
  * mostly integers and text, which take a short way without a function call.
  *
- * In "data" a value is what to_jsonb() makes of it.  Where to_json() or the
+ * A value is what to_jsonb() makes of it, wherever it stands.  Where to_json() or the
  * output function gives the same value they are called, being faster.
  */
 #include "postgres.h"
@@ -152,6 +152,23 @@ evpub_pk_text(StringInfo dst, EvpubSlice text)
 	}
 }
 
+/*
+ * Is what to_json() makes of the type good as it is?  It leaves json alone,
+ * which may name a member twice.
+ */
+static bool
+may_hold_json(Oid type)
+{
+	Oid			element;
+
+	type = getBaseType(type);
+	element = get_element_type(type);
+	if (OidIsValid(element))
+		return may_hold_json(element);
+	return type == JSONOID || type_is_rowtype(type) ||
+		OidIsValid(evpub_json_cast(type));
+}
+
 static EvpubColumnKind
 column_kind(Oid type)
 {
@@ -166,14 +183,45 @@ column_kind(Oid type)
 		case BOOLOID:
 			return EVPUB_COLUMN_BOOL;
 		case NUMERICOID:
+		case FLOAT4OID:
+		case FLOAT8OID:
 			return EVPUB_COLUMN_NUMBER;
 		case TEXTOID:
 		case VARCHAROID:
 		case BPCHAROID:
 			return EVPUB_COLUMN_TEXT;
+		case DATEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			return EVPUB_COLUMN_TIME;
+		case JSONBOID:
+			return EVPUB_COLUMN_JSONB;
 		default:
-			return EVPUB_COLUMN_PRINTED;
+			break;
 	}
+	if (may_hold_json(type))
+		return EVPUB_COLUMN_TO_JSONB;
+	return OidIsValid(get_element_type(type)) ?
+		EVPUB_COLUMN_TO_JSON : EVPUB_COLUMN_PRINTED;
+}
+
+/* Prepare to call to_json() or to_jsonb(). */
+static void
+init_to_json(EvpubColumn *column, Form_pg_attribute attribute)
+{
+	/* it takes any type, and learns which from the expression */
+	Oid			function = column->kind == EVPUB_COLUMN_TO_JSON ? F_TO_JSON : F_TO_JSONB;
+	Const	   *argument = makeConst(attribute->atttypid, attribute->atttypmod,
+									 attribute->attcollation, attribute->attlen,
+									 (Datum) 0, true, attribute->attbyval);
+
+	column->fixed = evpub_fixed_of(column->type, true);
+	fmgr_info_cxt(function, &column->output, CurrentMemoryContext);
+	fmgr_info_set_expr((Node *) makeFuncExpr(function, get_func_rettype(function),
+											 list_make1(argument),
+											 InvalidOid, InvalidOid,
+											 COERCE_EXPLICIT_CALL),
+					   &column->output);
 }
 
 void
@@ -194,79 +242,14 @@ evpub_column_init(EvpubColumn *column, TupleDesc desc, AttrNumber number)
 		getTypeOutputInfo(column->type, &output, &is_varlena);
 		fmgr_info_cxt(output, &column->output, CurrentMemoryContext);
 	}
+	else if (column->kind == EVPUB_COLUMN_TO_JSON ||
+			 column->kind == EVPUB_COLUMN_TO_JSONB)
+		init_to_json(column, attribute);
 	column->name = pstrdup(NameStr(attribute->attname));
 	initStringInfo(&json_name);
 	evpub_json_string(&json_name, evpub_utf8(column->name, strlen(column->name)));
 	column->json_name.data = json_name.data;
 	column->json_name.len = json_name.len;
-}
-
-/*
- * Is what to_json() makes of the type good as it is?  It leaves json alone,
- * which may name a member twice.
- */
-static bool
-may_hold_json(Oid type)
-{
-	Oid			element;
-
-	type = getBaseType(type);
-	element = get_element_type(type);
-	if (OidIsValid(element))
-		return may_hold_json(element);
-	return type == JSONOID || type_is_rowtype(type) ||
-		OidIsValid(evpub_json_cast(type));
-}
-
-static EvpubColumnKind
-data_kind(Oid type)
-{
-	switch (type)
-	{
-		case FLOAT4OID:
-		case FLOAT8OID:
-			return EVPUB_COLUMN_NUMBER;
-		case DATEOID:
-		case TIMESTAMPOID:
-		case TIMESTAMPTZOID:
-			return EVPUB_COLUMN_TIME;
-		case JSONBOID:
-			return EVPUB_COLUMN_JSONB;
-		default:
-			break;
-	}
-	if (may_hold_json(type))
-		return EVPUB_COLUMN_TO_JSONB;
-	return OidIsValid(get_element_type(type)) ?
-		EVPUB_COLUMN_TO_JSON : EVPUB_COLUMN_PRINTED;
-}
-
-void
-evpub_column_init_data(EvpubColumn *column, TupleDesc desc, AttrNumber number)
-{
-	Form_pg_attribute attribute = TupleDescAttr(desc, number - 1);
-	Const	   *argument;
-	Oid			function;
-
-	evpub_column_init(column, desc, number);
-	if (column->kind != EVPUB_COLUMN_PRINTED)
-		return;
-	column->kind = data_kind(column->type);
-	if (column->kind != EVPUB_COLUMN_TO_JSON && column->kind != EVPUB_COLUMN_TO_JSONB)
-		return;
-
-	/* it takes any type, and learns which from the expression */
-	function = column->kind == EVPUB_COLUMN_TO_JSON ? F_TO_JSON : F_TO_JSONB;
-	argument = makeConst(attribute->atttypid, attribute->atttypmod,
-						 attribute->attcollation, attribute->attlen,
-						 (Datum) 0, true, attribute->attbyval);
-	column->fixed = evpub_fixed_of(column->type, true);
-	fmgr_info_cxt(function, &column->output, CurrentMemoryContext);
-	fmgr_info_set_expr((Node *) makeFuncExpr(function, get_func_rettype(function),
-											 list_make1(argument),
-											 InvalidOid, InvalidOid,
-											 COERCE_EXPLICIT_CALL),
-					   &column->output);
 }
 
 /* ---- values ---- */
@@ -320,10 +303,63 @@ print_value(EvpubColumn *column, Datum value)
 	return to_utf8(column, text, strlen(text));
 }
 
+/* ISO 8601, as in to_json(), but in UTC by argument instead of by setting. */
+static EvpubSlice
+time_text(EvpubColumn *column, Datum value)
+{
+	char	   *text = palloc(MAXDATELEN + 1);
+	int			utc = 0;
+
+	JsonEncodeDateTime(text, value, column->type,
+					   column->type == TIMESTAMPTZOID ? &utc : NULL);
+	return (EvpubSlice) {text, strlen(text)};
+}
+
+static EvpubSlice
+jsonb_text(EvpubColumn *column, Jsonb *json)
+{
+	char	   *text = JsonbToCString(NULL, &json->root, VARSIZE(json));
+
+	return to_utf8(column, text, strlen(text));
+}
+
+/* A value as JSON, of a kind that is not made of its text; a string without its quotes. */
+static EvpubSlice
+json_text(EvpubColumn *column, Datum value, bool *is_string)
+{
+	text	   *result;
+	Jsonb	   *json;
+	JsonbValue	scalar;
+
+	*is_string = false;
+	if (column->kind == EVPUB_COLUMN_TO_JSON)
+	{
+		result = DatumGetTextPP(call_output(column, value));
+		return to_utf8(column, VARDATA_ANY(result), VARSIZE_ANY_EXHDR(result));
+	}
+	json = DatumGetJsonbP(column->kind == EVPUB_COLUMN_JSONB ? value :
+						  call_output(column, value));
+	if (JB_ROOT_IS_SCALAR(json) && JsonbExtractScalar(&json->root, &scalar) &&
+		scalar.type == jbvString)
+	{
+		*is_string = true;
+		return to_utf8(column, scalar.val.string.val, scalar.val.string.len);
+	}
+	return jsonb_text(column, json);
+}
+
+bool
+evpub_column_is_json(const EvpubColumn *column)
+{
+	return column->kind == EVPUB_COLUMN_JSONB || column->kind == EVPUB_COLUMN_TO_JSON ||
+		column->kind == EVPUB_COLUMN_TO_JSONB;
+}
+
 EvpubSlice
 evpub_column_text(EvpubColumn *column, Datum value, char *small)
 {
 	struct varlena *packed;
+	bool		is_string;
 
 	switch (column->kind)
 	{
@@ -344,17 +380,19 @@ evpub_column_text(EvpubColumn *column, Datum value, char *small)
 		case EVPUB_COLUMN_PRINTED:
 			return print_value(column, value);
 		case EVPUB_COLUMN_TIME:
+			return time_text(column, value);
 		case EVPUB_COLUMN_JSONB:
 		case EVPUB_COLUMN_TO_JSON:
 		case EVPUB_COLUMN_TO_JSONB:
-			break;
+			return json_text(column, value, &is_string);
 	}
 	elog(ERROR, "unrecognized column kind %d", (int) column->kind);
 	return (EvpubSlice) {"", 0};	/* keep compiler quiet */
 }
 
-void
-evpub_column_json(StringInfo dst, const EvpubColumn *column, EvpubSlice text)
+/* Append the text of a value as JSON, of a kind whose JSON is made of it. */
+static void
+put_text(StringInfo dst, const EvpubColumn *column, EvpubSlice text)
 {
 	bool		bare;
 
@@ -384,63 +422,35 @@ evpub_column_json(StringInfo dst, const EvpubColumn *column, EvpubSlice text)
 		evpub_json_string(dst, text);
 }
 
-static void
-put_text(StringInfo dst, EvpubColumn *column, const char *text, Size len)
+EvpubSlice
+evpub_column_both(StringInfo dst, EvpubColumn *column, Datum value, char *small)
 {
-	EvpubSlice	utf8 = to_utf8(column, text, len);
+	EvpubSlice	text;
+	bool		is_string;
 
-	appendBinaryStringInfo(dst, utf8.data, utf8.len);
-}
-
-static void
-put_jsonb(StringInfo dst, EvpubColumn *column, Datum value)
-{
-	Jsonb	   *json = DatumGetJsonbP(value);
-	char	   *text = JsonbToCString(NULL, &json->root, VARSIZE(json));
-
-	put_text(dst, column, text, strlen(text));
-}
-
-/* ISO 8601, as in to_json(), but in UTC by argument instead of by setting. */
-static void
-put_time(StringInfo dst, EvpubColumn *column, Datum value)
-{
-	char		text[MAXDATELEN + 1];
-	int			utc = 0;
-
-	JsonEncodeDateTime(text, value, column->type,
-					   column->type == TIMESTAMPTZOID ? &utc : NULL);
-	appendStringInfo(dst, "\"%s\"", text);
+	if (likely(!evpub_column_is_json(column)))
+	{
+		text = evpub_column_text(column, value, small);
+		put_text(dst, column, text);
+		return text;
+	}
+	text = json_text(column, value, &is_string);
+	if (unlikely(text.len > EVPUB_MAX_EVENT_BYTES))
+		evpub_check_bytes(text.len);
+	if (is_string)
+		evpub_json_string(dst, text);
+	else
+		appendBinaryStringInfo(dst, text.data, text.len);
+	return text;
 }
 
 void
 evpub_column_data(StringInfo dst, EvpubColumn *column, Datum value, bool isnull)
 {
 	char		small[EVPUB_SMALL_TEXT];
-	text	   *result;
 
 	if (isnull)
-	{
 		appendStringInfoString(dst, "null");
-		return;
-	}
-	switch (column->kind)
-	{
-		case EVPUB_COLUMN_TIME:
-			put_time(dst, column, value);
-			break;
-		case EVPUB_COLUMN_JSONB:
-			put_jsonb(dst, column, value);
-			break;
-		case EVPUB_COLUMN_TO_JSON:
-			result = DatumGetTextPP(call_output(column, value));
-			put_text(dst, column, VARDATA_ANY(result), VARSIZE_ANY_EXHDR(result));
-			break;
-		case EVPUB_COLUMN_TO_JSONB:
-			put_jsonb(dst, column, call_output(column, value));
-			break;
-		default:
-			evpub_column_json(dst, column, evpub_column_text(column, value, small));
-			break;
-	}
+	else
+		(void) evpub_column_both(dst, column, value, small);
 }

@@ -21,9 +21,10 @@ typedef enum EvpubColumnKind
 	EVPUB_COLUMN_NUMBER,		/* printed; a JSON number, if there is one for it */
 	EVPUB_COLUMN_TEXT,			/* the value's own bytes */
 	EVPUB_COLUMN_PRINTED,		/* printed; a JSON string */
+	EVPUB_COLUMN_TIME,			/* a date or timestamp, as to_json() writes it; a
+								 * JSON string */
 
-	/* of data only */
-	EVPUB_COLUMN_TIME,			/* a date or timestamp, as to_json() writes it */
+	/* of these the JSON comes first, and is what the text is made of */
 	EVPUB_COLUMN_JSONB,			/* jsonb as it is */
 	EVPUB_COLUMN_TO_JSON,		/* what to_json() makes of it */
 	EVPUB_COLUMN_TO_JSONB		/* the same by to_jsonb(), since there may be
@@ -52,26 +53,27 @@ extern void evpub_column_init(EvpubColumn *column, TupleDesc desc,
 							  AttrNumber number);
 
 /*
- * The text of a value.  It lies in small, in the value itself, or in
- * CurrentMemoryContext.  Output functions of user-defined types run here.
+ * The text of a value, for keys, tenants and templates: the string that
+ * evpub_column_data() appends, without its quotes and escapes, or the JSON of what is
+ * no string.  It lies in small, in the value itself, or in CurrentMemoryContext.
+ * Output functions of user-defined types run here.
  */
 extern EvpubSlice evpub_column_text(EvpubColumn *column, Datum value,
 									char *small);
 
-/* Append the column's text as a JSON value. */
-extern void evpub_column_json(StringInfo dst, const EvpubColumn *column,
-							  EvpubSlice text);
-
-/*
- * The same for a column whose values go into "data", where a value is what
- * to_jsonb() makes of it: arrays, composites and json are not strings there.
- */
-extern void evpub_column_init_data(EvpubColumn *column, TupleDesc desc,
-								   AttrNumber number);
-
-/* Append a value of such a column as JSON. */
+/* Append a value as JSON: what to_jsonb() makes of it in UTC. */
 extern void evpub_column_data(StringInfo dst, EvpubColumn *column, Datum value,
 							  bool isnull);
+
+/*
+ * The same, and the text of it as well; the value is not NULL.  The text is as
+ * evpub_column_text() gives it.
+ */
+extern EvpubSlice evpub_column_both(StringInfo dst, EvpubColumn *column, Datum value,
+									char *small);
+
+/* Is the value no string, number or boolean: is its text JSON? */
+extern bool evpub_column_is_json(const EvpubColumn *column);
 
 /*
  * ERROR if an event with so many bytes is larger than evpub.max_event_bytes.

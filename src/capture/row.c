@@ -32,13 +32,12 @@ render_key(EvpubCapture *capture, TupleTableSlot *slot, StringInfo json,
 		/* key columns are NOT NULL, or the settings do not compile */
 		if (unlikely(slot->tts_isnull[column->number - 1]))
 			elog(ERROR, "key column is null");
-		value = evpub_column_text(column, slot->tts_values[column->number - 1],
-								  small);
 		appendStringInfoCharMacro(json, i == 0 ? '{' : ',');
 		appendBinaryStringInfo(json, column->json_name.data,
 							   column->json_name.len);
 		appendStringInfoCharMacro(json, ':');
-		evpub_column_json(json, column, value);
+		value = evpub_column_both(json, column, slot->tts_values[column->number - 1],
+								  small);
 		if (text != NULL)
 		{
 			if (i > 0)

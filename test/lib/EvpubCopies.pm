@@ -111,7 +111,7 @@ sub reread_sql
 	my ($table) = @_;
 	my $tenant =
 		$table->{tenant_type}
-	  ? $table->{fallback} ? "coalesce(t.tenant::text, 'nobody')" : 't.tenant::text'
+	  ? $table->{fallback} ? "coalesce(to_jsonb(t.tenant) #>> '{}', 'nobody')" : "(to_jsonb(t.tenant) #>> '{}')"
 	  : "'$table->{group}{tenant}'";
 	my $key = join ' AND ', map { "t.$_->{name} = (r.pk ->> '$_->{name}')::$_->{type}" }
 	  $table->{fresh} ? $table->{columns}[0] : grep { $_->{key} } @{ $table->{columns} };

@@ -32,12 +32,15 @@ BEGIN
 	END LOOP;
 END $$;
 CREATE FUNCTION pg_temp.rendered(since pg_lsn)
-RETURNS TABLE (n int, type text, key text, pk text, data text, tenant_is_pk bool, data_is_to_jsonb bool)
+RETURNS TABLE (n int, type text, key text, pk text, data text, tenant_is_pk bool, pk_is_data bool, data_is_to_jsonb bool)
 LANGUAGE sql AS $$
 SELECT c.n, c.type, e.key,
        substring(e.value FROM '"pk":\{"k":(.*)\},"lsn":'),
        substring(e.value FROM ',"data":\{"k":(.*)\}\}$'),
-       e.value::jsonb ->> 'tenant' = e.value::jsonb -> 'pk' ->> 'k',
+       -- the text of a string, or the JSON
+       e.value::jsonb ->> 'tenant' = CASE jsonb_typeof(e.value::jsonb #> '{pk,k}')
+         WHEN 'string' THEN e.value::jsonb #>> '{pk,k}' ELSE substring(e.value FROM '"pk":\{"k":(.*)\},"lsn":') END,
+       substring(e.value FROM '"pk":\{"k":(.*)\},"lsn":') = substring(e.value FROM ',"data":\{"k":(.*)\}\}$'),
        e.value::jsonb -> 'data' = j.data
   FROM pg_temp.events(since) e JOIN cases c ON e.n + 1 = c.n JOIN judged j ON j.n = c.n
  ORDER BY c.n
