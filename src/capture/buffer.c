@@ -97,6 +97,9 @@ static uint32 counter = 0;
 /* The last chunk is logged: no event may follow. */
 static bool closed = false;
 
+/* The next event may be taken back: it does not make its level log its events. */
+static bool keep_next = false;
+
 /* Make the context and what is always there. */
 static void
 create_buffer(void)
@@ -135,6 +138,7 @@ reset_buffer(void)
 	level_count = 0;
 	counter = 0;
 	closed = false;
+	keep_next = false;
 	collapsible = false;
 	logged = false;
 	logged_behind = 0;
@@ -339,27 +343,8 @@ log_events(Size first, Size arena_start, bool final)
 		logged_behind = counter;
 	event_count = first;
 	arena_len = arena_start;
-}
-
-/*
- * Forget the routes that no event needs any more.  The event that is about to
- * be added has its route already: that one is made anew.
- */
-static const EvpubRoute *
-forget_routes(const EvpubRoute *kept)
-{
-	EvpubRoute	copy = *kept;
-	const EvpubRoute *again;
-
-	copy.topic.data = pnstrdup(kept->topic.data, kept->topic.len);
-	copy.type.data = pnstrdup(kept->type.data, kept->type.len);
-	copy.source.data = pnstrdup(kept->source.data, kept->source.len);
-	evpub_intern_forget();
-	again = evpub_intern_route(&copy);
-	pfree((char *) copy.topic.data);
-	pfree((char *) copy.type.data);
-	pfree((char *) copy.source.data);
-	return again;
+	if (!final && event_count == 0 && evpub_interned_routes() > MAX_ROUTES)
+		evpub_intern_forget();
 }
 
 /* Has everything collapsed to nothing? */
@@ -394,6 +379,14 @@ relieve_level(const Level *level)
 			return;
 	}
 	log_events(level->first_event, level->arena_len, false);
+}
+
+/* Are its events enough for a chunk? */
+static inline bool
+has_enough(const Level *level)
+{
+	return arena_len - level->arena_len +
+		(event_count - level->first_event) * sizeof(EvpubBuffered) >= SPILL_BYTES;
 }
 
 /* ---- adding events ---- */
@@ -454,7 +447,6 @@ evpub_buffer_append(const EvpubEvent *event, const EvpubChange *change,
 					EvpubSlice pk)
 {
 	Level	   *level;
-	const EvpubRoute *route = event->route;
 	EvpubBuffered *added;
 	Size		bytes;
 	char	   *p;
@@ -464,16 +456,6 @@ evpub_buffer_append(const EvpubEvent *event, const EvpubChange *change,
 	check_room();
 	evpub_check_bytes(evpub_event_max_size(event));
 	level = current_level();
-
-	/* before, not after: the last event may be taken back */
-	if (unlikely(arena_len - level->arena_len +
-				 (event_count - level->first_event) * sizeof(EvpubBuffered) >=
-				 SPILL_BYTES))
-	{
-		relieve_level(level);
-		if (event_count == 0 && evpub_interned_routes() > MAX_ROUTES)
-			route = forget_routes(route);
-	}
 
 	bytes = (Size) event->key.len + event->tenant.len + event->subject.len +
 		event->body.len + event->tail.len + event->headers.len + pk.len;
@@ -491,7 +473,7 @@ evpub_buffer_append(const EvpubEvent *event, const EvpubChange *change,
 	}
 
 	added = &events[event_count++];
-	added->route = route;
+	added->route = event->route;
 	added->start = arena_len;
 	added->first = counter;
 	added->number = counter++;
@@ -523,6 +505,20 @@ evpub_buffer_append(const EvpubEvent *event, const EvpubChange *change,
 	put_slice(&p, event->headers);
 	put_slice(&p, pk);
 	arena_len += bytes;
+
+	if (unlikely(has_enough(level)) && !keep_next)
+		relieve_level(level);
+	keep_next = false;
+}
+
+void
+evpub_buffer_keep_next(void)
+{
+	/* now, while there is no event yet whose route could be forgotten */
+	if (level_count > 0 && has_enough(&levels[level_count - 1]) &&
+		levels[level_count - 1].nest == GetCurrentTransactionNestLevel())
+		relieve_level(&levels[level_count - 1]);
+	keep_next = true;
 }
 
 uint32

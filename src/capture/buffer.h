@@ -27,8 +27,14 @@ extern void evpub_buffer_append(const EvpubEvent *event,
 extern uint32 evpub_buffer_next_number(void);
 
 /*
+ * The next event may be taken back: what the buffer has too much of is logged now,
+ * and not when that one is appended.
+ */
+extern void evpub_buffer_keep_next(void);
+
+/*
  * Take the event with this number back; false if it is not in the buffer any
- * more.  The one that was appended last always is.
+ * more.  One that is to be kept is there until others follow.
  */
 extern bool evpub_buffer_take_back(uint32 number);
 

@@ -295,6 +295,7 @@ capture_departure(EvpubCapture *capture, const TriggerData *trigdata, EvpubMove 
 	/* a row without a tenant cannot have been told of */
 	if (!row.has_tenant)
 		return;
+	evpub_buffer_keep_next();
 	capture_gone(capture, trigdata->tg_relation, &row, trigdata->tg_trigslot, late);
 	if (evpub_buffer_next_number() == event)
 		return;

@@ -230,6 +230,19 @@ $node->safe_psql('postgres', q{UPDATE task SET region = 'b' WHERE id > 1000});
 is($node->safe_psql('postgres', qq{SELECT value::jsonb ->> 'type', count(*), count(DISTINCT value::jsonb #>> '{pk,id}')
 	FROM evpub.peek(100000, '$since') GROUP BY 1}), 'task.updated|20000|20000', 'twenty thousand rows move');
 
+# with a topic for each, so that routes are forgotten on the way
+$node->safe_psql('postgres', q{
+SELECT evpub.capture_table('task', topic => 'topic{tenant}', tenant_column => 'tenant', operations => '{update}', key_columns => '{id}', collapse => false);
+SET evpub.capture = off;
+UPDATE task SET tenant = id WHERE id > 1000;
+});
+$since = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
+$node->safe_psql('postgres', q{UPDATE task SET region = 'a' WHERE id > 1000});
+is($node->safe_psql('postgres', qq{SELECT count(*), bool_and(topic = 'topic' || (value::jsonb ->> 'tenant') AND
+	value::jsonb #>> '{pk,id}' = value::jsonb ->> 'tenant' AND value::jsonb ->> 'type' = 'task.updated')
+	FROM evpub.peek(100000, '$since')}), '20000|t', 'each to its own topic');
+$node->safe_psql('postgres', q{UPDATE task SET region = 'b' WHERE id = 1001});
+
 # an event in WAL cannot be taken back: then whoever was told hears more, not less
 $node->safe_psql('postgres', q{
 CREATE FUNCTION talk() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -253,7 +266,7 @@ CREATE TRIGGER drop_it BEFORE INSERT ON task_b FOR EACH ROW EXECUTE FUNCTION dro
 });
 $since = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
 $node->safe_psql('postgres', q{UPDATE task SET region = 'b' WHERE id = 1001});
-is($node->safe_psql('postgres', sprintf($events, $since)), 'cms-hr-operation deleted 1001',
+is($node->safe_psql('postgres', sprintf($events, $since)), 'topic1001 deleted 1001',
 	'a row that does not arrive is deleted');
 $node->safe_psql('postgres', 'DROP TRIGGER drop_it ON task_b');
 
