@@ -23,7 +23,7 @@ static const struct
 {
 	/* topics */
 	{"deleted and made again", "Tell those who run its consumers, then: SELECT evpub.resume();"},
-	{"does not exist any more", "Create it with as many partitions as it had (SELECT topic, partitions FROM evpub.topics;). When the reason has become \"deleted and made again\": SELECT evpub.resume();"},
+	{"does not exist any more", "Create it with as many partitions as it had (SELECT topic, partitions FROM evpub.topics;). When the reason has become \"deleted and made again\": SELECT evpub.resume(); A topic that is retired: SELECT evpub.forget_topic('<topic>');"},
 	{"evpub.create_topics is off", "Create the topic (kafka-topics.sh --create), or: ALTER SYSTEM SET evpub.create_topics = on; SELECT pg_reload_conf();"},
 	{"cannot be created", "Create the topic (kafka-topics.sh --create), or let evpub's user create it (kafka-acls.sh --add --allow-principal User:<name> --operation Create --topic <topic>); evpub.topic_partitions and evpub.topic_replication_factor must suit the cluster."},
 	{"without a leader", "Start the brokers that hold these partitions; kafka-topics.sh --describe --unavailable-partitions names them."},
