@@ -47,6 +47,13 @@
 /* How late librdkafka's threads may wake, in ns; see start(). */
 #define CLIENT_TIMER_SLACK 1000000UL
 
+/*
+ * What is received behind a batch that waits, at most.  A worker sends far less
+ * (EVPUB_FRAME_AHEAD and a batch, which has one record too many at most); one
+ * that does not keep to that must not take the memory of the machine.
+ */
+#define UNREAD_MAX ((size_t) 2 * EVPUB_FRAME_MAX)
+
 /* The wall clock is taken for set back when it was by more than this. */
 #define CLOCK_STEP_MS 1000
 
@@ -277,6 +284,10 @@ may_look_ahead(void)
 {
 	const Topic *topic = producer_head();
 
+	if (stream_unread() > UNREAD_MAX)
+		relay_fail(EVPUB_FAILURE_RETRY,
+				   "the server sends records without end before the partition count of topic \"%s\"",
+				   topic == NULL ? "" : topic->name);
 	return topic != NULL &&
 		(topic->pinned == 0 || stream_unread() < EVPUB_FRAME_AHEAD);
 }

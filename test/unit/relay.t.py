@@ -645,6 +645,24 @@ def test_back_pressure(t):
         t.open = []
 
 
+def test_no_end_ahead(t):
+    "records without end before a partition count do not take the machine's memory"
+    b = t.broker('--topic', 'events:1')
+    r = t.relay(b.servers)
+    r.pin = False
+    r.topic(0, 'events')
+    largest = 0
+    try:
+        for _ in range(400):
+            r.batch(r.record(0, b'k', b'x' * 1000000))
+            largest = max(largest, r.resident())
+    except (OSError, AttributeError):
+        pass
+    code, text = r.wait_failed()
+    assert code == 'r' and 'without end' in text, text
+    assert largest < 300000 or os.environ.get('EVPUB_TEST_NO_RSS'), largest
+
+
 def test_worker_gone(t):
     "the relay ends at once with the worker's socket, also with a full queue"
     r = t.relay(f'127.0.0.1:{free_port()}')
