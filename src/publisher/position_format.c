@@ -374,8 +374,6 @@ merge_topics(EvpubPosition *position, const EvpubPosition *message, bool full)
 void
 evpub_position_merge(EvpubPosition *position, const EvpubPosition *message, bool full)
 {
-	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-
 	position->timeline = message->timeline;
 	position->paused = message->paused;
 	position->restart_lsn = message->restart_lsn;
@@ -410,5 +408,4 @@ evpub_position_merge(EvpubPosition *position, const EvpubPosition *message, bool
 		known->told = false;
 	}
 	merge_topics(position, message, full);
-	MemoryContextSwitchTo(old);
 }
