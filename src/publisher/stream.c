@@ -92,6 +92,35 @@ pop_head(EvpubStream *stream)
 	stream->head_visible = false;
 }
 
+/*
+ * Where memory or descriptors have run out, this fails.  What was read before is
+ * freed already, and whoever catches errors would go on with it: a crash, which
+ * restarts the whole server.  So the worker ends, and begins anew.
+ */
+static void
+start_reading_anew(EvpubStream *stream)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		start_reading(stream);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		ereport(FATAL,
+				(errcode(error->sqlerrcode),
+				 errmsg("evpub could not begin to read WAL again: %s", error->message),
+				 errhint("The worker is started again by itself.")));
+	}
+	PG_END_TRY();
+}
+
 void
 evpub_stream_rewind(EvpubStream *stream)
 {
@@ -111,7 +140,7 @@ evpub_stream_rewind(EvpubStream *stream)
 		pfree(stream->broken);
 	stream->broken = NULL;
 	stream->stuck = NULL;
-	start_reading(stream);
+	start_reading_anew(stream);
 }
 
 static void
