@@ -232,10 +232,18 @@ evpub_topics(PG_FUNCTION_ARGS)
 	{
 		Datum		values[3];
 		bool		nulls[3] = {false, false, false};
+		int32		partitions;
 
 		values[0] = CStringGetTextDatum(position.topics[i].name);
-		nulls[1] = position.topics[i].partitions <= 0;
-		values[1] = Int32GetDatum(position.topics[i].partitions);
+		/*
+		 * Of a topic that was accepted as made again the new count is not known
+		 * before something is published to it.  Until then the most that it
+		 * has had is shown, which is the number of its places.
+		 */
+		partitions = position.topics[i].partitions > 0 ?
+			position.topics[i].partitions : position.topics[i].nplaces;
+		nulls[1] = partitions <= 0;
+		values[1] = Int32GetDatum(partitions);
 		values[2] = offset_array(&position.topics[i]);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
