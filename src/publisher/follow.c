@@ -251,6 +251,9 @@ read_up_to_break(EvpubFollower *follower)
 	}
 	PG_CATCH();
 	{
+		/* no break: what is behind the record is not to be passed over */
+		if (geterrcode() == ERRCODE_OUT_OF_MEMORY)
+			PG_RE_THROW();
 		MemoryContextSwitchTo(caller);
 		FlushErrorState();
 		MemoryContextReset(follower->work);

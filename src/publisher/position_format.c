@@ -313,6 +313,9 @@ evpub_position_parse(StringInfo in, EvpubPosition *position)
 	}
 	PG_CATCH();
 	{
+		/* that says nothing of the bytes: the file is not damaged by it */
+		if (geterrcode() == ERRCODE_OUT_OF_MEMORY)
+			PG_RE_THROW();
 		MemoryContextSwitchTo(caller);
 		FlushErrorState();
 		return false;
