@@ -37,6 +37,7 @@ static pthread_cond_t asked = PTHREAD_COND_INITIALIZER;
 static Lookup *question;		/* guarded by lock */
 static bool answered;			/* guarded by lock */
 
+/* The request as a whole has failed. */
 static void
 set_error(Lookup *lookup, rd_kafka_resp_err_t error, const char *text)
 {
@@ -50,8 +51,9 @@ ask_metadata(Lookup *lookup)
 {
 	rd_kafka_resp_err_t error;
 
-	error = rd_kafka_metadata(client, 0, lookup->topic, &lookup->metadata,
-							  METADATA_TIMEOUT_MS);
+	error = rd_kafka_metadata(client, lookup->count > 1,
+							  lookup->count == 1 ? lookup->topics[0] : NULL,
+							  &lookup->metadata, METADATA_TIMEOUT_MS);
 	if (error)
 		set_error(lookup, error, NULL);
 }
@@ -59,16 +61,21 @@ ask_metadata(Lookup *lookup)
 /*
  * Is there a broker that creates topics?  Asking one that is not there would
  * only end with a timeout: librdkafka's mock cluster names a controller that
- * is none of its brokers.
+ * is none of its brokers.  A cluster that once had a controller is not asked
+ * again.
  */
 static bool
 has_controller(rd_kafka_topic_t *topic)
 {
+	static bool found = false;
 	const struct rd_kafka_metadata *metadata;
-	int32_t		controller = rd_kafka_controllerid(client, METADATA_TIMEOUT_MS);
-	bool		found = false;
+	int32_t		controller;
+
+	if (found)
+		return true;
 
 	/* without an answer, the request itself will tell */
+	controller = rd_kafka_controllerid(client, METADATA_TIMEOUT_MS);
 	if (rd_kafka_metadata(client, 0, topic, &metadata, METADATA_TIMEOUT_MS))
 		return true;
 	for (int i = 0; i < metadata->broker_cnt; i++)
@@ -77,34 +84,79 @@ has_controller(rd_kafka_topic_t *topic)
 	return found;
 }
 
+/* What became of each topic; the answer need not be in the order of the question. */
 static void
-create_topic(Lookup *lookup)
+take_results(Lookup *lookup, const rd_kafka_CreateTopics_result_t *answer)
+{
+	size_t		count = 0;
+	const rd_kafka_topic_result_t **results =
+		rd_kafka_CreateTopics_result_topics(answer, &count);
+
+	for (int i = 0; i < lookup->count; i++)
+	{
+		const char *name = rd_kafka_topic_name(lookup->topics[i]);
+		LookupResult *result = &lookup->results[i];
+		size_t		at = (size_t) i;
+
+		/* it mostly is */
+		if (at >= count || strcmp(rd_kafka_topic_result_name(results[at]), name) != 0)
+		{
+			for (at = 0; at < count; at++)
+			{
+				if (strcmp(rd_kafka_topic_result_name(results[at]), name) == 0)
+					break;
+			}
+		}
+		result->error = at < count ? rd_kafka_topic_result_error(results[at]) :
+			RD_KAFKA_RESP_ERR__FAIL;
+		result->text[0] = '\0';
+		if (result->error)
+		{
+			const char *text = at < count ?
+				rd_kafka_topic_result_error_string(results[at]) : NULL;
+
+			snprintf(result->text, sizeof(result->text), "%s",
+					 text != NULL ? text : rd_kafka_err2str(result->error));
+		}
+	}
+}
+
+/*
+ * One request for all of them: a cluster creates hundreds of topics in the
+ * time of a few, when it is asked for them together.
+ */
+static void
+create_topics(Lookup *lookup)
 {
 	char		why[256];
-	rd_kafka_NewTopic_t *topic;
+	rd_kafka_NewTopic_t *topics[LOOKUP_TOPICS];
 	rd_kafka_AdminOptions_t *options;
 	rd_kafka_queue_t *queue;
 	rd_kafka_event_t *event;
 
-	if (!has_controller(lookup->topic))
+	if (!has_controller(lookup->topics[0]))
 	{
 		set_error(lookup, RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE,
 				  "the cluster has no controller");
 		return;
 	}
-	topic = rd_kafka_NewTopic_new(rd_kafka_topic_name(lookup->topic),
-								  lookup->partitions,
-								  lookup->replication_factor, why, sizeof(why));
-	if (topic == NULL)
+	for (int i = 0; i < lookup->count; i++)
 	{
-		set_error(lookup, RD_KAFKA_RESP_ERR__INVALID_ARG, why);
-		return;
+		topics[i] = rd_kafka_NewTopic_new(rd_kafka_topic_name(lookup->topics[i]),
+										  lookup->partitions,
+										  lookup->replication_factor, why, sizeof(why));
+		if (topics[i] == NULL)
+		{
+			set_error(lookup, RD_KAFKA_RESP_ERR__INVALID_ARG, why);
+			rd_kafka_NewTopic_destroy_array(topics, (size_t) i);
+			return;
+		}
 	}
 	options = rd_kafka_AdminOptions_new(client, RD_KAFKA_ADMIN_OP_CREATETOPICS);
 	rd_kafka_AdminOptions_set_request_timeout(options, CREATE_TIMEOUT_MS,
 											  why, sizeof(why));
 	queue = rd_kafka_queue_new(client);
-	rd_kafka_CreateTopics(client, &topic, 1, options, queue);
+	rd_kafka_CreateTopics(client, topics, (size_t) lookup->count, options, queue);
 	event = rd_kafka_queue_poll(queue, CREATE_TIMEOUT_MS + 5000);
 	if (event == NULL)
 		set_error(lookup, RD_KAFKA_RESP_ERR__TIMED_OUT, NULL);
@@ -112,21 +164,12 @@ create_topic(Lookup *lookup)
 		set_error(lookup, rd_kafka_event_error(event),
 				  rd_kafka_event_error_string(event));
 	else
-	{
-		size_t		count = 0;
-		const rd_kafka_topic_result_t **results =
-			rd_kafka_CreateTopics_result_topics(
-				rd_kafka_event_CreateTopics_result(event), &count);
-
-		if (count == 1 && rd_kafka_topic_result_error(results[0]))
-			set_error(lookup, rd_kafka_topic_result_error(results[0]),
-					  rd_kafka_topic_result_error_string(results[0]));
-	}
+		take_results(lookup, rd_kafka_event_CreateTopics_result(event));
 	if (event != NULL)
 		rd_kafka_event_destroy(event);
 	rd_kafka_queue_destroy(queue);
 	rd_kafka_AdminOptions_destroy(options);
-	rd_kafka_NewTopic_destroy(topic);
+	rd_kafka_NewTopic_destroy_array(topics, (size_t) lookup->count);
 }
 
 /*
@@ -151,7 +194,7 @@ auto_create_topic(Lookup *lookup)
 		set_error(lookup, RD_KAFKA_RESP_ERR__FAIL, why);
 		return;
 	}
-	topic = rd_kafka_topic_new(other, rd_kafka_topic_name(lookup->topic), NULL);
+	topic = rd_kafka_topic_new(other, rd_kafka_topic_name(lookup->topics[0]), NULL);
 	error = rd_kafka_metadata(other, 0, topic, &lookup->metadata,
 							  METADATA_TIMEOUT_MS);
 	if (error)
@@ -169,7 +212,7 @@ answer(Lookup *lookup)
 			ask_metadata(lookup);
 			break;
 		case LOOKUP_CREATE:
-			create_topic(lookup);
+			create_topics(lookup);
 			break;
 		case LOOKUP_AUTO_CREATE:
 			auto_create_topic(lookup);

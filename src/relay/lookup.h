@@ -11,22 +11,34 @@
 
 typedef enum LookupKind
 {
-	LOOKUP_METADATA,			/* of one topic; without a topic: is anyone there? */
-	LOOKUP_CREATE,				/* create a topic */
+	LOOKUP_METADATA,			/* of one topic, or of all that there are */
+	LOOKUP_CREATE,				/* create topics */
 	LOOKUP_AUTO_CREATE			/* have a broker without CreateTopics create it */
 } LookupKind;
+
+/* Topics that are created by one request, at most. */
+#define LOOKUP_TOPICS 300
+
+typedef struct LookupResult
+{
+	rd_kafka_resp_err_t error;
+	char		text[256];
+} LookupResult;
 
 typedef struct Lookup
 {
 	/* the question */
 	LookupKind	kind;
-	rd_kafka_topic_t *topic;
+	rd_kafka_topic_t *topics[LOOKUP_TOPICS];
+	int			count;			/* METADATA: 0: is anyone there? more than one: of
+								 * all topics, also others */
 	int			partitions;
 	int			replication_factor;
 
 	/* the answer */
 	rd_kafka_resp_err_t error;	/* of the request as a whole */
 	char		text[256];		/* what error says, or "" */
+	LookupResult results[LOOKUP_TOPICS];	/* CREATE: by topic, if error is none */
 	const struct rd_kafka_metadata *metadata;	/* owned by the asker, or NULL */
 } Lookup;
 

@@ -27,6 +27,8 @@
 #define PARTITIONS_MAX 1000000
 
 #define BACKOFF_MIN_MS 100
+/* A topic that was just created is there a few milliseconds later. */
+#define BACKOFF_CREATED_MS 5
 #define BACKOFF_MAX_MS 2000
 
 /* How often the partition count of a topic in use is looked at. */
@@ -40,6 +42,15 @@
  * may lag behind the others. */
 #define SMALLER_MAX 3
 
+/*
+ * When so many topics wait, one request for all topics of the cluster is
+ * cheaper than one for each.
+ */
+#define ASK_TOGETHER 8
+
+/* A topic that is not there after so long is told as the reason, in ms. */
+#define CREATION_PATIENCE_MS 1000
+
 static rd_kafka_t *client;
 static const RelaySettings *settings;
 
@@ -47,7 +58,8 @@ static Topic **topics;			/* by number; holes are NULL */
 static uint32_t topics_size;
 
 static Lookup lookup;
-static Topic *asking;			/* whom the lookup is for; NULL: a probe */
+static Topic *asking[LOOKUP_TOPICS];	/* whom the lookup is for; none: a probe */
+static int	asking_count;
 static const Topic *vanished;
 static int64_t next_work;		/* nothing is due before */
 static int64_t next_growth;
@@ -88,6 +100,7 @@ add_topic(uint32_t number, const char *name, uint32_t len)
 	memcpy(topic->name, name, len);
 	topic->name[len] = '\0';
 	topic->state = TOPIC_ASK;
+	topic->waiting_since = relay_now();
 	topics[number] = topic;
 	return topic;
 }
@@ -203,9 +216,11 @@ topics_ask_again(Topic *topic)
 static void
 retry_later(Topic *topic, int64_t now)
 {
+	int			least = topic->created ? BACKOFF_CREATED_MS : BACKOFF_MIN_MS;
+
 	topic->backoff = topic->backoff * 2;
-	if (topic->backoff < BACKOFF_MIN_MS)
-		topic->backoff = BACKOFF_MIN_MS;
+	if (topic->backoff < least)
+		topic->backoff = least;
 	if (topic->backoff > BACKOFF_MAX_MS)
 		topic->backoff = BACKOFF_MAX_MS;
 	topic->due = now + topic->backoff;
@@ -335,66 +350,128 @@ topic_missing(Topic *topic, int64_t now)
 	retry_later(topic, now);
 }
 
+/* What the cluster says of one topic that it was asked for. */
 static void
-metadata_answer(Topic *topic, int64_t now)
+topic_answer(Topic *topic, const struct rd_kafka_metadata_topic *found, int64_t now)
+{
+	if (found->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		topic_exists(topic, found, now);
+	else if (found->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+			 found->err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC)
+		topic_missing(topic, now);
+	else
+	{
+		snprintf(topic->trouble, sizeof(topic->trouble), "topic \"%s\": %s",
+				 topic->name, rd_kafka_err2str(found->err));
+		retry_later(topic, now);
+	}
+}
+
+/*
+ * A topic is not among all topics of the cluster: it does not exist, or this
+ * user may not see it.  Creating it tells; where it must not be created, or
+ * was and is not seen, it is asked for alone, and the answer names the error.
+ */
+static void
+topic_not_listed(Topic *topic, int64_t now)
+{
+	if (topic->published || !settings->create_topics ||
+		(topic->created && topic->backoff >= BACKOFF_MIN_MS))
+	{
+		topic->alone = true;
+		topic->due = now;
+	}
+	else
+		topic_missing(topic, now);
+}
+
+static int
+by_name(const void *a, const void *b)
+{
+	return strcmp((*(Topic *const *) a)->name, (*(Topic *const *) b)->name);
+}
+
+/* Asked for several topics: the answer has all of the cluster's. */
+static void
+take_list(const struct rd_kafka_metadata *metadata, int64_t now)
+{
+	bool		listed[LOOKUP_TOPICS] = {false};
+
+	qsort(asking, (size_t) asking_count, sizeof(*asking), by_name);
+	for (int i = 0; i < metadata->topic_cnt; i++)
+	{
+		Topic		wanted = {.name = metadata->topics[i].topic};
+		Topic	   *key = &wanted;
+		Topic	  **at = bsearch(&key, asking, (size_t) asking_count,
+								 sizeof(*asking), by_name);
+
+		if (at == NULL)
+			continue;
+		listed[at - asking] = true;
+		topic_answer(*at, &metadata->topics[i], now);
+	}
+	for (int i = 0; i < asking_count; i++)
+	{
+		if (!listed[i])
+			topic_not_listed(asking[i], now);
+	}
+}
+
+static void
+metadata_answer(int64_t now)
 {
 	const struct rd_kafka_metadata *metadata = lookup.metadata;
 
 	if (lookup.error)
 	{
 		trouble_no_answer(lookup.error, lookup.text);
-		if (topic != NULL)
-			retry_later(topic, now);
+		for (int i = 0; i < asking_count; i++)
+			retry_later(asking[i], now);
 		return;
 	}
 	trouble_brokers_answer();
-	for (int i = 0; topic != NULL && i < metadata->topic_cnt; i++)
+	if (asking_count > 1)
 	{
-		const struct rd_kafka_metadata_topic *found = &metadata->topics[i];
-
-		if (strcmp(found->topic, topic->name) != 0)
-			continue;
-		if (found->err == RD_KAFKA_RESP_ERR_NO_ERROR)
-			topic_exists(topic, found, now);
-		else if (found->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
-				 found->err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC)
-			topic_missing(topic, now);
-		else
-		{
-			snprintf(topic->trouble, sizeof(topic->trouble), "topic \"%s\": %s",
-					 topic->name, rd_kafka_err2str(found->err));
-			retry_later(topic, now);
-		}
+		take_list(metadata, now);
 		return;
 	}
-	if (topic != NULL)
-		retry_later(topic, now);
+	for (int i = 0; asking_count > 0 && i < metadata->topic_cnt; i++)
+	{
+		if (strcmp(metadata->topics[i].topic, asking[0]->name) != 0)
+			continue;
+		asking[0]->alone = false;
+		topic_answer(asking[0], &metadata->topics[i], now);
+		return;
+	}
+	if (asking_count > 0)
+		retry_later(asking[0], now);
 }
 
 static void
-create_answer(Topic *topic, int64_t now)
+create_answer(Topic *topic, rd_kafka_resp_err_t error, const char *text, int64_t now)
 {
-	if (lookup.error == RD_KAFKA_RESP_ERR_NO_ERROR ||
-		lookup.error == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+	topic->auto_create = false;
+	if (error == RD_KAFKA_RESP_ERR_NO_ERROR ||
+		error == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
 	{
 		topic->state = TOPIC_ASK;
 		topic->created = true;
 		topic->backoff = 0;
 		topic->due = now;
 	}
-	else if (lookup.error == RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE &&
+	else if (error == RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE &&
 			 lookup.kind == LOOKUP_CREATE && settings->topic_partitions < 0 &&
 			 settings->topic_replication_factor < 0)
 	{
 		/* with all left to the broker, its own way of creating is as good */
-		lookup.kind = LOOKUP_AUTO_CREATE;
-		lookup_ask(&lookup);
+		topic->auto_create = true;
+		topic->due = now;
 	}
 	else
 	{
 		snprintf(topic->trouble, sizeof(topic->trouble),
 				 "topic \"%s\" does not exist and cannot be created: %s",
-				 topic->name, lookup.text);
+				 topic->name, text);
 		topic->state = TOPIC_ASK;
 		retry_later(topic, now);
 	}
@@ -403,13 +480,21 @@ create_answer(Topic *topic, int64_t now)
 static void
 take_answer(int64_t now)
 {
-	Topic	   *topic = asking;
-
 	next_work = 0;
 	if (lookup.kind == LOOKUP_METADATA)
-		metadata_answer(topic, now);
+		metadata_answer(now);
 	else
-		create_answer(topic, now);
+	{
+		for (int i = 0; i < asking_count; i++)
+		{
+			const LookupResult *result = &lookup.results[i];
+
+			if (lookup.error || lookup.kind == LOOKUP_AUTO_CREATE)
+				create_answer(asking[i], lookup.error, lookup.text, now);
+			else
+				create_answer(asking[i], result->error, result->text, now);
+		}
+	}
 	if (lookup.metadata != NULL)
 	{
 		rd_kafka_metadata_destroy(lookup.metadata);
@@ -418,29 +503,75 @@ take_answer(int64_t now)
 }
 
 static void
-ask(Topic *topic, const Topic *any)
+make_handle(Topic *topic)
 {
-	if (topic != NULL && topic->handle == NULL)
-	{
-		rd_kafka_topic_conf_t *conf = rd_kafka_default_topic_conf_dup(client);
+	rd_kafka_topic_conf_t *conf;
 
-		rd_kafka_topic_conf_set_opaque(conf, topic);
-		topic->handle = rd_kafka_topic_new(client, topic->name, conf);
-		if (topic->handle == NULL)
-			relay_fail(EVPUB_FAILURE_RETRY, "topic \"%s\": %s", topic->name,
-					   rd_kafka_err2str(rd_kafka_last_error()));
-	}
-	asking = topic;
-	lookup.kind = LOOKUP_METADATA;
-	lookup.topic = NULL;
-	if (topic != NULL)
-		lookup.topic = topic->handle;
-	else if (any != NULL)
-		lookup.topic = any->handle;
-	if (topic != NULL && topic->state == TOPIC_CREATE)
-		lookup.kind = LOOKUP_CREATE;
+	if (topic->handle != NULL)
+		return;
+	conf = rd_kafka_default_topic_conf_dup(client);
+	rd_kafka_topic_conf_set_opaque(conf, topic);
+	topic->handle = rd_kafka_topic_new(client, topic->name, conf);
+	if (topic->handle == NULL)
+		relay_fail(EVPUB_FAILURE_RETRY, "topic \"%s\": %s", topic->name,
+				   rd_kafka_err2str(rd_kafka_last_error()));
+}
+
+static void
+add_asking(Topic *topic)
+{
+	make_handle(topic);
+	lookup.topics[asking_count] = topic->handle;
+	asking[asking_count++] = topic;
+}
+
+static void
+send_question(LookupKind kind)
+{
+	lookup.kind = kind;
+	lookup.count = asking_count;
 	lookup.partitions = settings->topic_partitions;
 	lookup.replication_factor = settings->topic_replication_factor;
+	lookup_ask(&lookup);
+}
+
+/*
+ * Asks for one topic, or has it created; others that wait for the same go with
+ * it: all that are to be created, and all that are to be looked for when they
+ * are many.
+ */
+static void
+ask(Topic *topic, int waiting, int64_t now)
+{
+	bool		create = topic->state == TOPIC_CREATE;
+
+	asking_count = 0;
+	add_asking(topic);
+	if (create ? topic->auto_create : (waiting < ASK_TOGETHER || topic->alone))
+	{
+		send_question(create ? LOOKUP_AUTO_CREATE : LOOKUP_METADATA);
+		return;
+	}
+	for (uint32_t i = 0; i < topics_size && asking_count < LOOKUP_TOPICS; i++)
+	{
+		Topic	   *other = topics[i];
+
+		if (other != NULL && other != topic && other->state == topic->state &&
+			other->due <= now && !other->alone && !other->auto_create)
+			add_asking(other);
+	}
+	send_question(create ? LOOKUP_CREATE : LOOKUP_METADATA);
+}
+
+/* Is anyone there?  "any": a topic that is known already, or NULL. */
+static void
+probe(Topic *any)
+{
+	asking_count = 0;
+	if (any != NULL)
+		lookup.topics[0] = any->handle;
+	lookup.kind = LOOKUP_METADATA;
+	lookup.count = any != NULL ? 1 : 0;
 	lookup_ask(&lookup);
 }
 
@@ -448,9 +579,11 @@ ask(Topic *topic, const Topic *any)
 static void
 ask_next(int64_t now, const Topic *head, bool stuck)
 {
+	Topic	   *first = NULL;	/* what records wait for, if it is due */
 	Topic	   *waiting = NULL;
 	Topic	   *ready = NULL;
 	Topic	   *any = NULL;
+	int			asks = 0;		/* that are due */
 
 	for (uint32_t i = 0; i < topics_size; i++)
 	{
@@ -464,11 +597,15 @@ ask_next(int64_t now, const Topic *head, bool stuck)
 		best = topic->state == TOPIC_READY ? &ready : &waiting;
 		if (*best == NULL || topic->due < (*best)->due)
 			*best = topic;
+		if (topic->state == TOPIC_ASK && topic->due <= now)
+			asks++;
 		if (topic == head && topic->state != TOPIC_READY && topic->due <= now)
-		{
-			ask(topic, NULL);
-			return;
-		}
+			first = topic;
+	}
+	if (first != NULL)
+	{
+		ask(first, asks, now);
+		return;
 	}
 
 	next_work = RELAY_NEVER;
@@ -476,7 +613,7 @@ ask_next(int64_t now, const Topic *head, bool stuck)
 	{
 		if (waiting->due <= now)
 		{
-			ask(waiting, NULL);
+			ask(waiting, asks, now);
 			return;
 		}
 		next_work = waiting->due;
@@ -493,7 +630,7 @@ ask_next(int64_t now, const Topic *head, bool stuck)
 		{
 			ready->due = now + GROWTH_CHECK_MS;
 			next_growth = now + GROWTH_PAUSE_MS;
-			ask(ready, NULL);
+			ask(ready, 1, now);
 			return;
 		}
 		if (due < next_work)
@@ -504,7 +641,7 @@ ask_next(int64_t now, const Topic *head, bool stuck)
 		if (next_probe <= now)
 		{
 			next_probe = now + PROBE_MS;
-			ask(NULL, any);
+			probe(any);
 			return;
 		}
 		if (next_probe < next_work)
@@ -518,15 +655,36 @@ topics_vanished(void)
 	return vanished;
 }
 
+/* Names what records wait for, if that takes long.  Returns when it may change. */
+static int64_t
+tell_creation(const Topic *head, int64_t now)
+{
+	Topic	   *topic = head != NULL ? topics[head->number] : NULL;
+	int64_t		until;
+
+	if (topic == NULL || topic->state == TOPIC_READY || topic->trouble[0] != '\0' ||
+		(topic->state != TOPIC_CREATE && !topic->created))
+		return RELAY_NEVER;
+	until = topic->waiting_since + CREATION_PATIENCE_MS;
+	if (now < until)
+		return until;
+	snprintf(topic->trouble, sizeof(topic->trouble),
+			 "topic \"%s\" is being created", topic->name);
+	return RELAY_NEVER;
+}
+
 int64_t
 topics_work(int64_t now, const Topic *head, bool stuck)
 {
+	int64_t		told;
+
 	if (lookup_answered())
 		take_answer(now);
+	told = tell_creation(head, now);
 	if (!lookup_idle())
-		return RELAY_NEVER;
+		return told;
 	if (next_work <= now || (trouble_wants_probe() && next_probe <= now) ||
 		(stuck && next_growth <= now))
 		ask_next(now, head, stuck);
-	return lookup_idle() ? next_work : RELAY_NEVER;
+	return lookup_idle() && next_work < told ? next_work : told;
 }

@@ -41,6 +41,9 @@ typedef struct Topic
 	int32_t		pinned;			/* partitions to choose from; 0: none yet */
 	bool		published;		/* says the worker: never to be created */
 	bool		created;		/* by us, and not seen since */
+	bool		auto_create;	/* the cluster cannot be asked to create it */
+	bool		alone;			/* was not among all topics: ask for it alone */
+	int64_t		waiting_since;	/* for the cluster to know it */
 	int32_t		reported;		/* count in the last PARTITIONS frame */
 	int			times_smaller;	/* answers in a row with less than pinned */
 	int64_t		due;
