@@ -94,14 +94,42 @@ check_allowed_topics(char **newval, void **extra, GucSource source)
 	return true;
 }
 
+/* No other character, neither written nor as a JSON escape. */
+static bool
+is_plain_ascii(const char *text)
+{
+	for (const char *c = text; *c; c++)
+	{
+		if (IS_HIGHBIT_SET(*c))
+			return false;
+		if (c[0] != '\\' || c[1] == '\0')
+			continue;
+		if (c[1] == 'u' &&
+			!(strncmp(c + 2, "00", 2) == 0 && c[4] >= '0' && c[4] <= '7'))
+			return false;
+		c++;
+	}
+	return true;
+}
+
 static bool
 check_extra_headers(char **newval, void **extra, GucSource source)
 {
 	char	   *detail;
 
 	(void) extra;
-	(void) source;
 
+	/*
+	 * A file is read by processes of no database, in which an escape such as
+	 * \u00e9 means nothing, and by those of databases of different encodings.
+	 * ALTER SYSTEM checks with the same source, so it refuses what would keep
+	 * the server from starting.
+	 */
+	if (source == PGC_S_FILE && !is_plain_ascii(*newval))
+	{
+		GUC_check_errdetail("In ALTER SYSTEM and configuration files the value must be ASCII, without escapes (\\u) of other characters.");
+		return false;
+	}
 	if (!evpub_headers_check(*newval, &detail))
 	{
 		GUC_check_errdetail("%s", detail);

@@ -72,6 +72,10 @@ SET evpub.extra_headers = '{"a": null}';
 SET evpub.extra_headers = '{"ce_id": "a"}';
 SET evpub.extra_headers = '{"a": "b"';
 SHOW evpub.extra_headers;
+-- what the postmaster could not read at its next start
+ALTER SYSTEM SET evpub.extra_headers = '{"a": "caf\u00e9"}';
+\echo :LAST_ERROR_SQLSTATE
+ALTER SYSTEM SET evpub.extra_headers = '{"a": "café"}';
 -- by a writer who has no other right
 CREATE ROLE evpub_headers_writer;
 GRANT UPDATE, SELECT ON "order" TO evpub_headers_writer;
