@@ -479,34 +479,36 @@ evpub_registry_answer(const char *error, const char *hint)
 	ConditionVariableBroadcast(&EvpubShmem->changed);
 }
 
-/* The caller holds the lock. */
-static bool
-forget_ended(const EvpubGate *gate)
+bool
+evpub_registry_open_requests(EvpubGate *gate)
 {
+	TransactionId seen[EVPUB_MAX_REQUESTS];
 	bool		left = false;
 
+	LWLockAcquire(EvpubShmem->lock, LW_SHARED);
+	for (int i = 0; i < EVPUB_MAX_REQUESTS; i++)
+		seen[i] = EvpubShmem->requests[i].state == EVPUB_REQUEST_FREE ?
+			InvalidTransactionId : EvpubShmem->requests[i].xid;
+	LWLockRelease(EvpubShmem->lock);
+
+	/*
+	 * Not under the lock, since it takes a snapshot; and not before the
+	 * requests are known, since to the gate a younger transaction than itself
+	 * has passed.
+	 */
+	evpub_gate_refresh(gate);
+	LWLockAcquire(EvpubShmem->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < EVPUB_MAX_REQUESTS; i++)
 	{
 		EvpubRequest *request = &EvpubShmem->requests[i];
 
 		if (request->state == EVPUB_REQUEST_FREE)
 			continue;
-		if (evpub_gate_passed(gate, request->xid))
+		if (request->xid == seen[i] && evpub_gate_passed(gate, seen[i]))
 			request->state = EVPUB_REQUEST_FREE;
 		else
 			left = true;
 	}
-	return left;
-}
-
-bool
-evpub_registry_open_requests(EvpubGate *gate)
-{
-	bool		left;
-
-	LWLockAcquire(EvpubShmem->lock, LW_EXCLUSIVE);
-	evpub_gate_refresh(gate);
-	left = forget_ended(gate);
 	LWLockRelease(EvpubShmem->lock);
 	return left;
 }
@@ -527,14 +529,23 @@ evpub_registry_abandoned(uint64 *generation, FullTransactionId *next_xid)
 bool
 evpub_registry_unused(EvpubGate *gate, uint64 generation)
 {
-	bool		unused;
+	bool		unused = true;
 	uint64		publisher_id;
 
-	LWLockAcquire(EvpubShmem->lock, LW_EXCLUSIVE);
-	evpub_gate_refresh(gate);
-	unused = !forget_ended(gate) &&
-		evpub_registry_count(&publisher_id) == 0;
+	/*
+	 * The catalog is read first, and without our lock: that takes locks of
+	 * relations, and may wait.  A label that is set after it was read is found
+	 * below: until its transaction ends among the changers, and from then on by
+	 * the generation, which it raises before it leaves them.
+	 */
+	if (evpub_registry_count(&publisher_id) > 0 ||
+		evpub_registry_open_requests(gate))
+		return false;
 	pg_memory_barrier();
+	LWLockAcquire(EvpubShmem->lock, LW_SHARED);
+	for (int i = 0; i < EVPUB_MAX_REQUESTS; i++)
+		if (EvpubShmem->requests[i].state != EVPUB_REQUEST_FREE)
+			unused = false;
 	unused = unused &&
 		pg_atomic_read_u32(&EvpubShmem->registry_changers) == 0;
 	pg_memory_barrier();
