@@ -45,6 +45,13 @@
 
 #define EVPUB_CHUNK_LAST 0x01
 
+/*
+ * No chunk's record is larger: one ends with the event that fills it, and an
+ * event has at most EVPUB_MAX_EVENT_BYTES (settings.h).
+ */
+#define EVPUB_CHUNK_LONGEST (17 * 1024 * 1024)
+#define EVPUB_CHUNK_ROOM 256	/* of these for the headers of the record */
+
 #define EVPUB_MAC_LENGTH 16
 #define EVPUB_CHUNK_HEADER_LENGTH 36
 

@@ -149,7 +149,7 @@ read_all(PeekScan *scan, PeekRow row)
 	if (XLogSegmentOffset(scan->start, wal_segment_size) == 0)
 	{
 		/* a segment may begin inside a record */
-		scan->start = XLogFindNextRecord(scan->reader->xlog, scan->start);
+		scan->start = evpub_walreader_first(scan->reader, scan->start);
 		if (scan->start == InvalidXLogRecPtr)
 			return;
 	}
@@ -311,6 +311,8 @@ put_events(PeekScan *scan, EvpubTransaction *transaction)
 						 transaction->places[i].length);
 		while (scan->rows_left > 0 && evpub_chunk_next(&chunk, &event))
 		{
+			CHECK_FOR_INTERRUPTS();
+
 			/* without from_lsn only what is not published yet is asked for */
 			if (partial && scan->after == scan->confirmed_lsn &&
 				event.number < scan->next_event)

@@ -202,9 +202,10 @@ add_place(EvpubAssembler *assembler, TransactionId xid, Oid database,
 
 	if (entry->nplaces == entry->slots)
 	{
-		entry->slots *= 2;
+		/* it counts when it is there: memory may lack */
 		entry->places = repalloc_huge(entry->places,
-									  entry->slots * sizeof(EvpubPlace));
+									  (Size) entry->slots * 2 * sizeof(EvpubPlace));
+		entry->slots *= 2;
 	}
 	place = &entry->places[entry->nplaces++];
 	place->lsn = lsn;
@@ -465,6 +466,13 @@ evpub_assembler_feed(EvpubAssembler *assembler, EvpubWalReader *reader,
 	EvpubTransaction *transaction = NULL;
 
 	*kind = EVPUB_RECORD_FOREIGN;
+	if (reader->oversized)
+	{
+		count_forged(assembler, reader->pass.start,
+					 reader->pass.head.record.xl_xid,
+					 "it is larger than any that evpub writes");
+		return NULL;
+	}
 	switch (XLogRecGetRmid(xlog))
 	{
 		case RM_LOGICALMSG_ID:
@@ -540,6 +548,9 @@ evpub_assembler_chunk(EvpubAssembler *assembler, EvpubTransaction *transaction,
 		evpub_walreader_seek(assembler->again, place->lsn);
 	if (!evpub_walreader_next(assembler->again))
 		elog(ERROR, "chunk at %X/%X is beyond the end of WAL",
+			 LSN_FORMAT_ARGS(place->lsn));
+	if (assembler->again->oversized)
+		elog(ERROR, "record at %X/%X is not the chunk that was there",
 			 LSN_FORMAT_ARGS(place->lsn));
 	message = (xl_logical_message *) XLogRecGetData(assembler->again->xlog);
 	if (XLogRecGetRmid(assembler->again->xlog) != RM_LOGICALMSG_ID ||

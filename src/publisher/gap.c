@@ -261,6 +261,27 @@ evpub_gap_close(EvpubWorker *worker)
 	evpub_slot_keep(worker->position.restart_lsn);
 }
 
+/* Whatever hinders reading now, the gap stays as it is until the next look. */
+static bool
+is_readable_again(EvpubWorker *worker)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	volatile bool readable = false;
+
+	PG_TRY();
+	{
+		readable = evpub_walreader_probe(worker->gap_begins_at,
+										 worker->position.gap.to_lsn);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return readable;
+}
+
 /* Somebody may have put the WAL back whose lack made the gap. */
 void
 evpub_gap_look_again(EvpubWorker *worker)
@@ -272,7 +293,7 @@ evpub_gap_look_again(EvpubWorker *worker)
 		!evpub_clock_passed(worker->verdict_at, LOOK_AGAIN_INTERVAL))
 		return;
 	worker->verdict_at = evpub_clock_now();
-	if (evpub_walreader_probe(worker->gap_begins_at, worker->position.gap.to_lsn))
+	if (is_readable_again(worker))
 		evpub_gap_close(worker);
 }
 

@@ -41,6 +41,8 @@ evpub_gate_refresh(EvpubGate *gate)
 	{
 		if (gate->running)
 			pfree(gate->running);
+		gate->running = NULL;
+		gate->slots = 0;
 		gate->running = MemoryContextAlloc(gate->context,
 										   sizeof(TransactionId) * snapshot->xcnt);
 		gate->slots = snapshot->xcnt;

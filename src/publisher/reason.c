@@ -37,10 +37,33 @@ evpub_reason_only(const char *text)
 	return text ? evpub_reason_split(text, &hint) : NULL;
 }
 
+/* PostgreSQL gives none where the machine lacks something; NULL elsewhere. */
+static const char *
+resource_hint(int sqlerrcode)
+{
+	switch (sqlerrcode)
+	{
+		case ERRCODE_OUT_OF_MEMORY:
+			return "evpub tries again by itself. The publisher needs more memory, or a smaller evpub.decode_memory.";
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+			return "evpub tries again by itself. The limit of open files (ulimit -n, fs.file-max) may be too low.";
+		case ERRCODE_INSUFFICIENT_PRIVILEGE:
+			return "evpub tries again by itself. The user that runs the server must be able to read that file.";
+		case ERRCODE_IO_ERROR:
+			return "evpub tries again by itself. Look at the disk and at the system's log.";
+		case ERRCODE_DISK_FULL:
+			return "evpub tries again by itself when there is space on the disk.";
+		default:
+			return NULL;
+	}
+}
+
 char *
 evpub_reason_of_error(const ErrorData *error)
 {
-	if (!error->hint)
+	const char *hint = error->hint ? error->hint : resource_hint(error->sqlerrcode);
+
+	if (!hint)
 		return one_line(error->message);
-	return psprintf("%s\n%s", one_line(error->message), one_line(error->hint));
+	return psprintf("%s\n%s", one_line(error->message), one_line(hint));
 }

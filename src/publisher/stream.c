@@ -18,6 +18,7 @@
 #include "publisher/flight.h"
 #include "publisher/follow.h"
 #include "publisher/put.h"
+#include "publisher/reason.h"
 #include "publisher/stream.h"
 #include "publisher/track.h"
 #include "settings.h"
@@ -34,6 +35,10 @@
 /* Look at latch and relay after so much WAL. */
 #define READ_BYTES (4 * 1024 * 1024)
 
+/* Pauses before WAL is tried again, in ms: doubled with each failure in a row. */
+#define AGAIN_FIRST 100
+#define AGAIN_LONGEST 10000
+
 static void
 start_reading(EvpubStream *stream)
 {
@@ -42,6 +47,7 @@ start_reading(EvpubStream *stream)
 	XLogRecPtr	end = evpub_walreader_end(&timeline);
 
 	stream->reader = evpub_walreader_create();
+	stream->reader->slice = READ_BYTES;
 	evpub_walreader_set_limit(stream->reader, end, timeline);
 	stream->assembler = evpub_assembler_create((Size) evpub_decode_memory * 1024);
 	evpub_walreader_seek(stream->reader, stream->position->restart_lsn);
@@ -93,32 +99,21 @@ pop_head(EvpubStream *stream)
 }
 
 /*
- * Where memory or descriptors have run out, this fails.  What was read before is
- * freed already, and whoever catches errors would go on with it: a crash, which
- * restarts the whole server.  So the worker ends, and begins anew.
+ * What is set up next may fail for want of memory: then nothing must be left
+ * that is freed once more.
  */
-static void
-start_reading_anew(EvpubStream *stream)
+void
+evpub_stream_close(EvpubStream *stream)
 {
-	MemoryContext caller = CurrentMemoryContext;
+	EvpubAssembler *assembler = stream->assembler;
+	EvpubWalReader *reader = stream->reader;
 
-	PG_TRY();
-	{
-		start_reading(stream);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		ereport(FATAL,
-				(errcode(error->sqlerrcode),
-				 errmsg("evpub could not begin to read WAL again: %s", error->message),
-				 errhint("The worker is started again by itself.")));
-	}
-	PG_END_TRY();
+	stream->assembler = NULL;
+	stream->reader = NULL;
+	if (assembler)
+		evpub_assembler_free(assembler);
+	if (reader)
+		evpub_walreader_free(reader);
 }
 
 void
@@ -139,8 +134,51 @@ evpub_stream_rewind(EvpubStream *stream)
 	if (stream->broken)
 		pfree(stream->broken);
 	stream->broken = NULL;
+	stream->missed = false;
+	stream->feeding = false;
 	stream->stuck = NULL;
-	start_reading_anew(stream);
+	start_reading(stream);
+}
+
+static void
+forget_unread(EvpubStream *stream)
+{
+	if (stream->unread)
+		pfree(stream->unread);
+	stream->unread = NULL;
+	stream->unread_times = 0;
+	stream->read_again_at = 0;
+	stream->missed = false;
+}
+
+/*
+ * The next record could not be read.  WAL that is not valid, or not there at a
+ * second look, is a gap: what was queued before is still published; then the
+ * worker stands still and says so.  Everything else may be over in a moment,
+ * and must never end in a gap that somebody accepts: it is tried again.  The
+ * reader has stayed at the record, and the assembler has not seen it.
+ */
+static void
+cannot_read(EvpubStream *stream, const ErrorData *error)
+{
+	bool		missing = error->sqlerrcode == ERRCODE_UNDEFINED_FILE;
+
+	if (evpub_walreader_no_wal(error->sqlerrcode) && (!missing || stream->missed))
+	{
+		forget_unread(stream);
+		stream->broken = MemoryContextStrdup(stream->context, error->message);
+		stream->broken_at = stream->reader->position;
+		return;
+	}
+	stream->read_again_at = evpub_clock_now() +
+		Min(AGAIN_FIRST << Min(stream->unread_times, 10), AGAIN_LONGEST);
+	stream->missed = missing;
+	if (missing)
+		return;
+	stream->unread_times++;
+	if (stream->unread)
+		pfree(stream->unread);
+	stream->unread = MemoryContextStrdup(stream->context, evpub_reason_of_error(error));
 }
 
 static void
@@ -155,9 +193,11 @@ read_records(EvpubStream *stream)
 		EvpubRecordKind kind;
 		EvpubTransaction *transaction;
 
+		stream->feeding = true;
 		transaction = evpub_assembler_feed(stream->assembler, stream->reader, &kind);
 		if (kind == EVPUB_RECORD_HOUSEKEEPING)
 			evpub_follow_growth(stream->position, stream->reader);
+		stream->feeding = false;
 		if (!transaction)
 			continue;
 
@@ -182,10 +222,34 @@ read_records(EvpubStream *stream)
 	}
 }
 
+/*
+ * An error while reading.  What the assembler was taking in when it failed may
+ * be half in it: then the caller rewinds.  A record of a newer version is
+ * refused before anything is taken in, and can be read again.
+ */
+static void
+reading_failed(EvpubStream *stream)
+{
+	MemoryContext caller = MemoryContextSwitchTo(stream->context);
+	ErrorData  *error;
+
+	if (stream->feeding)
+	{
+		stream->feeding = false;
+		if (geterrcode() != ERRCODE_FEATURE_NOT_SUPPORTED)
+			PG_RE_THROW();
+		evpub_walreader_seek(stream->reader, stream->reader->xlog->ReadRecPtr);
+	}
+	error = CopyErrorData();
+	FlushErrorState();
+	MemoryContextSwitchTo(caller);
+	cannot_read(stream, error);
+	FreeErrorData(error);
+}
+
 bool
 evpub_stream_read(EvpubStream *stream)
 {
-	MemoryContext caller = CurrentMemoryContext;
 	XLogRecPtr	before = stream->reader->position;
 
 	if (stream->broken)
@@ -193,6 +257,8 @@ evpub_stream_read(EvpubStream *stream)
 	stream->limit = evpub_walreader_end(&stream->timeline);
 	stream->behind = before < stream->limit;
 	if (!stream->behind || evpub_stream_full(stream))
+		return false;
+	if (stream->read_again_at != 0 && evpub_clock_left(stream->read_again_at) > 0)
 		return false;
 
 	PG_TRY();
@@ -202,28 +268,19 @@ evpub_stream_read(EvpubStream *stream)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
-
-		/*
-		 * A missing segment or a damaged record.  What was queued before is
-		 * still published; then the worker stands still and says so.
-		 */
-		MemoryContextSwitchTo(stream->context);
-		error = CopyErrorData();
-		FlushErrorState();
-		stream->broken = pstrdup(error->message);
-		stream->broken_at = stream->reader->position;
-		FreeErrorData(error);
-		MemoryContextSwitchTo(caller);
+		reading_failed(stream);
 		return false;
 	}
 	PG_END_TRY();
 
+	if (stream->read_again_at != 0)
+		forget_unread(stream);
 	stream->behind = stream->reader->position < stream->limit;
 	if (!stream->behind)
 		stream->caught_up = true;
-	return stream->behind && stream->reader->position > before &&
-		stream->queue_length < QUEUE_LENGTH;
+	return stream->reader->yielded ||
+		(stream->behind && stream->reader->position > before &&
+		 stream->queue_length < QUEUE_LENGTH);
 }
 
 /* ---- sending ---- */

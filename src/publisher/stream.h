@@ -91,7 +91,14 @@ typedef struct EvpubStream
 	XLogRecPtr	waiting_lsn;
 	EvpubMsec	waiting_since;
 
-	/* reading cannot go on; set when the reader fails */
+	/* WAL cannot be read now: memory, files; it is tried again */
+	char	   *unread;			/* why, with a hint; NULL: it can */
+	bool		feeding;		/* the assembler takes in what was read */
+	bool		missed;			/* a segment was not there at the last look */
+	int			unread_times;	/* in a row */
+	EvpubMsec	read_again_at;	/* not before */
+
+	/* reading cannot go on: WAL is not there, or not valid */
 	char	   *broken;
 	XLogRecPtr	broken_at;		/* the record that cannot be read */
 
@@ -112,9 +119,13 @@ extern void evpub_stream_init(EvpubStream *stream, EvpubPosition *position);
  */
 extern void evpub_stream_rewind(EvpubStream *stream);
 
+/* Free what reads WAL; the rest of the stream is its context. */
+extern void evpub_stream_close(EvpubStream *stream);
+
 /*
  * Read WAL up to the end of what is flushed, or until enough is queued.  True
- * if there is more to read right now.  A reader's error is kept in "broken".
+ * if there is more to read right now.  WAL that is not there or not valid sets
+ * "broken"; what may be readable later sets "unread".
  */
 extern bool evpub_stream_read(EvpubStream *stream);
 

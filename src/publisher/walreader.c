@@ -6,7 +6,7 @@
  * when a record crosses the end of flushed WAL; a worker that serves a socket
  * cannot.  Ours returns "no data" at the limit and starts the record again
  * when there is more.  The price is that a record cut by the limit is read
- * twice.
+ * twice, unless it is a large one (walpass.c).
  */
 #include "postgres.h"
 
@@ -18,6 +18,8 @@
 #include "access/xlogrecovery.h"
 #include "access/xlogutils.h"
 #include "miscadmin.h"
+#include "postmaster/interrupt.h"
+#include "storage/fd.h"
 #include "utils/memutils.h"
 
 #include "publisher/walreader.h"
@@ -100,19 +102,22 @@ read_page(XLogReaderState *xlog, XLogRecPtr page, int needed,
 	return valid;
 }
 
-static void
+static XLogReaderState *
 allocate_xlog(EvpubWalReader *reader)
 {
-	reader->xlog = XLogReaderAllocate(wal_segment_size, NULL,
-									  XL_ROUTINE(.page_read = &read_page,
-												 .segment_open = &wal_segment_open,
-												 .segment_close = &wal_segment_close),
-									  reader);
-	if (!reader->xlog)
+	XLogReaderState *xlog;
+
+	xlog = XLogReaderAllocate(wal_segment_size, NULL,
+							  XL_ROUTINE(.page_read = &read_page,
+										 .segment_open = &wal_segment_open,
+										 .segment_close = &wal_segment_close),
+							  reader);
+	if (!xlog)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory"),
 				 errdetail("Failed while allocating a WAL reading processor.")));
+	return xlog;
 }
 
 EvpubWalReader *
@@ -121,7 +126,7 @@ evpub_walreader_create(void)
 	EvpubWalReader *reader = palloc0(sizeof(EvpubWalReader));
 
 	reader->context = CurrentMemoryContext;
-	allocate_xlog(reader);
+	reader->xlog = allocate_xlog(reader);
 	return reader;
 }
 
@@ -137,24 +142,40 @@ void
 evpub_walreader_free(EvpubWalReader *reader)
 {
 	free_xlog(reader);
+	if (reader->pass.buffer)
+		pfree(reader->pass.buffer);
 	list_free_deep(reader->history);
 	pfree(reader);
 }
 
+/* At the start of a page the next record lies behind its header. */
+static XLogRecPtr
+behind_header(XLogRecPtr lsn)
+{
+	if (XLogSegmentOffset(lsn, wal_segment_size) == 0)
+		return lsn + SizeOfXLogLongPHD;
+	if (lsn % XLOG_BLCKSZ == 0)
+		return lsn + SizeOfXLogShortPHD;
+	return lsn;
+}
+
 /*
- * At the start of a page the next record lies behind its header.  The reader
- * skips it by itself, but 15's asserts that it is begun at a record.
+ * The reader skips a page header by itself, but 15's asserts that it is begun
+ * at a record.
  */
 static void
 begin_read(EvpubWalReader *reader)
 {
-	XLogRecPtr	lsn = reader->position;
+	evpub_walpass_reset(&reader->pass);
+	XLogBeginRead(reader->xlog, behind_header(reader->position));
+}
 
-	if (XLogSegmentOffset(lsn, wal_segment_size) == 0)
-		lsn += SizeOfXLogLongPHD;
-	else if (lsn % XLOG_BLCKSZ == 0)
-		lsn += SizeOfXLogShortPHD;
-	XLogBeginRead(reader->xlog, lsn);
+/* The same, behind a record that is known: the next one must name it. */
+static void
+begin_read_after(EvpubWalReader *reader, XLogRecPtr previous)
+{
+	begin_read(reader);
+	reader->xlog->DecodeRecPtr = previous;
 }
 
 void
@@ -164,58 +185,175 @@ evpub_walreader_seek(EvpubWalReader *reader, XLogRecPtr lsn)
 	begin_read(reader);
 }
 
+/*
+ * PostgreSQL takes a history that is missing for one without parents.  Then
+ * events would get the wrong timeline, and WAL of the parents would be missed.
+ * And it ends the process when it cannot read the file.
+ */
+static void
+check_history(TimeLineID timeline)
+{
+	char		path[MAXPGPATH];
+	int			fd;
+
+	TLHistoryFilePath(path, timeline);
+	fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
+	if (fd >= 0)
+	{
+		CloseTransientFile(fd);
+		return;
+	}
+	if (errno == ENOENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the history of timeline %u is missing: file \"%s\"",
+						timeline, path),
+				 errhint("Restore the file from the WAL archive, or from another server of this cluster.")));
+	ereport(ERROR,
+			(errcode_for_file_access(),
+			 errmsg("could not open file \"%s\": %m", path)));
+}
+
 void
 evpub_walreader_set_limit(EvpubWalReader *reader, XLogRecPtr limit,
 						  TimeLineID timeline)
 {
+	List	   *history = NIL;
+
 	reader->limit = limit;
 	if (timeline == reader->timeline)
 		return;
+	if (timeline > 1)
+	{
+		MemoryContext old = MemoryContextSwitchTo(reader->context);
+
+		check_history(timeline);
+		history = readTimeLineHistory(timeline);
+		MemoryContextSwitchTo(old);
+	}
 
 	/* the open segment may be the old timeline's: open the right one anew */
 	if (reader->xlog->seg.ws_file >= 0)
 		wal_segment_close(reader->xlog);
 	list_free_deep(reader->history);
-	reader->history = NIL;
+	reader->history = history;
 	reader->timeline = timeline;
-	if (timeline > 1)
-	{
-		MemoryContext old = MemoryContextSwitchTo(reader->context);
-
-		reader->history = readTimeLineHistory(timeline);
-		MemoryContextSwitchTo(old);
-	}
 	if (reader->position != InvalidXLogRecPtr)
 		begin_read(reader);
 }
 
-bool
-evpub_walreader_next(EvpubWalReader *reader)
+/* ---- the next record ---- */
+
+typedef enum Step
+{
+	STEP_RECORD,				/* reader->xlog has it */
+	STEP_PASSED,				/* reader->pass has what is known of it */
+	STEP_SKIPPED,				/* a crash had cut it, and WAL goes on elsewhere */
+	STEP_LIMIT,
+	STEP_YIELD
+} Step;
+
+static TimeLineID
+page_timeline(void *reader, XLogRecPtr page)
+{
+	return segment_timeline(reader, page);
+}
+
+static EvpubPassSource
+pass_source(EvpubWalReader *reader)
+{
+	EvpubPassSource source;
+
+	source.xlog = reader->xlog;
+	source.limit = reader->limit;
+	source.slice = reader->slice;
+	source.timeline = page_timeline;
+	source.arg = reader;
+	source.context = reader->context;
+	return source;
+}
+
+/*
+ * Length of the record that comes next, or 0 if it cannot be told.  It is the
+ * first field, and records are aligned, so it does not cross a page.  Nearly
+ * always the page is the one in which the record before ended, and the reader
+ * has it.
+ */
+static uint32
+next_length(EvpubWalReader *reader)
+{
+	XLogReaderState *xlog = reader->xlog;
+	XLogRecPtr	start = behind_header(reader->position);
+	uint32		at = start % XLOG_BLCKSZ;
+	XLogRecPtr	page = start - at;
+	EvpubPassSource source;
+	uint32		length;
+
+	if (start + sizeof(length) > reader->limit)
+		return 0;
+	if (xlog->readLen >= at + sizeof(length) &&
+		XLByteInSeg(start, xlog->seg.ws_segno, wal_segment_size) &&
+		xlog->segoff == XLogSegmentOffset(page, wal_segment_size))
+	{
+		memcpy(&length, xlog->readBuf + at, sizeof(length));
+		return length;
+	}
+	source = pass_source(reader);
+	memcpy(&length, evpub_walpass_page(&reader->pass, &source, page, XLOG_BLCKSZ) + at,
+		   sizeof(length));
+	reader->pass.buffer_length = 0;
+	return length;
+}
+
+/* Go on with the large record that is being passed. */
+static Step
+pass_over(EvpubWalReader *reader)
+{
+	EvpubWalPass *pass = &reader->pass;
+	EvpubPassSource source = pass_source(reader);
+	XLogRecPtr	start = pass->start;
+	XLogRecPtr	previous = pass->previous;
+
+	switch (evpub_walpass_go(pass, &source))
+	{
+		case EVPUB_PASS_DONE:
+			reader->position = pass->end;
+			begin_read_after(reader, start);
+
+			/* the caller may want to know what it was */
+			pass->start = start;
+			return STEP_PASSED;
+		case EVPUB_PASS_OVERWRITTEN:
+			reader->position = pass->page;
+			begin_read_after(reader, previous);
+			return STEP_SKIPPED;
+		case EVPUB_PASS_LIMIT:
+			return STEP_LIMIT;
+		case EVPUB_PASS_YIELD:
+			return STEP_YIELD;
+		case EVPUB_PASS_ASSEMBLE:
+			begin_read_after(reader, previous);
+			break;
+	}
+	return STEP_RECORD;
+}
+
+static Step
+assemble(EvpubWalReader *reader)
 {
 	char	   *message = NULL;
 	MemoryContext old;
 	XLogRecord *record;
 
-	/* nothing new: do not even look at the page */
-	if (reader->position >= reader->limit)
-		return false;
-
 	/* the reader grows its buffers in the current context, and keeps them */
 	reader->at_limit = false;
 	old = MemoryContextSwitchTo(reader->context);
-	if (reader->xlog->readRecordBufSize > KEEP_BUFFER)
-	{
-		/* anyone can write a record of hundreds of megabytes: do not keep that */
-		free_xlog(reader);
-		allocate_xlog(reader);
-		begin_read(reader);
-	}
 	record = XLogReadRecord(reader->xlog, &message);
 	MemoryContextSwitchTo(old);
 	if (record)
 	{
 		reader->position = reader->xlog->EndRecPtr;
-		return true;
+		return STEP_RECORD;
 	}
 
 	/* the reader has lost its place in either case, and forgets its message */
@@ -223,12 +361,92 @@ evpub_walreader_next(EvpubWalReader *reader)
 		message = pstrdup(message);
 	begin_read(reader);
 	if (reader->at_limit)
-		return false;
+		return STEP_LIMIT;
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
 			 errmsg("could not read WAL at %X/%X: %s",
 					LSN_FORMAT_ARGS(reader->position),
 					message ? message : "no valid record")));
+}
+
+/* A large record that was assembled leaves large buffers behind. */
+static void
+give_back_buffers(EvpubWalReader *reader)
+{
+	XLogRecPtr	previous = reader->xlog->DecodeRecPtr;
+	MemoryContext old = MemoryContextSwitchTo(reader->context);
+	XLogReaderState *xlog = allocate_xlog(reader);
+
+	MemoryContextSwitchTo(old);
+	free_xlog(reader);
+	reader->xlog = xlog;
+	begin_read_after(reader, previous);
+}
+
+static Step
+step(EvpubWalReader *reader)
+{
+	EvpubWalPass *pass = &reader->pass;
+	bool		passing = pass->start != InvalidXLogRecPtr && pass->got < pass->total;
+	uint32		length;
+
+	/* nothing new: do not even look at the page */
+	if (reader->position >= reader->limit)
+		return STEP_LIMIT;
+	if (!passing)
+	{
+		if (reader->xlog->readRecordBufSize > KEEP_BUFFER)
+			give_back_buffers(reader);
+		pass->start = InvalidXLogRecPtr;
+		length = next_length(reader);
+		passing = length > EVPUB_PASS_ABOVE;
+		if (passing)
+			evpub_walpass_begin(pass, behind_header(reader->position),
+								reader->xlog->DecodeRecPtr, length);
+	}
+	if (passing)
+	{
+		Step		passed = pass_over(reader);
+
+		if (passed != STEP_RECORD)
+			return passed;
+	}
+	return assemble(reader);
+}
+
+bool
+evpub_walreader_next(EvpubWalReader *reader)
+{
+	reader->yielded = false;
+	reader->oversized = false;
+	for (;;)
+	{
+		switch (step(reader))
+		{
+			case STEP_RECORD:
+				return true;
+			case STEP_PASSED:
+				reader->oversized = reader->pass.oversized;
+				if (reader->oversized)
+					return true;
+				break;
+			case STEP_SKIPPED:
+				break;
+			case STEP_LIMIT:
+				return false;
+			case STEP_YIELD:
+				reader->yielded = true;
+				return false;
+		}
+	}
+}
+
+bool
+evpub_walreader_no_wal(int sqlerrcode)
+{
+	/* a segment that is not there, or what is no valid WAL */
+	return sqlerrcode == ERRCODE_UNDEFINED_FILE ||
+		sqlerrcode == ERRCODE_DATA_CORRUPTED;
 }
 
 /* ---- behind a break ---- */
@@ -240,8 +458,20 @@ reader_up_to_now(void)
 	TimeLineID	timeline;
 	XLogRecPtr	end = evpub_walreader_end(&timeline);
 
+	/* a history that cannot be read throws; no file is open yet */
 	evpub_walreader_set_limit(reader, end, timeline);
 	return reader;
+}
+
+/* What decides over a gap ends with an error when the worker is to leave. */
+static void
+take_interrupts(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (ShutdownRequestPending)
+		ereport(ERROR,
+				(errcode(ERRCODE_ADMIN_SHUTDOWN),
+				 errmsg("reading WAL ends, since the server or the publisher is being stopped")));
 }
 
 static bool
@@ -253,7 +483,70 @@ segment_exists(EvpubWalReader *reader, XLogRecPtr page)
 
 	XLByteToSeg(page, segment, wal_segment_size);
 	XLogFilePath(path, segment_timeline(reader, page), segment, wal_segment_size);
-	return stat(path, &st) == 0;
+	if (stat(path, &st) == 0)
+		return true;
+	if (errno != ENOENT)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not stat file \"%s\": %m", path)));
+	return false;
+}
+
+/*
+ * Where the first record starts in this page or, when the end of another one
+ * fills it, in a later one; without looking at the record.
+ */
+static XLogRecPtr
+first_start(EvpubWalReader *reader, XLogRecPtr page)
+{
+	EvpubPassSource source = pass_source(reader);
+
+	for (; page + SizeOfXLogLongPHD < reader->limit; page += XLOG_BLCKSZ)
+	{
+		char	   *data;
+		XLogPageHeader header;
+		uint32		size;
+
+		take_interrupts();
+		data = evpub_walpass_page(&reader->pass, &source, page, 0);
+		header = (XLogPageHeader) data;
+		if (!XLogReaderValidatePageHeader(reader->xlog, page, data))
+			return InvalidXLogRecPtr;
+		size = XLogPageHeaderSize(header);
+		if (!(header->xlp_info & XLP_FIRST_IS_CONTRECORD))
+			return page + size;
+		if (MAXALIGN(header->xlp_rem_len) < XLOG_BLCKSZ - size)
+			return page + size + MAXALIGN(header->xlp_rem_len);
+	}
+	return InvalidXLogRecPtr;
+}
+
+XLogRecPtr
+evpub_walreader_first(EvpubWalReader *reader, XLogRecPtr page)
+{
+	XLogRecPtr	start = first_start(reader, page);
+
+	if (start == InvalidXLogRecPtr || start >= reader->limit)
+		return InvalidXLogRecPtr;
+	evpub_walreader_seek(reader, start);
+	for (;;)
+	{
+		take_interrupts();
+		switch (step(reader))
+		{
+			case STEP_RECORD:
+				return reader->xlog->ReadRecPtr;
+			case STEP_PASSED:
+				return start;
+			case STEP_LIMIT:
+				return InvalidXLogRecPtr;
+			case STEP_SKIPPED:
+				start = reader->position;
+				break;
+			case STEP_YIELD:
+				break;
+		}
+	}
 }
 
 /* First valid record that starts in this page or later, if the page is good. */
@@ -265,10 +558,13 @@ find_from_page(EvpubWalReader *reader, XLogRecPtr page)
 
 	PG_TRY();
 	{
-		found = XLogFindNextRecord(reader->xlog, page);
+		found = evpub_walreader_first(reader, page);
 	}
 	PG_CATCH();
 	{
+		/* want of memory, say, must not make a gap larger than it is */
+		if (!evpub_walreader_no_wal(geterrcode()))
+			PG_RE_THROW();
 		MemoryContextSwitchTo(caller);
 		FlushErrorState();
 	}
@@ -276,10 +572,9 @@ find_from_page(EvpubWalReader *reader, XLogRecPtr page)
 	return found;
 }
 
-XLogRecPtr
-evpub_walreader_find(XLogRecPtr lsn)
+static XLogRecPtr
+find_up_to_limit(EvpubWalReader *reader, XLogRecPtr lsn)
 {
-	EvpubWalReader *reader = reader_up_to_now();
 	XLogRecPtr	page = lsn - lsn % XLOG_BLCKSZ;
 	XLogRecPtr	found = InvalidXLogRecPtr;
 
@@ -287,7 +582,7 @@ evpub_walreader_find(XLogRecPtr lsn)
 		page += XLOG_BLCKSZ;
 	for (; page < reader->limit; page += XLOG_BLCKSZ)
 	{
-		CHECK_FOR_INTERRUPTS();
+		take_interrupts();
 		if (!segment_exists(reader, page))
 		{
 			/* the loop adds a page: begin with the next segment */
@@ -298,7 +593,25 @@ evpub_walreader_find(XLogRecPtr lsn)
 		if (found != InvalidXLogRecPtr)
 			break;
 	}
-	evpub_walreader_free(reader);
+	return found;
+}
+
+XLogRecPtr
+evpub_walreader_find(XLogRecPtr lsn)
+{
+	EvpubWalReader *reader = reader_up_to_now();
+	volatile XLogRecPtr found = InvalidXLogRecPtr;
+
+	/* the reader holds a file descriptor, which no context closes */
+	PG_TRY();
+	{
+		found = find_up_to_limit(reader, lsn);
+	}
+	PG_FINALLY();
+	{
+		evpub_walreader_free(reader);
+	}
+	PG_END_TRY();
 	return found;
 }
 
@@ -306,9 +619,17 @@ bool
 evpub_walreader_has(XLogRecPtr lsn)
 {
 	EvpubWalReader *reader = reader_up_to_now();
-	bool		exists = segment_exists(reader, lsn);
+	volatile bool exists = false;
 
-	evpub_walreader_free(reader);
+	PG_TRY();
+	{
+		exists = segment_exists(reader, lsn);
+	}
+	PG_FINALLY();
+	{
+		evpub_walreader_free(reader);
+	}
+	PG_END_TRY();
 	return exists;
 }
 
@@ -323,11 +644,23 @@ evpub_walreader_probe(XLogRecPtr from, XLogRecPtr to)
 	{
 		evpub_walreader_seek(reader, from);
 		while (readable && reader->position < to)
+		{
+			take_interrupts();
 			if (!evpub_walreader_next(reader))
+			{
+				/* a pass that a shutdown ended says nothing of WAL */
+				take_interrupts();
 				readable = false;
+			}
+		}
 	}
 	PG_CATCH();
 	{
+		if (!evpub_walreader_no_wal(geterrcode()))
+		{
+			evpub_walreader_free(reader);
+			PG_RE_THROW();
+		}
 		MemoryContextSwitchTo(caller);
 		FlushErrorState();
 		readable = false;

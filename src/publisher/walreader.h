@@ -10,6 +10,8 @@
 #include "access/xlogreader.h"
 #include "nodes/pg_list.h"
 
+#include "publisher/walpass.h"
+
 typedef struct EvpubWalReader
 {
 	XLogReaderState *xlog;
@@ -19,6 +21,12 @@ typedef struct EvpubWalReader
 	TimeLineID	timeline;		/* the one that the limit is on */
 	List	   *history;		/* of timeline; NIL: it is the first */
 	MemoryContext context;
+
+	/* of large records that nobody wants (walpass.h) */
+	EvpubWalPass pass;
+	Size		slice;			/* return to the caller after so much; 0: never */
+	bool		yielded;		/* the last read did, and there is more */
+	bool		oversized;		/* it returned a message that can only be forged */
 } EvpubWalReader;
 
 /*
@@ -48,9 +56,18 @@ extern void evpub_walreader_set_limit(EvpubWalReader *reader, XLogRecPtr limit,
 
 /*
  * Read the next record; reader->xlog then describes it.  False when the limit
- * is reached.  A record that is missing or does not verify is an ERROR.
+ * is reached, or with "yielded".  Large records that nobody wants are passed
+ * over; but for one that has our prefix and is larger than any of ours can be,
+ * true is returned with "oversized", and then only pass.start and
+ * pass.head.record describe it.
+ *
+ * A record that is missing or does not verify is an ERROR, for which
+ * evpub_walreader_no_wal() is true.  It is false for all other errors: memory,
+ * files that cannot be read, interrupts.  After these the same record can be
+ * tried again.
  */
 extern bool evpub_walreader_next(EvpubWalReader *reader);
+extern bool evpub_walreader_no_wal(int sqlerrcode);
 
 /*
  * The timeline that a record starting at lsn belongs to.  Events are named by
@@ -60,10 +77,23 @@ extern bool evpub_walreader_next(EvpubWalReader *reader);
 extern TimeLineID evpub_walreader_timeline_of(EvpubWalReader *reader, XLogRecPtr lsn);
 
 /*
+ * Go to the first record that starts in this page, or behind it if the end of
+ * another fills it, and read it.  InvalidXLogRecPtr if there is none before the
+ * limit.
+ */
+extern XLogRecPtr evpub_walreader_first(EvpubWalReader *reader, XLogRecPtr page);
+
+/*
  * Where a record starts that can be read, at lsn or behind it: to go on behind
  * WAL that is missing or damaged.  InvalidXLogRecPtr if there is none.
  */
 extern XLogRecPtr evpub_walreader_find(XLogRecPtr lsn);
+
+/*
+ * These two throw errors of resources, and evpub_walreader_find() too: what
+ * they say decides what is given up.  They end with ERRCODE_ADMIN_SHUTDOWN when
+ * the worker is to leave.
+ */
 
 /* Is the segment there that holds lsn? */
 extern bool evpub_walreader_has(XLogRecPtr lsn);

@@ -127,10 +127,10 @@ evpub_worker_end_streaming(EvpubWorker *worker)
 	worker->streaming = false;
 	worker->before.events_published += worker->stream.events_published;
 	worker->before.transactions_published += worker->stream.transactions_published;
-	worker->before.forged_dropped += worker->stream.forged_before +
-		evpub_assembler_forged(worker->stream.assembler);
-	evpub_assembler_free(worker->stream.assembler);
-	evpub_walreader_free(worker->stream.reader);
+	worker->before.forged_dropped += worker->stream.forged_before;
+	if (worker->stream.assembler)
+		worker->before.forged_dropped += evpub_assembler_forged(worker->stream.assembler);
+	evpub_stream_close(&worker->stream);
 	MemoryContextDelete(worker->stream.context);
 	memset(&worker->stream, 0, sizeof(worker->stream));
 }
@@ -192,6 +192,19 @@ publishing_failed(const ErrorData *error)
 	evpub_worker_hinder(&worker, EVPUB_HINDRANCE_RETRY, evpub_reason_of_error(error));
 }
 
+/* Read some WAL.  True if there is more to read at once. */
+static bool
+read_wal(void)
+{
+	EvpubStream *stream = &worker.stream;
+	int			times = stream->unread_times;
+	bool		more = evpub_stream_read(stream);
+
+	if (stream->unread_times > times)
+		evpub_worker_error(&worker, stream->unread);
+	return more;
+}
+
 /* One round of work.  True if there is more to read at once. */
 static bool
 publish(void)
@@ -203,9 +216,15 @@ publish(void)
 	PG_TRY();
 	{
 		if (evpub_waiting_may_read(&worker))
-			more = evpub_stream_read(stream);
+			more = read_wal();
 		evpub_worker_supervise(&worker);
 		evpub_stream_idle(stream);
+
+		/* what could be read before the break has been published */
+		if (stream->broken && evpub_stream_drained(stream))
+			evpub_gap_unreadable(&worker);
+		else if (evpub_stream_at_stuck(stream))
+			evpub_gap_unpublishable(&worker, evpub_stream_head_lsn(stream), stream->stuck);
 	}
 	PG_CATCH();
 	{
@@ -217,16 +236,13 @@ publish(void)
 		AbortOutOfAnyTransaction();
 		LWLockReleaseAll();
 		MemoryContextSwitchTo(caller);
-		publishing_failed(error);
+
+		/* a long look at WAL was broken off, and the next round leaves */
+		if (error->sqlerrcode != ERRCODE_ADMIN_SHUTDOWN)
+			publishing_failed(error);
 		return false;
 	}
 	PG_END_TRY();
-
-	/* what could be read before the break has been published */
-	if (stream->broken && evpub_stream_drained(stream))
-		evpub_gap_unreadable(&worker);
-	else if (evpub_stream_at_stuck(stream))
-		evpub_gap_unpublishable(&worker, evpub_stream_head_lsn(stream), stream->stuck);
 	return more;
 }
 
@@ -312,6 +328,11 @@ current_state(const char **reason)
 	if (worker.hindrance_text[0] || worker.trouble[0])
 	{
 		*reason = worker.trouble[0] ? worker.trouble : worker.hindrance_text;
+		return EVPUB_BLOCKED;
+	}
+	if (worker.stream.unread)
+	{
+		*reason = worker.stream.unread;
 		return EVPUB_BLOCKED;
 	}
 	if (worker.stream.waiting_xid != InvalidTransactionId &&

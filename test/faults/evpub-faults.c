@@ -30,6 +30,10 @@
  *						directory since it was.  That is what a power cut may
  *						do, and the reason for every fsync.
  *
+ * The file "evpub_wal_error" makes the worker's calls on files of pg_wal fail
+ * for as long as it is there: it holds "open" or "pread", and the number of the
+ * error (errno).  Calls that write are let through.
+ *
  * Everywhere but in the worker, all calls pass unseen.
  */
 #define _GNU_SOURCE
@@ -53,6 +57,7 @@
 
 #define FAULT_FILE "evpub_fault"
 #define FAULT_LOG "evpub_fault.log"
+#define WAL_ERROR "evpub_wal_error"
 #define BACKUP "evpub_fault.old"
 #define STATE "evpub/state"
 #define TRACKED 4096
@@ -375,6 +380,31 @@ name_of(int fd)
 	return names[fd];
 }
 
+/* The error that this call on WAL shall end with, or 0. */
+static int
+ordered_error(const char *call)
+{
+	char		text[64];
+	char		which[16];
+	int			number;
+	int			saved_errno = errno;
+	int			fd = real_open(WAL_ERROR, O_RDONLY, 0);
+	ssize_t		length;
+
+	errno = saved_errno;
+	if (fd < 0)
+		return 0;
+	length = read(fd, text, sizeof(text) - 1);
+	real_close(fd);
+	errno = saved_errno;
+	if (length <= 0)
+		return 0;
+	text[length] = '\0';
+	if (sscanf(text, "%15s %d", which, &number) != 2)
+		abort();
+	return strcmp(which, call) == 0 ? number : 0;
+}
+
 static int
 watch_open(const char *path, int flags, mode_t mode)
 {
@@ -383,6 +413,16 @@ watch_open(const char *path, int flags, mode_t mode)
 
 	if (!name || !in_worker())
 		return real_open(path, flags, mode);
+	if ((flags & O_ACCMODE) == O_RDONLY && strcmp(name, "pg_wal") == 0)
+	{
+		int			error = ordered_error("open");
+
+		if (error != 0)
+		{
+			errno = error;
+			return -1;
+		}
+	}
 	if (flags & (O_CREAT | O_TRUNC))
 		STEP("create", name, fd, real_open(path, flags, mode));
 	else
@@ -467,6 +507,34 @@ ssize_t
 write(int fd, const void *data, size_t length)
 {
 	WRITE(length, real_write(fd, data, length), real_write(fd, data, length / 2));
+}
+
+/* Only reads of WAL matter. */
+#define PREAD(call) \
+	do { \
+		const char *name = name_of(fd); \
+		int			error = 0; \
+		\
+		if (name && strcmp(name, "pg_wal") == 0) \
+			error = ordered_error("pread"); \
+		if (error == 0) \
+			return (call); \
+		errno = error; \
+		return -1; \
+	} while (0)
+
+ssize_t
+pread(int fd, void *data, size_t length, off_t offset)
+{
+	REAL(pread);
+	PREAD(real(fd, data, length, offset));
+}
+
+ssize_t
+pread64(int fd, void *data, size_t length, off64_t offset)
+{
+	REAL(pread64);
+	PREAD(real(fd, data, length, offset));
 }
 
 ssize_t

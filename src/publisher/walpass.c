@@ -1,0 +1,274 @@
+/*
+ * walpass.c
+ *		Passing over a large WAL record without holding it in memory.
+ *
+ * Any role may write a logical message of a gigabyte.  XLogReader joins a
+ * record's pages in one buffer and copies it once more to decode it, before
+ * anybody can see that nobody wants it.  So records above EVPUB_PASS_ABOVE are
+ * looked at here first: page by page, with the checks that XLogReader makes
+ * (page headers, the length that is left, the link to the record before, the
+ * CRC), and with nothing kept but the first bytes.  Those tell whether the
+ * record is wanted.
+ *
+ * A wrong step here would lose events.  Therefore nothing is concluded from a
+ * record that does not pass every check: XLogReader gets it, and reports what
+ * is wrong as it always did.  And the record that follows must name the passed
+ * one as its predecessor, which XLogReader checks.
+ */
+#include "postgres.h"
+
+#include "access/rmgr.h"
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
+#include "access/xlogrecord.h"
+#include "access/xlogutils.h"
+#include "miscadmin.h"
+#include "postmaster/interrupt.h"
+#include "replication/message.h"
+
+#include "event.h"
+#include "publisher/walpass.h"
+
+/* Pages are read in runs of so many bytes. */
+#define RUN_BYTES (128 * 1024)
+
+StaticAssertDecl(EVPUB_PASS_HEAD >= SizeOfXLogRecord + 16 + SizeOfLogicalMessage +
+				 sizeof(EVPUB_MESSAGE_PREFIX),
+				 "the head must hold all that tells what a record is");
+
+void
+evpub_walpass_reset(EvpubWalPass *pass)
+{
+	pass->start = InvalidXLogRecPtr;
+	pass->buffer_length = 0;
+}
+
+void
+evpub_walpass_begin(EvpubWalPass *pass, XLogRecPtr start, XLogRecPtr previous,
+					uint32 total)
+{
+	pass->start = start;
+	pass->previous = previous;
+	pass->page = start - start % XLOG_BLCKSZ;
+	pass->end = InvalidXLogRecPtr;
+	pass->total = total;
+	pass->got = 0;
+	pass->decided = false;
+	pass->oversized = false;
+	INIT_CRC32C(pass->crc);
+}
+
+char *
+evpub_walpass_page(EvpubWalPass *pass, const EvpubPassSource *source,
+				   XLogRecPtr page, uint32 ahead)
+{
+	XLogReaderState *xlog = source->xlog;
+	WALReadError error;
+	uint32		length;
+	uint32		in_segment;
+
+	if (page >= pass->buffer_start &&
+		page - pass->buffer_start < pass->buffer_length)
+		return pass->buffer + (page - pass->buffer_start);
+
+	if (!pass->buffer)
+		pass->buffer = MemoryContextAlloc(source->context, RUN_BYTES);
+	in_segment = wal_segment_size - XLogSegmentOffset(page, wal_segment_size);
+	length = Min(Max(ahead, XLOG_BLCKSZ), RUN_BYTES);
+	length = Min(length, in_segment);
+
+	/* whole pages; the last may be one that is still being filled */
+	if (page + length > source->limit)
+		length = TYPEALIGN(XLOG_BLCKSZ, source->limit - page);
+	length -= length % XLOG_BLCKSZ;
+
+	/*
+	 * WALRead may open another segment behind XLogReader's back, which
+	 * recognizes the page in its buffer by the segment that is open: that page
+	 * must not count any more.
+	 */
+	xlog->readLen = 0;
+	pass->buffer_length = 0;
+	if (!WALRead(xlog, pass->buffer, page, length, source->timeline(source->arg, page),
+				 &error))
+		WALReadRaiseError(&error);
+	pass->buffer_start = page;
+	pass->buffer_length = length;
+	return pass->buffer;
+}
+
+/* Take in the next bytes of the record. */
+static void
+take(EvpubWalPass *pass, const char *data, uint32 length)
+{
+	uint32		skip = 0;
+
+	if (pass->got < EVPUB_PASS_HEAD)
+		memcpy(pass->head.bytes + pass->got, data,
+			   Min(length, EVPUB_PASS_HEAD - pass->got));
+
+	/* the header comes last into the CRC */
+	if (pass->got < SizeOfXLogRecord)
+		skip = Min(length, SizeOfXLogRecord - pass->got);
+	COMP_CRC32C(pass->crc, data + skip, length - skip);
+	pass->got += length;
+}
+
+/* The same checks as in XLogReader; it finds the words for what is wrong. */
+static bool
+header_is_good(const EvpubWalPass *pass)
+{
+	const XLogRecord *record = &pass->head.record;
+
+	if (record->xl_tot_len != pass->total || !RmgrIdIsValid(record->xl_rmid))
+		return false;
+	if (pass->previous == InvalidXLogRecPtr)
+		return record->xl_prev < pass->start;
+	return record->xl_prev == pass->previous;
+}
+
+static bool
+crc_is_good(const EvpubWalPass *pass)
+{
+	pg_crc32c	crc = pass->crc;
+
+	COMP_CRC32C(crc, pass->head.bytes, offsetof(XLogRecord, xl_crc));
+	FIN_CRC32C(crc);
+	return EQ_CRC32C(crc, pass->head.record.xl_crc);
+}
+
+/*
+ * Is it a message that we may have written?  In front of a record's data stand
+ * short headers; a message has no blocks.
+ */
+static bool
+message_is_wanted(EvpubWalPass *pass)
+{
+	const char *p = pass->head.bytes + SizeOfXLogRecord;
+	xl_logical_message message;
+
+	while (*(const uint8 *) p != XLR_BLOCK_ID_DATA_LONG)
+	{
+		/* each occurs once at most, so that the head holds them */
+		if (p - pass->head.bytes > (ptrdiff_t) SizeOfXLogRecord + 8)
+			return true;
+		if (*(const uint8 *) p == XLR_BLOCK_ID_ORIGIN)
+			p += 1 + sizeof(RepOriginId);
+		else if (*(const uint8 *) p == XLR_BLOCK_ID_TOPLEVEL_XID)
+			p += 1 + sizeof(TransactionId);
+		else
+			return true;		/* not known: the decoder may judge */
+	}
+	p += 1 + sizeof(uint32);
+	memcpy(&message, p, SizeOfLogicalMessage);
+	if (message.prefix_size != sizeof(EVPUB_MESSAGE_PREFIX) ||
+		memcmp(p + SizeOfLogicalMessage, EVPUB_MESSAGE_PREFIX,
+			   sizeof(EVPUB_MESSAGE_PREFIX)) != 0)
+		return false;
+	if (pass->total <= EVPUB_CHUNK_LONGEST)
+		return true;
+	pass->oversized = true;
+	return false;
+}
+
+static bool
+is_wanted(EvpubWalPass *pass)
+{
+	switch (pass->head.record.xl_rmid)
+	{
+		case RM_XACT_ID:
+		case RM_STANDBY_ID:
+			return true;
+		case RM_LOGICALMSG_ID:
+			return message_is_wanted(pass);
+		default:
+			return false;
+	}
+}
+
+/*
+ * Take in the next page.  EVPUB_PASS_DONE: it is taken in, and there may be
+ * more of the record.
+ */
+static EvpubPassResult
+take_page(EvpubWalPass *pass, const EvpubPassSource *source)
+{
+	bool		continued = pass->got > 0;
+	uint32		left = pass->total - pass->got;
+	uint32		at;
+	uint32		length;
+	char	   *data;
+	XLogPageHeader header;
+
+	if (continued)
+		at = XLogSegmentOffset(pass->page, wal_segment_size) == 0 ?
+			SizeOfXLogLongPHD : SizeOfXLogShortPHD;
+	else
+		at = pass->start % XLOG_BLCKSZ;
+	length = Min(XLOG_BLCKSZ - at, left);
+
+	/*
+	 * A page that is not wholly below the limit is looked at when it is: only
+	 * then is its header certain to be the one that stays.
+	 */
+	if (pass->page + at + length > source->limit)
+		return EVPUB_PASS_LIMIT;
+
+	data = evpub_walpass_page(pass, source, pass->page, left + 2 * XLOG_BLCKSZ);
+	header = (XLogPageHeader) data;
+	if (!XLogReaderValidatePageHeader(source->xlog, pass->page, data))
+		return EVPUB_PASS_ASSEMBLE;
+	if (!continued)
+	{
+		if (at < XLogPageHeaderSize(header) ||
+			(at == XLogPageHeaderSize(header) &&
+			 (header->xlp_info & XLP_FIRST_IS_CONTRECORD)))
+			return EVPUB_PASS_ASSEMBLE;
+	}
+	else
+	{
+		if (header->xlp_info & XLP_FIRST_IS_OVERWRITE_CONTRECORD)
+			return EVPUB_PASS_OVERWRITTEN;
+		if (!(header->xlp_info & XLP_FIRST_IS_CONTRECORD) ||
+			header->xlp_rem_len != left || XLogPageHeaderSize(header) != at)
+			return EVPUB_PASS_ASSEMBLE;
+	}
+	take(pass, data + at, length);
+	pass->end = pass->page + at + MAXALIGN(length);
+	pass->page += XLOG_BLCKSZ;
+	return EVPUB_PASS_DONE;
+}
+
+EvpubPassResult
+evpub_walpass_go(EvpubWalPass *pass, const EvpubPassSource *source)
+{
+	uint32		begun_at = pass->got;
+
+	/* of a page at an earlier limit more may be there now */
+	pass->buffer_length = 0;
+	while (pass->got < pass->total)
+	{
+		EvpubPassResult result;
+
+		if (pass->page % RUN_BYTES == 0)
+		{
+			CHECK_FOR_INTERRUPTS();
+
+			/* the worker leaves before its next round; in others never set */
+			if (ShutdownRequestPending)
+				return EVPUB_PASS_LIMIT;
+			if (source->slice > 0 && pass->got - begun_at >= source->slice)
+				return EVPUB_PASS_YIELD;
+		}
+		result = take_page(pass, source);
+		if (result != EVPUB_PASS_DONE)
+			return result;
+		if (!pass->decided && pass->got >= EVPUB_PASS_HEAD)
+		{
+			if (!header_is_good(pass) || is_wanted(pass))
+				return EVPUB_PASS_ASSEMBLE;
+			pass->decided = true;
+		}
+	}
+	return crc_is_good(pass) ? EVPUB_PASS_DONE : EVPUB_PASS_ASSEMBLE;
+}
