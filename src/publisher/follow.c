@@ -230,7 +230,7 @@ read_records(EvpubFollower *follower)
 		bool		chunk;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!own_message(reader, &data, &chunk))
+		if (reader->oversized || !own_message(reader, &data, &chunk))
 			continue;
 		if (chunk)
 			follower->last_chunk = reader->xlog->ReadRecPtr;

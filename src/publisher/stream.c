@@ -162,6 +162,7 @@ static void
 cannot_read(EvpubStream *stream, const ErrorData *error)
 {
 	bool		missing = error->sqlerrcode == ERRCODE_UNDEFINED_FILE;
+	char	   *text;
 
 	if (evpub_walreader_no_wal(error->sqlerrcode) && (!missing || stream->missed))
 	{
@@ -176,9 +177,10 @@ cannot_read(EvpubStream *stream, const ErrorData *error)
 	if (missing)
 		return;
 	stream->unread_times++;
+	text = MemoryContextStrdup(stream->context, evpub_reason_of_error(error));
 	if (stream->unread)
 		pfree(stream->unread);
-	stream->unread = MemoryContextStrdup(stream->context, evpub_reason_of_error(error));
+	stream->unread = text;
 }
 
 static void

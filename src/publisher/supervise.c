@@ -142,6 +142,7 @@ start_relay(EvpubWorker *worker)
 {
 	char	   *error;
 	char	   *hint;
+	char	   *settings;
 
 	if (!evpub_relay_start(&worker->relay, &error, &hint))
 	{
@@ -154,9 +155,12 @@ start_relay(EvpubWorker *worker)
 		worker->relay_restarts++;
 	worker->relay_starts++;
 	evpub_track_start_relay(&worker->position);
+
+	/* first the new one: without memory for it the old one must stay valid */
+	settings = MemoryContextStrdup(TopMemoryContext, relay_settings());
 	if (worker->relay_settings)
 		pfree(worker->relay_settings);
-	worker->relay_settings = MemoryContextStrdup(TopMemoryContext, relay_settings());
+	worker->relay_settings = settings;
 	worker->hindrance = EVPUB_HINDRANCE_NONE;
 	worker->hello = false;
 	worker->answered = false;

@@ -102,21 +102,34 @@ read_page(XLogReaderState *xlog, XLogRecPtr page, int needed,
 	return valid;
 }
 
+/*
+ * In a context of its own: XLogReader frees its buffer before it allocates a
+ * larger one, and when there is no memory for that, the pointer stays.  Then
+ * nothing of it may be freed one by one.
+ */
 static XLogReaderState *
-allocate_xlog(EvpubWalReader *reader)
+allocate_xlog(EvpubWalReader *reader, MemoryContext *context)
 {
 	XLogReaderState *xlog;
+	MemoryContext old;
 
+	*context = AllocSetContextCreate(reader->context, "evpub WAL reader",
+									 ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(*context);
 	xlog = XLogReaderAllocate(wal_segment_size, NULL,
 							  XL_ROUTINE(.page_read = &read_page,
 										 .segment_open = &wal_segment_open,
 										 .segment_close = &wal_segment_close),
 							  reader);
+	MemoryContextSwitchTo(old);
 	if (!xlog)
+	{
+		MemoryContextDelete(*context);
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory"),
 				 errdetail("Failed while allocating a WAL reading processor.")));
+	}
 	return xlog;
 }
 
@@ -126,7 +139,7 @@ evpub_walreader_create(void)
 	EvpubWalReader *reader = palloc0(sizeof(EvpubWalReader));
 
 	reader->context = CurrentMemoryContext;
-	reader->xlog = allocate_xlog(reader);
+	reader->xlog = allocate_xlog(reader, &reader->xlog_context);
 	return reader;
 }
 
@@ -135,7 +148,7 @@ free_xlog(EvpubWalReader *reader)
 {
 	if (reader->xlog->seg.ws_file >= 0)
 		wal_segment_close(reader->xlog);
-	XLogReaderFree(reader->xlog);
+	MemoryContextDelete(reader->xlog_context);
 }
 
 void
@@ -347,8 +360,10 @@ assemble(EvpubWalReader *reader)
 
 	/* the reader grows its buffers in the current context, and keeps them */
 	reader->at_limit = false;
-	old = MemoryContextSwitchTo(reader->context);
+	old = MemoryContextSwitchTo(reader->xlog_context);
+	reader->reading = true;
 	record = XLogReadRecord(reader->xlog, &message);
+	reader->reading = false;
 	MemoryContextSwitchTo(old);
 	if (record)
 	{
@@ -369,17 +384,21 @@ assemble(EvpubWalReader *reader)
 					message ? message : "no valid record")));
 }
 
-/* A large record that was assembled leaves large buffers behind. */
+/*
+ * A large record that was assembled leaves large buffers behind, and an error
+ * may leave a reader that must not be used.
+ */
 static void
-give_back_buffers(EvpubWalReader *reader)
+renew_xlog(EvpubWalReader *reader)
 {
 	XLogRecPtr	previous = reader->xlog->DecodeRecPtr;
-	MemoryContext old = MemoryContextSwitchTo(reader->context);
-	XLogReaderState *xlog = allocate_xlog(reader);
+	MemoryContext context;
+	XLogReaderState *xlog = allocate_xlog(reader, &context);
 
-	MemoryContextSwitchTo(old);
 	free_xlog(reader);
 	reader->xlog = xlog;
+	reader->xlog_context = context;
+	reader->reading = false;
 	begin_read_after(reader, previous);
 }
 
@@ -395,8 +414,9 @@ step(EvpubWalReader *reader)
 		return STEP_LIMIT;
 	if (!passing)
 	{
-		if (reader->xlog->readRecordBufSize > KEEP_BUFFER)
-			give_back_buffers(reader);
+		if (unlikely(reader->reading ||
+					 reader->xlog->readRecordBufSize > KEEP_BUFFER))
+			renew_xlog(reader);
 		pass->start = InvalidXLogRecPtr;
 		length = next_length(reader);
 		passing = length > EVPUB_PASS_ABOVE;

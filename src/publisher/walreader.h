@@ -15,6 +15,8 @@
 typedef struct EvpubWalReader
 {
 	XLogReaderState *xlog;
+	MemoryContext xlog_context; /* all that it allocates */
+	bool		reading;		/* it is reading, or was when an error came */
 	XLogRecPtr	position;		/* end of the last record that was returned */
 	XLogRecPtr	limit;			/* read no byte at or beyond this */
 	bool		at_limit;		/* the last read stopped there */
