@@ -261,7 +261,10 @@ evpub_stream_read(EvpubStream *stream)
 	if (!stream->behind || evpub_stream_full(stream))
 		return false;
 	if (stream->read_again_at != 0 && evpub_clock_left(stream->read_again_at) > 0)
+	{
+		stream->behind = false; /* what is left cannot be read now */
 		return false;
+	}
 
 	PG_TRY();
 	{
@@ -270,6 +273,7 @@ evpub_stream_read(EvpubStream *stream)
 	}
 	PG_CATCH();
 	{
+		stream->behind = false;
 		reading_failed(stream);
 		return false;
 	}

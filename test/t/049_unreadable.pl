@@ -123,7 +123,7 @@ hinder('EIO', 'Input/output error', sub { order_error('pread', EIO) }, \&end_err
 	ok(wait_published($node), 'published');
 	my $worker = worker_pid($node);
 	my ($size) = slurp_file("/proc/$worker/status") =~ /^VmSize:\s+(\d+)/m;
-	system_or_bail('prlimit', '--pid', $worker, '--as=' . $size * 1024);
+	system_or_bail('prlimit', '--pid', $worker, '--as=' . $size * 1024 . ':');
 	sql(q{ALTER SYSTEM SET evpub.decode_memory = '64MB'});
 	$node->reload;
 	my $first = $events + 1;
@@ -137,7 +137,7 @@ hinder('EIO', 'Input/output error', sub { order_error('pread', EIO) }, \&end_err
 	note status($node, "concat_ws(' ', state, state_reason)");
 	isnt(status($node, 'state'), 'gap', 'want of memory is no gap');
 	$worker = worker_pid($node);
-	system('prlimit', '--pid', $worker, '--as=unlimited') if $worker;
+	system('prlimit', '--pid', $worker, '--as=unlimited:') if $worker;
 	ok(wait_published($node), 'published when there is memory again');
 }
 
