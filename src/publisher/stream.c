@@ -126,9 +126,9 @@ evpub_stream_rewind(EvpubStream *stream)
 	 */
 	while (!dlist_is_empty(&stream->queue))
 		pop_head(stream);
-	stream->forged_before += evpub_assembler_forged(stream->assembler);
-	evpub_assembler_free(stream->assembler);
-	evpub_walreader_free(stream->reader);
+	if (stream->assembler)
+		stream->forged_before += evpub_assembler_forged(stream->assembler);
+	evpub_stream_close(stream);
 	evpub_flight_reset(stream);
 	stream->waiting_xid = InvalidTransactionId;
 	if (stream->broken)
