@@ -86,6 +86,11 @@ class Broker:
         answer = self.process.stdout.readline().strip()
         assert answer == 'ok', f'{text}: {answer}'
 
+    def freeze(self):
+        self.process.send_signal(signal.SIGSTOP)
+        # the signal takes a moment to arrive
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
+
     def stop(self):
         self.process.send_signal(signal.SIGCONT)
         self.process.stdin.close()
@@ -579,7 +584,7 @@ def test_black_hole(t):
     r.topic(0, 'events', 1)
     r.batch(r.record(0, b'k', b'v'))
     r.wait_acked(1)
-    b.process.send_signal(signal.SIGSTOP)
+    b.freeze()
     r.batch(r.record(0, b'k', b'w'))
     text = r.wait_trouble('no acknowledgement')
     assert text == f'no acknowledgement from {b.servers} for 5 s', text
@@ -692,7 +697,7 @@ def test_heartbeat(t):
     r = t.relay(b.servers)
     r.topic(0, 'events', 1)
     r.wait('h')
-    b.process.send_signal(signal.SIGSTOP)
+    b.freeze()
     fill(r, 1000)
     start = time.monotonic()
     for _ in range(3):
@@ -738,7 +743,7 @@ def test_quiet_end_black_hole(t):
     r.topic(0, 'events', 1)
     r.batch(r.record(0, b'k', b'v'))
     r.wait_acked(1)
-    b.process.send_signal(signal.SIGSTOP)
+    b.freeze()
     r.batch(r.record(0, b'k', b'v'))
     r.socket.shutdown(socket.SHUT_WR)
     code, took = rest(r)
@@ -763,7 +768,7 @@ def test_closed_while_leaving(t):
     r.topic(0, 'events', 1)
     r.batch(r.record(0, b'k', b'v'))
     r.wait_acked(1)
-    b.process.send_signal(signal.SIGSTOP)
+    b.freeze()
     r.batch(r.record(0, b'k', b'v'))
     r.socket.shutdown(socket.SHUT_WR)
     start = time.monotonic()

@@ -1,0 +1,66 @@
+# Many new topics at a time are created together, and hold nobody up for long.
+use strict;
+use warnings;
+
+use EvpubKafka;
+use EvpubTest;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $kafka = EvpubKafka->new(conf => { 'num.partitions' => 1 })->start;
+my $node = capture_node('main', kafka => $kafka);
+$node->safe_psql(
+	'postgres', q{
+CREATE TABLE t (tenant text, id int, PRIMARY KEY (tenant, id));
+SELECT evpub.capture_table('t', tenant_column => 'tenant', topic => 'tp-{tenant}');
+INSERT INTO t VALUES ('known', 1);
+});
+ok(wait_published($node), 'a first topic');
+
+# how long one new topic holds up its record, beside one that is known
+my (@known, @new);
+for my $n (1 .. 15)
+{
+	for ([ \@known, "('known', 1 + $n)" ], [ \@new, "('new$n', 1)" ])
+	{
+		my ($times, $row) = @$_;
+		my $start = time;
+		$node->safe_psql('postgres',
+			"INSERT INTO t VALUES $row; SELECT evpub.wait_published()");
+		push @$times, 1000 * (time - $start);
+	}
+}
+@$_ = sort { $a <=> $b } @$_ for \@known, \@new;
+diag sprintf 'median of a known topic %.1f ms, of a new one %.1f ms', $known[7], $new[7];
+cmp_ok($new[7] - $known[7], '<', 500, 'a new topic takes hardly more than its creation');
+
+# 400 tenants come at once, and another one's row behind them
+my $start = time;
+$node->safe_psql(
+	'postgres', q{
+INSERT INTO t SELECT 'a' || i, 1 FROM generate_series(1, 400) i;
+});
+$node->safe_psql('postgres', q{INSERT INTO t VALUES ('known', 100)});
+ok(wait_published($node), '400 new topics');
+my $took = time - $start;
+diag sprintf '400 new topics in %.1f s', $took;
+cmp_ok($took, '<', 8, 'are not created one by one');
+
+$start = time;
+$node->safe_psql('postgres', q{
+INSERT INTO t SELECT 'b' || i, g FROM generate_series(1, 2000) i, generate_series(1, 2) g});
+ok(wait_published($node, 120), '2,000 new topics');
+$took = time - $start;
+diag sprintf '2,000 new topics in %.1f s', $took;
+cmp_ok($took, '<', 60, 'in less than a minute');
+
+my $topics = $kafka->topics;
+is(scalar(grep { /^tp-/ } keys %$topics), 1 + 15 + 400 + 2000, 'each is there');
+is_deeply([ map { $_->{event}{pk}{id} } events($kafka, 'tp-b1234') ], [ 1, 2 ],
+	'with its events, in order');
+is_deeply([ map { $_->{event}{pk}{id} } events($kafka, 'tp-known') ],
+	[ 1 .. 16, 100 ], 'none twice');
+is(status($node, 'state'), 'streaming', 'and all is well');
+
+$node->stop;
+done_testing();
