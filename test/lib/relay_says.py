@@ -6,6 +6,7 @@ All are tried at once.  Prints {name: {"kind": "trouble" | "failed" | "answered"
 """
 import json
 import os
+import re
 import select
 import socket
 import struct
@@ -15,7 +16,10 @@ import tempfile
 import time
 
 RELAY = sys.argv[1]
-VERSION = 2                     # EVPUB_PROTOCOL_VERSION
+HEADER = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../src/frame.h')
+with open(HEADER) as header:
+    VERSION = int(re.search(r'#define EVPUB_PROTOCOL_VERSION (\d+)', header.read()).group(1))
+FAILED = 152                    # bytes of EvpubFrameFailed, before the text
 KINDS = {b'S': 'trouble', b'F': 'failed', b'b': 'answered'}
 
 
@@ -50,6 +54,8 @@ class Case:
                 break
             payload = self.buffer[8:8 + length]
             self.buffer = self.buffer[8 + length:]
+            if kind == b'F':
+                payload = payload[FAILED:]
             if kind in KINDS:
                 return {'kind': KINDS[kind], 'text': payload.decode('utf-8', 'replace')}
         return None if data else {'kind': 'gone', 'text': ''}
