@@ -51,6 +51,10 @@
 /* Say that a commit waits for visibility after so long, in ms. */
 #define HEAD_PATIENCE 1000
 
+/* Between two looks at WAL in recovery, in ms: while it moves, and else. */
+#define FOLLOW_INTERVAL 100
+#define FOLLOW_IDLE 1000
+
 static EvpubWorker worker;
 
 void
@@ -466,6 +470,8 @@ wait_for_recovery(void)
 {
 	EvpubFollower *follower;
 	XLogRecPtr	written = InvalidXLogRecPtr;
+	XLogRecPtr	seen = InvalidXLogRecPtr;
+	XLogRecPtr	replayed;
 
 	if (!RecoveryInProgress())
 		return;
@@ -478,7 +484,15 @@ wait_for_recovery(void)
 		evpub_worker_show(&worker, EVPUB_STANDBY, "the server is in recovery");
 		if (follower)
 			follow(follower, &written, false);
-		evpub_waiting_wait(&worker, 1000);
+
+		/*
+		 * The checkpoint of a promotion removes WAL soon, so what is replayed
+		 * is read soon, too; a standby at which nothing happens is left alone.
+		 */
+		replayed = evpub_walreader_end(NULL);
+		evpub_waiting_wait(&worker, follower && replayed != seen ?
+						   FOLLOW_INTERVAL : FOLLOW_IDLE);
+		seen = replayed;
 		take_interrupts();
 		if (ShutdownRequestPending)
 		{
