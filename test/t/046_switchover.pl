@@ -2,8 +2,8 @@
 # A planned switchover is silent: the primary is stopped, the standby promoted,
 # take_over() called, and every event is in Kafka exactly once, with no
 # evpub.gap, though the standby's state file is that of its base backup and the
-# WAL of that time is gone.  The same for a backup restored to the end of an
-# archive; a paused publisher stays paused; and what really is missing is a gap.
+# WAL of that time is gone.  A paused publisher stays paused; and what really is
+# missing is a gap.
 use strict;
 use warnings;
 
