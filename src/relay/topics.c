@@ -48,6 +48,12 @@
  */
 #define ASK_TOGETHER 8
 
+/*
+ * Kafka's controller refuses a request that would make more than 10,000
+ * partitions.  So few are created together that this is not reached by far.
+ */
+#define CREATE_PARTITIONS_MAX 5000
+
 /* A topic that is not there after so long is told as the reason, in ms. */
 #define CREATION_PATIENCE_MS 1000
 
@@ -60,6 +66,7 @@ static uint32_t topics_size;
 static Lookup lookup;
 static Topic *asking[LOOKUP_TOPICS];	/* whom the lookup is for; none: a probe */
 static int	asking_count;
+static int	create_together = LOOKUP_TOPICS;	/* less once that was too much */
 static const Topic *vanished;
 static int64_t next_work;		/* nothing is due before */
 static int64_t next_growth;
@@ -447,6 +454,25 @@ metadata_answer(int64_t now)
 		retry_later(asking[0], now);
 }
 
+/*
+ * Were the topics refused only because they are so many?  The controller then
+ * gives each of them this error, before it looks at anything else.  evpub does
+ * not know how many partitions a topic gets when the broker chooses, so it
+ * finds out how many topics may be created together.
+ */
+static bool
+were_too_many(void)
+{
+	if (lookup.kind != LOOKUP_CREATE || lookup.error || asking_count < 2)
+		return false;
+	for (int i = 0; i < asking_count; i++)
+	{
+		if (lookup.results[i].error != RD_KAFKA_RESP_ERR_POLICY_VIOLATION)
+			return false;
+	}
+	return true;
+}
+
 static void
 create_answer(Topic *topic, rd_kafka_resp_err_t error, const char *text, int64_t now)
 {
@@ -483,6 +509,8 @@ take_answer(int64_t now)
 	next_work = 0;
 	if (lookup.kind == LOOKUP_METADATA)
 		metadata_answer(now);
+	else if (were_too_many())
+		create_together = asking_count / 2; /* they stay due */
 	else
 	{
 		for (int i = 0; i < asking_count; i++)
@@ -535,6 +563,21 @@ send_question(LookupKind kind)
 	lookup_ask(&lookup);
 }
 
+/* How many topics may one question be about? */
+static int
+question_size(bool create)
+{
+	int			size = LOOKUP_TOPICS;
+
+	if (!create)
+		return size;
+	if (settings->topic_partitions > 0)
+		size = CREATE_PARTITIONS_MAX / settings->topic_partitions;
+	if (size > create_together)
+		size = create_together;
+	return size > 1 ? size : 1;
+}
+
 /*
  * Asks for one topic, or has it created; others that wait for the same go with
  * it: all that are to be created, and all that are to be looked for when they
@@ -544,6 +587,7 @@ static void
 ask(Topic *topic, int waiting, int64_t now)
 {
 	bool		create = topic->state == TOPIC_CREATE;
+	int			size = question_size(create);
 
 	asking_count = 0;
 	add_asking(topic);
@@ -552,7 +596,7 @@ ask(Topic *topic, int waiting, int64_t now)
 		send_question(create ? LOOKUP_AUTO_CREATE : LOOKUP_METADATA);
 		return;
 	}
-	for (uint32_t i = 0; i < topics_size && asking_count < LOOKUP_TOPICS; i++)
+	for (uint32_t i = 0; i < topics_size && asking_count < size; i++)
 	{
 		Topic	   *other = topics[i];
 

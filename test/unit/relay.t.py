@@ -593,6 +593,21 @@ def test_black_hole(t):
     assert time.monotonic() - start < 0.5
 
 
+def test_replicas(t):
+    "brokers that answer and do not acknowledge: the relay waits, and says why"
+    b = t.broker('--topic', 'events:1')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 1)
+    r.batch(r.record(0, b'k', b'v'))
+    r.wait_acked(1)
+    b.command(f'push-error {PRODUCE} 19 80')    # NOT_ENOUGH_REPLICAS
+    r.batch(r.record(0, b'k', b'w'))
+    text = r.wait_trouble('brokers answer, and have not acknowledged')
+    assert re.search(r'partition 0 of topic "events" has 1 of 1 replicas in sync\n.*min\.insync\.replicas', text), text
+    r.wait_acked(2)
+    r.wait_trouble('^$')
+
+
 def test_black_hole_at_start(t):
     "a listener that never answers, from the start"
     with socket.socket() as listener:
