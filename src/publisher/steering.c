@@ -184,6 +184,16 @@ look_ahead(EvpubWorker *worker)
 	if (worker->verdict != EVPUB_PUBLISH || worker->stream.caught_up)
 		return;
 	(void) evpub_stream_read(&worker->stream);
+
+	/*
+	 * WAL that is not there is looked for twice, since a moment later it may
+	 * be.  The second look comes at once here: "streaming" would be wrong.
+	 */
+	if (worker->stream.missed)
+	{
+		worker->stream.read_again_at = 1;
+		(void) evpub_stream_read(&worker->stream);
+	}
 	if (worker->stream.broken && evpub_stream_drained(&worker->stream))
 		evpub_gap_unreadable(worker);
 }
