@@ -31,7 +31,8 @@ sub ca
 
 # cert(name, ca, san => 'IP:127.0.0.1', days => 30)
 # Makes name.crt and name.key, and name.pem with both, as Kafka wants them.
-# days => -1: expired.
+# days => 0: expired as soon as a second has passed (newer openssl makes none that
+# has expired before).
 sub cert
 {
 	my ($self, $name, $ca, %args) = @_;
