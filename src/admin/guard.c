@@ -14,8 +14,11 @@
  * There is no place in the planner to switch to the owner and back: these
  * expressions are evaluated between those that the caller has written, which
  * have to run with his rights.  So the calls themselves are told apart.  Where
- * the function manager is about to call a function that is not in C, it asks
- * whether a hook is needed, and calls the hook before and after it.
+ * the function manager is about to call a function, it asks whether a hook is
+ * needed, and calls the hook before and after it: for all that is not in C, and
+ * for what an extension has in C and does more than compute.  And the owner must
+ * have the right to call it, since the executor has asked only for the caller.
+ * Built-in functions have no hook; those that could do harm are refused.
  *
  * A function for which the hook is needed is not inlined either, so nothing of
  * its body gets into a plan that is executed with other rights.
@@ -27,6 +30,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -34,11 +38,14 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
 #include "admin/guard.h"
+#include "compat.h"
 
 /* In force while evpub_guarded() works. */
 typedef struct Guard
@@ -68,14 +75,29 @@ static Call *calls = NULL;
 
 static needs_fmgr_hook_type next_needs_fmgr_hook = NULL;
 static fmgr_hook_type next_fmgr_hook = NULL;
+static object_access_hook_type next_object_access_hook = NULL;
 
 /* Whose function it is. */
 typedef enum FunctionKind
 {
-	FUNCTION_IN_C,				/* made by a superuser */
+	FUNCTION_IN_C,				/* made by a superuser, and harmless */
 	FUNCTION_OF_CALLER,
 	FUNCTION_OF_OWNER			/* or of anybody else */
 } FunctionKind;
+
+/*
+ * A function in C that does nothing but compute, or serves the planner or reads a
+ * literal.  Any other may write a file or read a table, and the owner chooses its
+ * arguments: the CHECK of his domain may call lo_export().
+ */
+static bool
+is_harmless(Form_pg_proc form)
+{
+	Oid			first = form->pronargs > 0 ? form->proargtypes.values[0] : InvalidOid;
+
+	return form->provolatile == PROVOLATILE_IMMUTABLE || first == INTERNALOID ||
+		first == CSTRINGOID;
+}
 
 /* "call" gets what it has of its own; may be NULL. */
 static FunctionKind
@@ -91,10 +113,11 @@ kind_of(Oid function, Call *call)
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for function %u", function);
 	form = (Form_pg_proc) GETSTRUCT(tuple);
-	if (form->prolang == INTERNALlanguageId || form->prolang == ClanguageId)
-		kind = FUNCTION_IN_C;
-	else if (form->prorettype == EVENT_TRIGGEROID)
+	if (form->prorettype == EVENT_TRIGGEROID)
 		kind = FUNCTION_OF_CALLER;
+	else if ((form->prolang == INTERNALlanguageId || form->prolang == ClanguageId) &&
+			 is_harmless(form))
+		kind = FUNCTION_IN_C;
 	if (call != NULL)
 	{
 		call->has_user = form->prosecdef;
@@ -140,6 +163,31 @@ cease_to_be_owner(const Call *call)
 		SetUserIdAndSecContext(call->user, call->context);
 }
 
+/* Does the owner choose what is called here?  Not inside of his functions, nor the caller's. */
+static bool
+is_at_work_for_owner(void)
+{
+	if (guard == NULL)
+		return false;
+	for (const Call *call = calls; call != NULL && call->guard == guard; call = call->outer)
+	{
+		if (call->of_owner)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * The executor has asked whether the caller may call it.  Below a function of the
+ * owner it has asked for whoever was at work there.
+ */
+static void
+check_owner_may_call(Oid function)
+{
+	if (is_at_work_for_owner() && !evpub_may_execute(function, guard->owner))
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(function));
+}
+
 static void
 begin_call(Oid function)
 {
@@ -155,6 +203,8 @@ begin_call(Oid function)
 	}
 	kind = kind_of(function, &own);
 	own.of_owner = kind == FUNCTION_OF_OWNER;
+	if (own.of_owner)
+		check_owner_may_call(function);
 	own.guard = guard;
 	own.outer = calls;
 	call = MemoryContextAlloc(TopMemoryContext, sizeof(Call));
@@ -201,6 +251,7 @@ void
 evpub_guarded(Oid owner, List *trusted, void (*work) (void *arg), void *arg)
 {
 	const Guard *outer = guard;
+	Call	   *outer_calls = calls;
 	Guard		own = {owner, GetUserId(), trusted, NULL};
 	int			nest;
 
@@ -219,10 +270,53 @@ evpub_guarded(Oid owner, List *trusted, void (*work) (void *arg), void *arg)
 	PG_FINALLY();
 	{
 		guard = outer;
+		/* a hook that is called after ours, and throws, leaves a call without its end */
+		calls = outer_calls;
 	}
 	PG_END_TRY();
 	AtEOXact_GUC(false, nest);
 	pfree(own.search_path);
+}
+
+/* ---- built-in functions ---- */
+
+/*
+ * The function manager asks no hook for functions that are built in, so they cannot
+ * be called with other rights.  The executor announces them when it makes ready to
+ * call them, and those that may read tables or files, write, or stop a session are
+ * refused.  They are volatile, or not safe in parallel workers; so are a few others
+ * that do no harm.
+ */
+static void
+check_built_in(Oid function)
+{
+	HeapTuple	tuple;
+	Form_pg_proc form;
+
+	if (list_member_oid(guard->trusted, function))
+		return;
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	form = (Form_pg_proc) GETSTRUCT(tuple);
+	if (form->prolang == INTERNALlanguageId && !is_harmless(form) &&
+		(form->provolatile == PROVOLATILE_VOLATILE || form->proparallel != PROPARALLEL_SAFE))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("function %s is not called with your rights for the owner of the table",
+						NameStr(form->proname)),
+				 errdetail("An expression that belongs to the table, such as a CHECK of a domain, calls it."),
+				 errhint("Let the table's owner do this.")));
+	ReleaseSysCache(tuple);
+}
+
+static void
+access_object(ObjectAccessType access, Oid classid, Oid objid, int subid, void *arg)
+{
+	if (next_object_access_hook != NULL)
+		next_object_access_hook(access, classid, objid, subid, arg);
+	if (access == OAT_FUNCTION_EXECUTE && is_at_work_for_owner())
+		check_built_in(objid);
 }
 
 /* ---- what a query names ---- */
@@ -261,4 +355,6 @@ evpub_guard_init(void)
 	needs_fmgr_hook = needs_hook;
 	next_fmgr_hook = fmgr_hook;
 	fmgr_hook = function_hook;
+	next_object_access_hook = object_access_hook;
+	object_access_hook = access_object;
 }

@@ -15,7 +15,8 @@
  * rights of "owner", and restricted (SECURITY_RESTRICTED_OPERATION), with settings
  * as before at their end; but not those in "trusted" (a list of OIDs), which the
  * caller has named himself, nor what these call, nor event triggers, which only
- * superusers make, nor functions in C.
+ * superusers make, nor functions in C that only compute.  What the owner may not call,
+ * and built-in functions that may read or write something, are an error.
  *
  * Where the current user is the owner, this is a plain call.
  */

@@ -249,6 +249,43 @@ owners_code_is_the_owners(q{CALL evpub.resync('{d.a}', filter => '{row}.tags = '
 owners_code_is_the_owners(q{CALL evpub.resync('{d.a}', filter => '{row}.tags = ''{1,2}'' AND bait()')}, 'domain');
 owners_code_is_the_owners(q{SELECT evpub.release_table('d.p'), evpub.capture_table('d.p', tenant => 'x', topic => 't', key_columns => '{id}')});
 
+# The check of a domain may call functions in C as well, and those that only the
+# caller may call.
+my $stolen = $node->data_dir . '/stolen';
+is(run_as('postgres', 'postgres', q{
+CREATE FUNCTION tool.admin() RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS
+$$ BEGIN RAISE WARNING 'admin as %', current_user; RETURN true; END $$;
+REVOKE EXECUTE ON FUNCTION tool.admin() FROM PUBLIC;
+GRANT USAGE ON SCHEMA tool TO PUBLIC;
+SELECT lo_from_bytea(4711, 'stolen')}), 0, 'what only a superuser may do') or diag $err;
+is(run_as('dbo', 'postgres', qq{
+CREATE DOMAIN d.writes AS int CHECK (lo_export(4711, '$stolen') > 0);
+CREATE DOMAIN d.reads AS int CHECK (query_to_xml('SELECT * FROM pg_authid', true, true, '') IS NOT NULL);
+CREATE DOMAIN d.calls AS int CHECK (tool.admin());
+CREATE DOMAIN d.computes AS int CHECK (VALUE < extract(epoch FROM now()) AND to_char(now(), 'YYYY') > '2000');
+CREATE TABLE d.c (id int PRIMARY KEY, writes d.writes[], reads d.reads[], calls d.calls[], computes d.computes[], of regclass);
+INSERT INTO d.c VALUES (1, NULL, NULL, NULL, '{1}', 'd.c')}), 0, 'domains that call it') or diag $err;
+is(run_as('postgres', 'postgres', q{SELECT evpub.capture_table('d.c', tenant => 'x', topic => 't')}), 0, 'captured') or diag $err;
+for ([ 'writes', qr/function lo_export is not called with your rights/ ],
+	[ 'reads', qr/function query_to_xml is not called with your rights/ ],
+	[ 'calls', qr/permission denied for function admin/ ])
+{
+	my ($column, $error) = @$_;
+
+	for my $sql (qq{CALL evpub.resync('{d.c}', filter => '{row}.$column = ''{1}''')},
+		qq{SELECT evpub.capture_table('d.c', tenant => 'x', topic => 't', filter => '{row}.$column = ''{1}''')})
+	{
+		isnt(run_as('postgres', 'postgres', $sql), 0, "$sql is refused");
+		like($err, $error, 'and says why');
+		unlike($err, qr/admin as/, 'nothing was called');
+	}
+}
+ok(!-e $stolen, 'nor written');
+is(run_as('postgres', 'postgres', q{CALL evpub.resync('{d.c}',
+	filter => '{row}.computes = ''{1}'' AND {row}.of = ''d.c''::regclass AND random() < 2 AND clock_timestamp() >= now()')}),
+	0, 'what only computes is called, and what the caller names') or diag $err;
+like($err, qr/"c" resynced \(rows: 1,/, 'the row');
+
 # The filter of resync is the caller's, with all that it calls: tools that nobody
 # else may use.
 for my $filter (q{{row}.id <= tool.limit_of('x')}, q{{row}.id <= tool.limit_sql('x')},
