@@ -482,6 +482,7 @@ evpub_buffer_append(const EvpubEvent *event, const EvpubChange *change,
 	added->number = counter++;
 	added->end = counter;
 	added->dropped = false;
+	added->absorbed = false;
 	if (change != NULL)
 	{
 		added->change = *change;
@@ -530,7 +531,11 @@ evpub_buffer_next_number(void)
 	return counter;
 }
 
-/* Its number stays: numbers may have holes, but not the ranges of chunks. */
+/*
+ * Its number stays: numbers may have holes, but not the ranges of chunks.  A delete
+ * that stands for an update as well, since memory was short meanwhile, stays: the
+ * update would be lost.
+ */
 bool
 evpub_buffer_take_back(uint32 number)
 {
@@ -538,6 +543,8 @@ evpub_buffer_take_back(uint32 number)
 	{
 		if (events[i].number != number || events[i].dropped)
 			continue;
+		if (events[i].absorbed)
+			return false;
 		events[i].dropped = true;
 		return true;
 	}

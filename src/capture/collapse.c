@@ -321,7 +321,10 @@ static void
 take_deleted(Row *row, Size index)
 {
 	if ((row->state == ROW_CREATED || row->state == ROW_UPDATED) && row->has_update)
+	{
 		drop(row->updated);
+		events_at[index].absorbed = true;
+	}
 	if (row->state == ROW_CREATED &&
 		events_at[row->created].change.kind == EVPUB_CHANGE_INSERT &&
 		events_at[row->created].change.unique && is_all_here(row->created))

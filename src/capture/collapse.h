@@ -65,6 +65,7 @@ typedef struct EvpubBuffered
 	bool		has_key;
 	bool		has_value;
 	bool		dropped;
+	bool		absorbed;		/* a delete: updates before it were dropped for it */
 	EvpubChange change;
 } EvpubBuffered;
 
