@@ -274,6 +274,23 @@ keep_core(const char *text, Explanation *result)
 		*end = '\0';
 }
 
+/*
+ * librdkafka until 2.8 says itself what a connection that is closed at once may
+ * mean; 2.14 only says in which state it was.  Returns what stands for it in
+ * the table above, or the text.
+ */
+static const char *
+add_guess(const char *text, const char *core)
+{
+	if (strncmp(core, "Disconnected", 12) != 0)
+		return text;
+	if (strstr(text, "in state APIVERSION_QUERY") != NULL)
+		return "while requesting ApiVersion";
+	if (strstr(text, "in state UP") != NULL)
+		return "might require SASL authentication";
+	return text;
+}
+
 void
 explain_text(const char *text, bool answered, Explanation *result)
 {
@@ -307,6 +324,7 @@ explain_text(const char *text, bool answered, Explanation *result)
 		explain_size(at + strlen("Invalid response size "), result);
 		return;
 	}
+	text = add_guess(text, result->cause);
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 	{
 		if (strstr(text, known[i].part) == NULL)

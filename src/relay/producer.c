@@ -68,6 +68,9 @@
 
 #define DONE 0x80000000u
 
+/* Of syslog's levels: what is worse comes as an event of its own, too. */
+#define LOG_LEVEL_ERROR 3
+
 typedef struct Acked
 {
 	Topic	   *topic;
@@ -543,6 +546,21 @@ take_reports(rd_kafka_event_t *event, int64_t now)
 	trouble_acknowledged();
 }
 
+/*
+ * A connection that a broker has closed is only logged by newer versions of
+ * librdkafka (2.14; not 2.8), in the words of an error event; and at the start
+ * that is all that tells of a listener that wants TLS or SASL.
+ */
+static void
+take_failure_log(const char *text)
+{
+	const char *end;
+
+	if (strncmp(text, "[thrd:", 6) == 0 && (end = strstr(text, "]: ")) != NULL)
+		text = end + 3;
+	trouble_event(RD_KAFKA_RESP_ERR__TRANSPORT, text);
+}
+
 static void
 take_event(rd_kafka_event_t *event, int64_t now)
 {
@@ -568,9 +586,12 @@ take_event(rd_kafka_event_t *event, int64_t now)
 			 * fatal error is what the FAILED frame says; a record that is
 			 * refused for ever would write it into the log with each attempt.
 			 */
-			if (rd_kafka_event_log(event, &facility, &text, &level) == 0 && level <= 2 &&
-				strcmp(facility, "FATAL") != 0)
+			if (rd_kafka_event_log(event, &facility, &text, &level) != 0)
+				break;
+			if (level <= 2 && strcmp(facility, "FATAL") != 0)
 				fprintf(stderr, "evpub-relay: %s: %s\n", facility, text);
+			else if (level > LOG_LEVEL_ERROR && strcmp(facility, "FAIL") == 0)
+				take_failure_log(text);
 			break;
 		default:
 			break;
