@@ -481,7 +481,7 @@ def test_failed_batch(t):
 
 
 def test_limit(t):
-    "no batch has more bytes than the partition's limit, and one record may always go"
+    "a limit of bytes in flight stops nothing for good: one record may always go"
     b = t.broker('--topic', 'events:1')
     r = t.relay(b.servers)
     r.topic(0, 'events', 1)
