@@ -278,7 +278,7 @@ static void
 capture_departure(EvpubCapture *capture, const TriggerData *trigdata, EvpubMove *move,
 				  Late late)
 {
-	uint32		event = evpub_buffer_next_number();
+	uint32		event;
 	EvpubRow	row;
 
 	move->late = late.old;
@@ -296,6 +296,12 @@ capture_departure(EvpubCapture *capture, const TriggerData *trigdata, EvpubMove 
 	if (!row.has_tenant)
 		return;
 	evpub_buffer_keep_next();
+
+	/*
+	 * Only now: a function that rendering has called, such as a cast to json,
+	 * may have published by hand.  Its event must not be taken back for ours.
+	 */
+	event = evpub_buffer_next_number();
 	capture_gone(capture, trigdata->tg_relation, &row, trigdata->tg_trigslot, late);
 	if (evpub_buffer_next_number() == event)
 		return;
