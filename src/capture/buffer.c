@@ -49,8 +49,8 @@
 #define KEEP_BYTES (64 * 1024)
 #define KEEP_ROUTES 64
 
-/* Routes beyond which they are forgotten once no event needs them. */
-#define MAX_ROUTES 1024
+/* Routes that are kept within a transaction although no event needs them. */
+#define UNUSED_ROUTES 1024
 
 /* An open (sub)transaction that has made events. */
 typedef struct Level
@@ -346,8 +346,6 @@ log_events(Size first, Size arena_start, bool final)
 		logged_behind = counter;
 	event_count = first;
 	arena_len = arena_start;
-	if (!final && event_count == 0 && evpub_interned_routes() > MAX_ROUTES)
-		evpub_intern_forget();
 }
 
 /* Has everything collapsed to nothing? */
@@ -390,6 +388,30 @@ has_enough(const Level *level)
 {
 	return arena_len - level->arena_len +
 		(event_count - level->first_event) * sizeof(EvpubBuffered) >= SPILL_BYTES;
+}
+
+/*
+ * Events that were logged, collapsed or rolled back leave their routes behind.
+ * An event needs two routes at most, so that of the routes below more than
+ * UNUSED_ROUTES and more than one for each event are of no use.  Hence routes
+ * never take much more memory than the events do, and looking through all
+ * events for their routes costs each event that was added a constant time.
+ */
+static void
+sweep_routes(void)
+{
+	if (likely(evpub_interned_routes() <= UNUSED_ROUTES) ||
+		evpub_interned_routes() <= UNUSED_ROUTES + 3 * event_count)
+		return;
+	evpub_intern_begin_sweep();
+	for (Size i = 0; i < event_count; i++)
+	{
+		evpub_intern_keep(events[i].route);
+		if (events[i].change.kind != EVPUB_CHANGE_NONE &&
+			events[i].change.as_update != NULL)
+			evpub_intern_keep(events[i].change.as_update);
+	}
+	evpub_intern_end_sweep();
 }
 
 /* ---- adding events ---- */
@@ -513,12 +535,14 @@ evpub_buffer_append(const EvpubEvent *event, const EvpubChange *change,
 	if (unlikely(has_enough(level)) && !keep_next)
 		relieve_level(level);
 	keep_next = false;
+
+	/* all events of the buffer are whole, and the caller is done with its routes */
+	sweep_routes();
 }
 
 void
 evpub_buffer_keep_next(void)
 {
-	/* now, while there is no event yet whose route could be forgotten */
 	if (level_count > 0 && has_enough(&levels[level_count - 1]) &&
 		levels[level_count - 1].nest == GetCurrentTransactionNestLevel())
 		relieve_level(&levels[level_count - 1]);

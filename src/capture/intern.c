@@ -15,7 +15,7 @@
 
 typedef struct RouteEntry
 {
-	const EvpubRoute *route;
+	EvpubRoute *route;
 	uint32		hash;
 	char		status;
 } RouteEntry;
@@ -44,7 +44,7 @@ same_route(const EvpubRoute *a, const EvpubRoute *b)
 
 #define SH_PREFIX routes
 #define SH_ELEMENT_TYPE RouteEntry
-#define SH_KEY_TYPE const EvpubRoute *
+#define SH_KEY_TYPE EvpubRoute *
 #define SH_KEY route
 #define SH_HASH_KEY(tb, key) hash_route(key)
 #define SH_EQUAL(tb, a, b) same_route(a, b)
@@ -79,6 +79,65 @@ evpub_intern_forget(void)
 	MemoryContextReset(context);
 }
 
+static void
+free_route(EvpubRoute *route)
+{
+	pfree(unconstify(char *, route->topic.data));
+	pfree(unconstify(char *, route->type.data));
+	pfree(unconstify(char *, route->source.data));
+	pfree(route);
+}
+
+/* Marks a route that no event has named yet; there are never so many. */
+#define NOT_NAMED PG_UINT32_MAX
+
+void
+evpub_intern_begin_sweep(void)
+{
+	routes_iterator i;
+	RouteEntry *entry;
+
+	routes_start_iterate(routes, &i);
+	while ((entry = routes_iterate(routes, &i)) != NULL)
+		entry->route->number = NOT_NAMED;
+}
+
+void
+evpub_intern_keep(const EvpubRoute *route)
+{
+	/* all routes are made here, none is constant */
+	unconstify(EvpubRoute *, route)->number = 0;
+}
+
+/*
+ * The numbers of those that are kept begin at 0 again, without holes, since the
+ * next new route gets their count.  A chunk that is being written would mix them
+ * up, but none is: chunks are begun and finished by one function of the buffer.
+ */
+void
+evpub_intern_end_sweep(void)
+{
+	routes_iterator i;
+	RouteEntry *entry;
+	uint32		kept = 0;
+
+	routes_start_iterate(routes, &i);
+	while ((entry = routes_iterate(routes, &i)) != NULL)
+	{
+		EvpubRoute *route = entry->route;
+
+		if (route->number != NOT_NAMED)
+		{
+			route->number = kept++;
+			continue;
+		}
+		/* simplehash lets an iteration delete the entry that it is at */
+		routes_delete_item(routes, entry);
+		free_route(route);
+	}
+	epoch++;
+}
+
 static EvpubSlice
 copy_slice(EvpubSlice src)
 {
@@ -103,7 +162,7 @@ evpub_intern_route(const EvpubRoute *wanted)
 	if (routes == NULL)
 		routes = routes_create(context, 8, NULL);
 
-	entry = routes_lookup(routes, wanted);
+	entry = routes_lookup(routes, unconstify(EvpubRoute *, wanted));
 	if (entry != NULL)
 		return entry->route;
 

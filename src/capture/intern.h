@@ -18,6 +18,15 @@ extern uint64 evpub_intern_epoch(void);
 /* How many there are. */
 extern uint32 evpub_interned_routes(void);
 
+/*
+ * Forget those that no event needs: begin, name each that one needs, end.
+ * Nothing in between allocates memory, or can fail.  Pointers to the routes that
+ * were named stay good; all others are not, and the epoch ends.
+ */
+extern void evpub_intern_begin_sweep(void);
+extern void evpub_intern_keep(const EvpubRoute *route);
+extern void evpub_intern_end_sweep(void);
+
 /* Forget them all; no event may need them any more. */
 extern void evpub_intern_forget(void);
 
