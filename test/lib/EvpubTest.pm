@@ -13,7 +13,7 @@ use Carp;
 use Exporter 'import';
 use IPC::Run ();
 use JSON::PP ();
-use Time::HiRes qw(time usleep);
+use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC time usleep);
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -25,7 +25,7 @@ our @EXPORT = qw(
   cms_tables events decode_event check_ids
   murmur2 partition_of
   worker_pid relay_pid own_memory_kb watch_memory
-  process_use records_between
+  process_use records_between stop_time
   start_psql start_pgbench running finish
 );
 
@@ -152,6 +152,17 @@ sub wait_for_state
 {
 	my ($node, $state, $seconds) = @_;
 	return wait_for_status($node, "state = '$state'", $seconds);
+}
+
+# Seconds that a fast stop takes.  The caller has seen to it that there is
+# nothing to write.
+sub stop_time
+{
+	my ($node) = @_;
+	$node->safe_psql($DATABASE, 'CHECKPOINT');
+	my $begin = clock_gettime(CLOCK_MONOTONIC);
+	$node->stop('fast');
+	return clock_gettime(CLOCK_MONOTONIC) - $begin;
 }
 
 # Until all that has committed so far is acknowledged by Kafka.

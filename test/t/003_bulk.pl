@@ -74,13 +74,13 @@ my $small = start_pgbench($node, { "INSERT INTO small (x) VALUES (1);\n" => 1 },
 	clients => 2,
 	transactions => 1000);
 
-my $memory = watch_memory($node, sub { return !grep { running($_) } $big, $nested, $small });
+my $memory = watch_memory($node, sub { return !grep { running($_) } $big, $nested, $small }, 600);
 ok(finish($big), 'the large transaction commits') or diag $big->{err};
 ok(finish($nested), 'the nested one commits') or diag $nested->{err};
 ok(finish($small), 'the small ones commit') or diag $small->{err};
 
-my $done = start_psql($node, q{SELECT evpub.wait_published(NULL, '170 s')});
-my $later = watch_memory($node, sub { return !running($done) });
+my $done = start_psql($node, q{SELECT evpub.wait_published(NULL, '600 s')});
+my $later = watch_memory($node, sub { return !running($done) }, 600);
 finish($done);
 is($done->{out}, "t\n", 'all of it is published');
 $memory = $later if $later > $memory;

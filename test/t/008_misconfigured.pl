@@ -120,8 +120,10 @@ sub recovers
 sub state_is
 {
 	my ($state, $reason, $name) = @_;
+	my $is = '';
 	ok(wait_for_state($node, $state), "$name: $state");
-	my $is = status($node, 'state_reason');
+	# the state may be there for another reason at first
+	eval { wait_until($name, sub { ($is = status($node, 'state_reason')) =~ $reason }) };
 	like($is, $reason, "$name: the reason names the cause");
 	$expected++;
 	is( $node->safe_psql('postgres',

@@ -69,8 +69,7 @@ sub settled
 	eval {
 		wait_until(
 			'an end of it',
-			sub { $found = found(); return $found =~ /^(registered|nothing)$/ },
-			30);
+			sub { $found = found(); return $found =~ /^(registered|nothing)$/ });
 	} or do
 	{
 		my @last = map { $_->[3] } crashes($node);
@@ -271,7 +270,7 @@ my ($missed, $lame, $forged) = (0, 0, 0);
 sub finish_round
 {
 	until_done($node, 'SELECT evpub.resume()');
-	$lame++ unless wait_for_state($node, 'streaming', 60);
+	$lame++ unless wait_for_state($node, 'streaming');
 	$lame++ unless held_slot($node) eq 'evpub|t|t';
 	$forged += status($node, 'forged_dropped');
 	return;
@@ -280,7 +279,7 @@ sub finish_round
 for my $round (1 .. $rounds)
 {
 	my $before = crashes($node);
-	my $deadline = time + 60;
+	my $deadline = time + 120;
 	order_crashes($node, @{ $drawn[ $round - 1 ] });
 	while (orders_left($node) && time < $deadline)
 	{

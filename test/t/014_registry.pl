@@ -51,8 +51,7 @@ sub agrees
 			sub {
 				return slots() eq 'evpub true' && -e $state_file if $labels;
 				return slots() eq '' && !-e $state_file;
-			},
-			60);
+			});
 	};
 	ok($agree, "$name: labels and slot agree")
 	  or diag "labels: \"$labels\", slots: \"" . slots() . '", state file: '
@@ -81,7 +80,7 @@ sub words
 sub worker_went_on
 {
 	my ($name) = @_;
-	is($node->safe_psql('a', q{SELECT evpub.wait_published(NULL, '60 s')}),
+	is($node->safe_psql('a', q{SELECT evpub.wait_published(NULL, '120 s')}),
 		't', "$name: the worker went on");
 	return;
 }
@@ -106,7 +105,7 @@ sub terminate_worker
 	my $pid = worker_pid($node) or return;
 	kill 'TERM', $pid;
 	wait_until('another worker',
-		sub { my $now = worker_pid($node); $now && $now != $pid }, 30);
+		sub { my $now = worker_pid($node); $now && $now != $pid });
 	return;
 }
 
@@ -158,8 +157,7 @@ sub wait_for_state_in_a
 	return eval {
 		wait_until(
 			$state,
-			sub { $node->safe_psql('a', 'SELECT state FROM evpub.status') eq $state },
-			60);
+			sub { $node->safe_psql('a', 'SELECT state FROM evpub.status') eq $state });
 	};
 }
 
@@ -415,7 +413,7 @@ for my $end ('COMMIT', 'ROLLBACK')
 		sub { $node->safe_psql('postgres', "SELECT count(*) $waiting") eq '0' });
 	ok( eval {
 			wait_until('a free place',
-				sub { $node->psql('b', 'CREATE EXTENSION evpub') == 0 }, 30);
+				sub { $node->psql('b', 'CREATE EXTENSION evpub') == 0 });
 		},
 		'when they have ended, the next one can');
 	is(labels(), 'b', 'and only it is registered');
@@ -523,7 +521,7 @@ for my $round (
 			}
 			return !grep { running($_) } @runs;
 		},
-		120);
+		600);
 	eval { finish($_) } for @runs;
 	crash() if $crash_at;
 	$kafka->cont if $faults{broker};

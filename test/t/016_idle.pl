@@ -237,7 +237,7 @@ cmp_ok(scalar @messages, '<=', $seconds + 2, 'but few');
 $busy->safe_psql('postgres', q{INSERT INTO code VALUES ('acme', 'last', '')});
 $busy->stop('immediate');
 $busy->start;
-ok(wait_for_status($busy, "state = 'streaming'", 10), 'restarted after a crash: streaming');
+ok(wait_for_state($busy, 'streaming'), 'restarted after a crash: streaming');
 my $behind = $busy->safe_psql('postgres', q{
 SELECT pg_wal_lsn_diff(pg_current_wal_flush_lsn(), restart_lsn) FROM pg_replication_slots});
 cmp_ok($behind, '<', 4 * $MB, 'with little to read again');

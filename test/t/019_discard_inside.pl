@@ -26,7 +26,7 @@ $node->safe_psql('postgres',
 my $commit = $node->safe_psql('postgres', 'SELECT pg_current_wal_flush_lsn()');
 my $published = status($node, 'events_published');
 $node->safe_psql('postgres', 'SELECT evpub.resume()');
-ok(wait_for_status($node, "events_published > $published + 5000", 60), 'a part is published');
+ok(wait_for_status($node, "events_published > $published + 5000"), 'a part is published');
 $kafka->pause;
 my $result = $node->safe_psql('postgres',
 	"SELECT evpub.discard('$commit'); SELECT count(*) FROM item WHERE seq > 0");

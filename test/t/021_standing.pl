@@ -105,7 +105,7 @@ unlike(slurp_file($node->logfile, $log), qr/gives up/, 'it is not given up');
 set_brokers($node, '');
 ok(wait_for_state($node, 'unconfigured'), 'no brokers');
 backlog();
-ok(wait_for_state($node, 'gap', 30), 'but when events do not flow it is');
+ok(wait_for_state($node, 'gap'), 'but when events do not flow it is');
 set_conf("evpub.min_disk_free = '-1'");
 is(accept_gap(), '', 'accepted');
 set_brokers($node, $kafka->bootstrap);
@@ -116,10 +116,10 @@ open my $mark, '>', "$directory/recovered" or die $!;
 close $mark;
 chmod 0500, $directory;
 kill 'TERM', worker_pid($node);
-ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%evpub/%'", 20),
+ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%evpub/%'"),
 	'a worker that cannot start says why');
 chmod 0700, $directory;
-ok(wait_for_state($node, 'fenced', 20), 'it starts when it can');
+ok(wait_for_state($node, 'fenced'), 'it starts when it can');
 $node->safe_psql('postgres', 'SELECT evpub.take_over()');
 ok(wait_published($node), 'published');
 
@@ -130,8 +130,7 @@ $worker = worker_pid($node);
 $node->safe_psql('postgres', 'DROP EXTENSION evpub CASCADE');
 ok( wait_until(
 		'the error',
-		sub { slurp_file($node->logfile, $log) =~ /could not create file "evpub/ },
-		20),
+		sub { slurp_file($node->logfile, $log) =~ /could not create file "evpub/ }),
 	'it is logged');
 is(worker_pid($node), $worker, 'the worker lives on');
 chmod 0700, $directory;

@@ -123,8 +123,7 @@ sub finish_round
 				my ($ok, $state) =
 				  attempt($node, 'SELECT state FROM evpub.status');
 				return $ok && $state eq 'streaming';
-			},
-			60);
+			});
 	};
 	return if $ended && held_slot($node) eq 'evpub|t|t';
 	$lame++;
@@ -146,7 +145,7 @@ for my $drawn (@drawn)
 	my ($name, @orders) = @$drawn;
 	my $story = $stories{$name};
 	my $before = crashes($node);
-	my $deadline = time + 60;
+	my $deadline = time + 120;
 
 	$story->{begin}->() if $story->{begin};
 	order_crashes($node, @orders);

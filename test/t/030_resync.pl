@@ -348,7 +348,7 @@ SELECT evpub.capture_table('fast', topic => 't', tenant => 'x')});
 my $append = start_pgbench($node, { 'INSERT INTO fast (v) SELECT i FROM generate_series(1, 200) i' => 1 },
 	clients => 2, seconds => 600, rate => 100);
 ok($node->poll_query_until('postgres', 'SELECT count(*) > 1000 FROM fast'), 'a table grows');
-is($node->psql('postgres', q{SET statement_timeout = '20s'; CALL evpub.resync('{fast}', batch => 5)}, stderr => \$err),
+is($node->psql('postgres', q{SET statement_timeout = '120s'; CALL evpub.resync('{fast}', batch => 5)}, stderr => \$err),
 	0, 'resync comes to an end all the same') or diag $err;
 $append->{handle}->kill_kill;
 

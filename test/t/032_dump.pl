@@ -184,7 +184,7 @@ command_ok([ 'pg_restore', '-e', '-C', '-d', $third->connstr('postgres'), $whole
 	'dump with CREATE DATABASE is restored');
 is($third->safe_psql('cms', $captured), $definitions, 'with CREATE DATABASE: settings');
 my $state = sub { $third->safe_psql('cms', 'SELECT state FROM evpub.status') };
-ok(eval { wait_until('fenced', sub { $state->() eq 'fenced' }, 30) },
+ok(eval { wait_until('fenced', sub { $state->() eq 'fenced' }) },
 	'with its label: fenced until take_over()') or diag $state->();
 
 my $taken = lsn($third);

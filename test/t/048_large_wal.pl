@@ -107,10 +107,11 @@ ok(wait_published($node), 'records of about the size that is passed over');
 for my $round (1 .. 3)
 {
 	insert();
+	# asked before: a message has its whole place as soon as it is begun
+	my $lsn = sql('SELECT pg_current_wal_insert_lsn()');
 	my $writer = start_psql($node,
 		"SELECT pg_logical_emit_message(false, 'x', convert_to(repeat('x', 300 * 1024 * 1024), 'SQL_ASCII'))");
-	my $lsn = sql('SELECT pg_current_wal_insert_lsn()');
-	# the message reserves its place at once, and then is copied page by page
+	# then it is copied page by page
 	wait_until('the message is being written',
 		sub { sql("SELECT pg_current_wal_flush_lsn() - '$lsn' > 1000000 OR pg_current_wal_insert_lsn() - '$lsn' > 100000000") eq 't' });
 	$node->stop('immediate');
