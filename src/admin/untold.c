@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/relation.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -19,7 +20,9 @@
 #include "commands/trigger.h"
 #include "nodes/parsenodes.h"
 #include "nodes/makefuncs.h"
+#include "optimizer/optimizer.h"
 #include "parser/parse_type.h"
+#include "rewrite/prs2lock.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -67,9 +70,12 @@ waits_for_key(Relation rel, const Trigger *trigger)
 	return !OidIsValid(rel->rd_pkindex);
 }
 
-/* The settings of a row trigger that captures the relation; NULL: none. */
+/*
+ * The settings of a row trigger that captures the relation; NULL: none.  With
+ * "own" a copy of a partitioned table's trigger is none.
+ */
 static EvpubCapture *
-capture_of(Relation rel, Oid function)
+capture_of(Relation rel, Oid function, bool own)
 {
 	/* the relation's own may be built anew meanwhile */
 	TriggerDesc *triggers = CopyTriggerDesc(rel->trigdesc);
@@ -79,7 +85,8 @@ capture_of(Relation rel, Oid function)
 		const Trigger *trigger = &triggers->triggers[i];
 
 		if (trigger->tgfoid == function && trigger->tgenabled != TRIGGER_DISABLED &&
-			TRIGGER_FOR_ROW(trigger->tgtype) && !waits_for_key(rel, trigger))
+			TRIGGER_FOR_ROW(trigger->tgtype) && !waits_for_key(rel, trigger) &&
+			(!own || !trigger->tgisclone))
 			return evpub_route_get(trigger, rel);
 	}
 	return NULL;
@@ -98,6 +105,39 @@ is_told(const EvpubCapture *capture, AttrNumber number)
 		if (capture->data_column[i].number == number)
 			return true;
 	return false;
+}
+
+/*
+ * Do the settings ask for changes of this column, by update_columns or in the
+ * filter?  Other values may take rows in or out of the filter.  In a condition as
+ * it is kept a virtual column has its own number still.
+ */
+static bool
+is_asked_for(Relation rel, Oid function, const EvpubCapture *capture, AttrNumber number)
+{
+	const TriggerDesc *triggers = rel->trigdesc;
+	Bitmapset  *columns = NULL;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		const Trigger *trigger = &triggers->triggers[i];
+		Node	   *condition;
+
+		if (trigger->tgfoid != function)
+			continue;
+		for (int j = 0; j < trigger->tgnargs; j++)
+			if (strncmp(trigger->tgargs[j], "update_columns=", 15) == 0 &&
+				capture->counts != NULL && capture->counts[number - 1])
+				return true;
+		if (trigger->tgqual == NULL)
+			continue;
+		condition = stringToNode(trigger->tgqual);
+		pull_varattnos(condition, PRS2_OLD_VARNO, &columns);
+		pull_varattnos(condition, PRS2_NEW_VARNO, &columns);
+	}
+	/* {row} as a whole is every column */
+	return bms_is_member(number - FirstLowInvalidHeapAttributeNumber, columns) ||
+		bms_is_member(InvalidAttrNumber - FirstLowInvalidHeapAttributeNumber, columns);
 }
 
 static bool
@@ -131,9 +171,11 @@ notice_rows(Relation rel, const char *detail)
 
 /* What a part of ALTER TABLE does to rows; NULL: nothing that is told. */
 static char *
-what_changes(const AlterTableCmd *command, Relation rel, const EvpubCapture *capture)
+what_changes(const AlterTableCmd *command, Relation rel, const EvpubCapture *capture,
+			 Oid function)
 {
 	const char *column = command->name;
+	AttrNumber	number;
 	Oid			partition;
 
 	switch (command->subtype)
@@ -156,35 +198,78 @@ what_changes(const AlterTableCmd *command, Relation rel, const EvpubCapture *cap
 				return NULL;
 			break;
 	}
-	if (!is_told(capture, get_attnum(RelationGetRelid(rel), column)) ||
+	number = get_attnum(RelationGetRelid(rel), column);
+	if (number == InvalidAttrNumber ||
+		(!is_told(capture, number) && !is_asked_for(rel, function, capture, number)) ||
 		!has_rows(RelationGetRelid(rel)))
 		return NULL;
 	return psprintf("Values of column \"%s\" may be others now.", column);
+}
+
+/* A part of ALTER TABLE reaches the children, too. */
+static bool
+reaches_children(const AlterTableCmd *command)
+{
+	return command->subtype == AT_AddColumn || command->subtype == AT_AlterColumnType ||
+		evpub_sets_expression(command);
+}
+
+/*
+ * One table that ALTER TABLE has reached.  Triggers of partitions are copies of
+ * their root's, and NOTICEs of the root speak for them; so "inherited" tables
+ * count only where they are captured in their own right.
+ */
+static void
+notice_altered(const AlterTableStmt *alter, Oid relid, bool inherited, Oid function)
+{
+	Relation	rel;
+	EvpubCapture *capture;
+	char	   *detail = NULL;
+	ListCell   *cell;
+
+	if (evpub_captured_tables(function, relid) == NIL)
+		return;
+	rel = try_relation_open(relid, AccessShareLock);
+	if (rel == NULL)
+		return;
+	capture = capture_of(rel, function, inherited);
+	foreach(cell, alter->cmds)
+	{
+		AlterTableCmd *command = lfirst_node(AlterTableCmd, cell);
+
+		if (capture != NULL && detail == NULL &&
+			(!inherited || reaches_children(command)))
+			detail = what_changes(command, rel, capture, function);
+	}
+	if (detail != NULL)
+		notice_rows(rel, detail);
+	relation_close(rel, NoLock);
 }
 
 static void
 notice_alter(const AlterTableStmt *alter, Oid function)
 {
 	Oid			relid = RangeVarGetRelid(alter->relation, NoLock, true);
-	Relation	rel;
-	EvpubCapture *capture;
-	char	   *detail = NULL;
 	ListCell   *cell;
 
-	if (!OidIsValid(relid) || evpub_captured_tables(function, relid) == NIL)
+	if (!OidIsValid(relid))
 		return;
-	rel = try_relation_open(relid, AccessShareLock);
-	if (rel == NULL)
+	notice_altered(alter, relid, false, function);
+	if (!alter->relation->inh)
 		return;
-	capture = capture_of(rel, function);
 	foreach(cell, alter->cmds)
 	{
-		if (capture != NULL && detail == NULL)
-			detail = what_changes(lfirst_node(AlterTableCmd, cell), rel, capture);
+		if (reaches_children(lfirst_node(AlterTableCmd, cell)))
+			break;
 	}
-	if (detail != NULL)
-		notice_rows(rel, detail);
-	relation_close(rel, NoLock);
+	if (cell == NULL)
+		return;
+	/* what the statement has locked stays locked */
+	foreach(cell, find_all_inheritors(relid, NoLock, NULL))
+	{
+		if (lfirst_oid(cell) != relid)
+			notice_altered(alter, lfirst_oid(cell), true, function);
+	}
 }
 
 /* A captured table has another name: a table that takes the old one is another. */
@@ -223,7 +308,7 @@ notice_enum(const AlterEnumStmt *alter, Oid function)
 
 		if (rel == NULL)
 			continue;
-		capture = rel->rd_rel->relispartition ? NULL : capture_of(rel, function);
+		capture = rel->rd_rel->relispartition ? NULL : capture_of(rel, function, false);
 		for (int i = 0; capture != NULL && i < RelationGetDescr(rel)->natts; i++)
 		{
 			Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(rel), i);

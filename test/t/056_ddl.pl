@@ -64,12 +64,15 @@ INSERT INTO member VALUES (1, 'a', 'sad', 'x');
 CREATE TABLE plain (id int PRIMARY KEY, tenant text, mood mood, note text);
 INSERT INTO plain VALUES (1, 'a', 'sad', 'x');
 CREATE TABLE empty (id int PRIMARY KEY, tenant text);
+CREATE TABLE counted (id int PRIMARY KEY, tenant text, note text, mood text);
+INSERT INTO counted VALUES (1, 'a', 'x', 'glad');
 CREATE TABLE root (id int PRIMARY KEY, tenant text) PARTITION BY RANGE (id);
 CREATE TABLE part (id int PRIMARY KEY, tenant text);
 INSERT INTO part VALUES (1, 'a');
 SELECT evpub.capture_table('member', tenant_column => 'tenant', payload => 'row'),
        evpub.capture_table('plain', tenant_column => 'tenant'),
        evpub.capture_table('empty', tenant_column => 'tenant', payload => 'row'),
+       evpub.capture_table('counted', tenant_column => 'tenant', update_columns => '{note}', filter => $$ {row}.mood = 'glad' $$),
        evpub.capture_table('root', tenant_column => 'tenant');
 });
 sub notice_of
@@ -82,6 +85,7 @@ for my $case (
 	[ q{ALTER TABLE member ALTER tenant TYPE varchar USING upper(tenant)}, 'member' ],
 	[ q{ALTER TABLE member ALTER id TYPE bigint USING id + 1}, 'member' ],
 	[ q{ALTER TABLE member ADD COLUMN added int DEFAULT 5}, 'member' ],
+	[ q{ALTER TABLE counted ALTER note TYPE varchar USING upper(note)}, 'counted' ],
 	[ q{ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'}, 'member' ],
 	[ q{ALTER TABLE root ATTACH PARTITION part FOR VALUES FROM (0) TO (10)}, 'root' ],
 	[ q{ALTER TABLE root DETACH PARTITION part}, 'root' ])
@@ -99,6 +103,62 @@ for my $sql (q{ALTER TABLE plain ALTER note TYPE varchar USING upper(note)},
 {
 	unlike(notice_of($sql), qr/NOTICE/, 'nothing to say');
 }
+# Through a parent that is not captured itself: children and partitions that are.
+$node->safe_psql('postgres', q{
+CREATE TABLE parent (id int, tenant text);
+CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent);
+CREATE TABLE bare () INHERITS (parent);
+CREATE TABLE family (id int, tenant text) PARTITION BY RANGE (id);
+CREATE TABLE few PARTITION OF family (PRIMARY KEY (id)) FOR VALUES FROM (0) TO (10);
+CREATE TABLE rest PARTITION OF family DEFAULT;
+INSERT INTO child VALUES (1, 'a');
+INSERT INTO bare VALUES (1, 'a');
+INSERT INTO family VALUES (1, 'a'), (11, 'a');
+SELECT evpub.capture_table('child', tenant_column => 'tenant'),
+       evpub.capture_table('few', tenant_column => 'tenant');
+});
+for my $case ([ q{ALTER TABLE parent ALTER tenant TYPE varchar USING upper(tenant)}, 'child' ],
+	[ q{ALTER TABLE family ALTER tenant TYPE varchar USING upper(tenant)}, 'few' ])
+{
+	my ($sql, $table) = @$case;
+	my @told = notice_of($sql) =~ /NOTICE:  consumers are not told how this changes the rows of captured table "(\w+)"/g;
+	is("@told", $table, 'the child that is captured');
+}
+unlike(notice_of(q{ALTER TABLE parent ADD COLUMN note text DEFAULT 'x'}), qr/NOTICE/, 'nothing to say of a column that is not told');
+
+# Values that are computed anew, from PostgreSQL 17 on; also those that only a
+# condition looks at, and from 18 on those that are not stored.
+my $version = $node->safe_psql('postgres', 'SHOW server_version_num') / 10000;
+for my $kind ($version >= 18 ? qw(STORED VIRTUAL) : $version >= 17 ? 'STORED' : ())
+{
+	# a virtual column can stand in a filter only
+	my $stored = $kind eq 'STORED' ? '' : '--';
+	$node->safe_psql('postgres', qq{
+CREATE TABLE invoice (id int PRIMARY KEY, tenant text, net int,
+	told int GENERATED ALWAYS AS (net + 1) $kind, asked int GENERATED ALWAYS AS (net + 2) $kind,
+	counted int GENERATED ALWAYS AS (net + 3) $kind, other int GENERATED ALWAYS AS (net + 4) $kind);
+INSERT INTO invoice VALUES (1, 'a', 1);
+CREATE TABLE bill (LIKE invoice INCLUDING ALL) PARTITION BY RANGE (id);
+CREATE TABLE bill_1 PARTITION OF bill FOR VALUES FROM (0) TO (10);
+INSERT INTO bill VALUES (1, 'a', 1);
+SELECT evpub.capture_table(t, tenant_column => 'tenant', filter => '{row}.asked > 2'
+	$stored , data_columns => '{told}', update_columns => '{counted}'
+	) FROM unnest('{invoice,bill}'::regclass[]) t;
+});
+	for my $case ([ asked => 'invoice' ], [ asked => 'bill' ], [ asked => 'bill_1' ],
+		$stored eq '' ? (map { ([ told => $_ ], [ counted => $_ ]) } qw(invoice bill bill_1)) : ())
+	{
+		my ($column, $table) = @$case;
+		my @told = notice_of("ALTER TABLE $table ALTER $column SET EXPRESSION AS (net * 10)") =~
+		  /NOTICE:  consumers are not told how this changes the rows of captured table "(\w+)"\nDETAIL:  Values of column "$column"/g;
+		is("@told", $table, "$kind column $column of $table: says what is not told");
+	}
+	unlike(notice_of("ALTER TABLE $_ ALTER other SET EXPRESSION AS (net * 10)"), qr/NOTICE/,
+		"$kind column of $_ that nothing looks at: nothing to say")
+	  for qw(invoice bill);
+	$node->safe_psql('postgres', 'DROP TABLE invoice, bill');
+}
+
 like(notice_of(q{ALTER TABLE member RENAME TO member_old}),
 	qr/NOTICE:  table public\.member_old stays captured under this name\n.*A table that takes the name "member" is not captured/,
 	'a table that gives its name away');
