@@ -151,6 +151,8 @@ my $check = q{SELECT ok, detail, hint FROM evpub.check() WHERE name = 'logical_m
 my $advised = $node->safe_psql('postgres', $check);
 like($advised, qr/^t\|every role may write messages into WAL/, 'check() names it, as no fault');
 my ($statement) = $advised =~ /(REVOKE EXECUTE ON FUNCTION .* FROM PUBLIC;)/;
+my $documented = slurp_file('docs/operations.md') =~ s/, /,/gr;
+like($documented, qr/^ +\Q@{[ $statement =~ s|, |,|gr ]}\E$/m, 'the documentation gives the same statement');
 $node->safe_psql('postgres', $statement);
 is($node->safe_psql('postgres', $check),
 	't|only roles that were given the right may write messages into WAL|', 'after that, it is content');
