@@ -110,9 +110,9 @@ $_->{after} = look($_) for values %nodes;
 
 sub used
 {
-	my ($of, $what) = @_;
+	my ($of, $what, @who) = @_;
 	my $sum = 0;
-	for my $who ('worker', 'relay')
+	for my $who (@who ? @who : ('worker', 'relay'))
 	{
 		$sum += $of->{after}{$who}{$what} - $of->{before}{$who}{$what}
 		  if $of->{after}{$who} && $of->{before}{$who};
@@ -147,7 +147,9 @@ for my $name (sort keys %nodes)
 		note "$name: $what $used";
 		cmp_ok($used, '<=', $limit, "$name: $what within $limit");
 	}
-	is(used($of, 'read_kb'), 0, "$name: nothing is read");
+	# a new relay reads those pages of its program that the cache has dropped
+	is(used($of, 'read_kb', $after->{relay_pid} == $before->{relay_pid} ? () : 'worker'),
+		0, "$name: nothing is read");
 	cmp_ok(used($of, 'anon_kb'), '<=', 256, "$name: memory is flat");
 	# newer librdkafka tries three more connections to a broker that is silent
 	cmp_ok(used($of, 'fds'), '<=', 3, "$name: descriptors are flat");
