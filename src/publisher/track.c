@@ -316,8 +316,20 @@ void
 evpub_track_written(EvpubPosition *position)
 {
 	for (int i = 0; i < position->ntopics; i++)
-		position->topics[i].grown_durable =
-			position->topics[i].grown_from != InvalidXLogRecPtr;
+	{
+		EvpubTopic *topic = &position->topics[i];
+		bool		durable = topic->grown_from != InvalidXLogRecPtr;
+
+		/*
+		 * What commits from now on goes by the new count, so this is what who
+		 * has stopped the writers for it waits for.
+		 */
+		if (durable && !topic->grown_durable)
+			ereport(LOG,
+					(errmsg("evpub: topic \"%s\" has grown from %d to %d partitions",
+							topic->name, topic->partitions, topic->grown)));
+		topic->grown_durable = durable;
+	}
 }
 
 void
@@ -370,9 +382,6 @@ evpub_track_adopt_growth(EvpubPosition *position, XLogRecPtr commit_lsn)
 
 		if (!topic->grown_durable || commit_lsn <= topic->grown_from)
 			continue;
-		ereport(LOG,
-				(errmsg("evpub: topic \"%s\" has grown from %d to %d partitions",
-						topic->name, topic->partitions, topic->grown)));
 		pin(position, topic, topic->grown);
 		topic->announced = false;
 	}
