@@ -1078,7 +1078,8 @@ UNION ALL
  ORDER BY a.tgrelid, a.tgname, b.tgname)
 UNION ALL
 -- One was made to take the place of a captured table, which was given another name
--- (member_old): it has its columns, and its name is a part of that one's.
+-- (member_old): it has its columns, and its name is a part of that one's.  So has a
+-- table of whose partitions or children one alone is captured; it is none.
 SELECT 'successors',
 	   format('%s is not captured, and looks like the successor of %s, which is', s.oid::regclass, c.oid::regclass),
 	   format('If it is: %s;', replace(o.definition,
@@ -1095,6 +1096,8 @@ SELECT 'successors',
 	   CROSS JOIN LATERAL evpub._capture_options(t.tgrelid, t.tgargs, t.tgenabled = 'A') o
  WHERE NOT EXISTS (SELECT FROM pg_trigger u
 					WHERE u.tgrelid = s.oid AND u.tgfoid = 'evpub.capture()'::regprocedure)
+   AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid AND i.inhparent = s.oid)
+   AND NOT EXISTS (SELECT FROM pg_partition_ancestors(c.oid) p WHERE p.relid = s.oid)
    AND NOT EXISTS (SELECT FROM pg_attribute a
 					WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 					  AND NOT EXISTS (SELECT FROM pg_attribute b

@@ -175,6 +175,17 @@ $node->safe_psql('postgres', $call);
 is($node->safe_psql('postgres', $successors), 't|no table has taken the place of a captured one|', 'captured as the hint says');
 is($node->safe_psql('postgres', q{SELECT tenant_column, payload FROM evpub.tables WHERE "table" = 'member'::regclass}),
 	'tenant|row', 'with the same settings');
+# where a partition or a child is captured alone, its parents are no successors
+$node->safe_psql('postgres', q{
+CREATE TABLE task (id int PRIMARY KEY, tenant text) PARTITION BY RANGE (id);
+CREATE TABLE task_low PARTITION OF task FOR VALUES FROM (0) TO (100) PARTITION BY RANGE (id);
+CREATE TABLE task_low_1 PARTITION OF task_low FOR VALUES FROM (0) TO (10);
+CREATE TABLE note (id int PRIMARY KEY, tenant text);
+CREATE TABLE note_new (PRIMARY KEY (id)) INHERITS (note);
+SELECT evpub.capture_table('task_low_1', tenant_column => 'tenant'),
+       evpub.capture_table('note_new', tenant_column => 'tenant');
+});
+is($node->safe_psql('postgres', $successors), 't|no table has taken the place of a captured one|', 'parents take no place');
 like(notice_of(q{CREATE SCHEMA other; ALTER TABLE plain SET SCHEMA other}),
 	qr/NOTICE:  table other\.plain stays captured under this name/, 'or goes elsewhere');
 
