@@ -107,5 +107,47 @@ set('evpub.bootstrap_servers' => '');
 ok(wait_for_state($node, 'unconfigured'), 'no brokers set');
 like(status($node, 'hint'), qr/ALTER SYSTEM SET evpub\.bootstrap_servers/, 'with a hint');
 
+# ---- what the documentation names is there, and what is there is named ----
+
+my $readme = slurp_file('README.md');
+my $sql = slurp_file('docs/sql.md');
+my %bytes = ('' => 1, B => 1, kB => 1024, MB => 1024 * 1024);
+
+# a size in bytes, else the text as it is
+sub value
+{
+	my ($text) = @_;
+	return $text =~ /^(\d+)(B|kB|MB)$/ ? $1 * $bytes{$2} : $text;
+}
+my %who = (reload => 'sighup', superuser => 'superuser', everybody => 'user');
+my ($settings) = $readme =~ /^## Settings\n(.*?)^## /ms;
+my @told = map { $_->[1] =~ s/^'(.*)'$/$1/r =~ s/(.*)/join '|', $_->[0], value($1), $who{$_->[2]} \/\/ $_->[2]/er }
+  map { [/^\| `([^`]+)` \| `(.*?)` \| (.*?) \|/] } grep { /^\| `/ } split /\n/, $settings;
+my @are = map {
+	my ($name, $default, $unit, $context) = split /\|/;
+	join '|', $name, value($default =~ /^\d+$/ ? "$default$unit" : $default), $context
+} split /\n/, $node->safe_psql('postgres', q{
+SELECT name, boot_val, coalesce(unit, ''), context FROM pg_settings WHERE name ~ '^evpub[.]'});
+is(join("\n", sort @told), join("\n", sort @are), 'README.md: settings, their defaults, and who may change them');
+
+for my $column (split /\n/, $node->safe_psql('postgres', q{
+SELECT relname || ' ' || attname FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+ WHERE relnamespace = 'evpub'::regnamespace AND relkind = 'v' AND attnum > 0}))
+{
+	my ($view, $name) = split / /, $column;
+	like($sql, qr/`$name`/, "docs/sql.md: column $name of view $view");
+}
+my ($columns) = $sql =~ /^### View `status`\n(.*?)^\| state \|/ms;
+my @named = map { /`(\w+)`/g } map { (split / \| /)[0] } grep { /^\| `/ } split /\n/, $columns;
+is($node->safe_psql('postgres', q{
+SELECT string_agg(attname, ' ' ORDER BY attname) FROM pg_attribute WHERE attrelid = 'evpub.status'::regclass AND attnum > 0}),
+	join(' ', sort @named), 'docs/sql.md: columns of view status');
+
+my %functions = map { ($_ => 1) } split /\n/, $node->safe_psql('postgres', q{
+SELECT proname FROM pg_proc WHERE pronamespace = 'evpub'::regnamespace AND proname !~ '^_'});
+my %headed = map { ($_ => 1) } map { /`(?:CALL )?(\w+)\(/g } $sql =~ /^### (.*)$/mg;
+# the trigger function is told of in words
+is(join(' ', sort 'capture', keys %headed), join(' ', sort keys %functions), 'docs/sql.md: functions');
+
 $node->stop;
 done_testing();
