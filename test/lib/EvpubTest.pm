@@ -27,6 +27,7 @@ our @EXPORT = qw(
   worker_pid relay_pid own_memory_kb watch_memory
   process_use records_between stop_time
   start_psql start_pgbench running finish
+  want_standby
 );
 
 our $TOPIC = 'cms-hr-operation';
@@ -404,6 +405,27 @@ sub start_psql
 	return $run;
 }
 
+# Commits wait for a standby that is not there, from now on.  The setting alone
+# does not tell: they wait once the checkpointer has taken it.
+sub want_standby
+{
+	my ($node) = @_;
+	$node->safe_psql($DATABASE, "ALTER SYSTEM SET synchronous_standby_names = 'absent'");
+	$node->reload;
+	wait_until(
+		'commits that wait for a standby',
+		sub {
+			my $err;
+			# a time-out that strikes before the commit proves nothing
+			$node->psql(
+				$DATABASE, q{SET statement_timeout = '500ms';
+DO $$ BEGIN PERFORM pg_logical_emit_message(true, 'probe', ''); COMMIT; END $$},
+				stderr => \$err);
+			return $err =~ /canceling wait for synchronous replication/;
+		});
+	return;
+}
+
 # start_pgbench(node, {script text => weight}, clients =>, seconds => |
 #               transactions =>, mode => 'simple', rate => a second,
 #               connect => 1 for each transaction anew, database =>): pgbench in
@@ -448,10 +470,21 @@ sub running
 	return $run->{handle}->pumpable;
 }
 
-# Wait for a background program; true when it ended well.
+# Wait for a background program; true when it ended well.  None takes ten minutes:
+# one that waits for ever, for a lock say, is a failure, and does not hang the suite.
 sub finish
 {
 	my ($run) = @_;
+	my $deadline = time + 600;
+	while (running($run))
+	{
+		if (time > $deadline)
+		{
+			$run->{handle}->kill_kill;
+			croak "$run->{name} does not end: $run->{err}";
+		}
+		usleep(10_000);
+	}
 	my $ok = IPC::Run::finish($run->{handle});
 	$run->{failed} = !$ok;
 	return $ok;

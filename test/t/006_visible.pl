@@ -24,10 +24,7 @@ sub check_gate
 	ok(wait_published($node), "$name: published");
 	my $before = $kafka->record_count($topic);
 
-	$node->safe_psql('postgres',
-		"ALTER SYSTEM SET synchronous_standby_names = 'absent'");
-	$node->reload;
-
+	want_standby($node);
 	my $waiting = start_psql($node,
 		"INSERT INTO code VALUES ('$tenant', 'waiting', '')");
 	ok( $node->poll_query_until(
@@ -79,9 +76,7 @@ cms_tables($node);
 check_gate('synchronous replication', $node, 'young');
 
 # A wait that is cancelled makes the commit visible, replicated or not.
-$node->safe_psql('postgres',
-	"ALTER SYSTEM SET synchronous_standby_names = 'absent'");
-$node->reload;
+want_standby($node);
 my $waiting = start_psql($node,
 	q{INSERT INTO code VALUES ('young', 'cancelled', '')});
 ok( $node->poll_query_until(

@@ -46,8 +46,7 @@ sub wait_for_row
 				my ($found) =
 				  grep { !$_->{ok} == !$ok } @{ check($at, $database)->{$name} };
 				return $found;
-			},
-			30);
+			});
 	};
 	diag explain check($at, $database) unless $row;
 	return $row || { detail => '', hint => '' };
@@ -69,7 +68,7 @@ sub all_fine
 {
 	my ($at, $name) = @_;
 	my $fine = eval {
-		wait_until('all is fine', sub { faults($at) eq '' }, 30);
+		wait_until('all is fine', sub { faults($at) eq '' });
 		1;
 	};
 	ok($fine, "$name: all is fine") or diag explain check($at);

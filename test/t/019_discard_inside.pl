@@ -7,6 +7,7 @@ use warnings;
 use EvpubKafka;
 use EvpubTest;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 my $tenants = 20;
 my $rows = 100_000;
@@ -25,9 +26,19 @@ $node->safe_psql('postgres',
 # its commit record is the last one in WAL
 my $commit = $node->safe_psql('postgres', 'SELECT pg_current_wal_flush_lsn()');
 my $published = status($node, 'events_published');
-$node->safe_psql('postgres', 'SELECT evpub.resume()');
-ok(wait_for_status($node, "events_published > $published + 5000"), 'a part is published');
+
+# in small steps: nobody could stop it in time if the broker went on
 $kafka->pause;
+$node->safe_psql('postgres', 'SELECT evpub.resume()');
+ok(wait_for_status($node, 'events_in_flight > 0'), 'events are on their way');
+wait_until(
+	'a part',
+	sub {
+		$kafka->cont;
+		usleep(20_000);
+		$kafka->pause;
+		return status($node, 'events_published') > $published + 5000;
+	});
 my $result = $node->safe_psql('postgres',
 	"SELECT evpub.discard('$commit'); SELECT count(*) FROM item WHERE seq > 0");
 like($result, qr/\b$rows\z/, 'discarded');

@@ -218,9 +218,7 @@ is($last[-1]{data}{v}, -1, 'and tells the value that was waited for');
 
 # --- a commit that nobody sees yet ---
 
-$node->safe_psql('postgres',
-	"ALTER SYSTEM SET synchronous_standby_names = 'absent'");
-$node->reload;
+want_standby($node);
 $since = now();
 my $unseen = start_psql($node, q{INSERT INTO item VALUES (5000, 'unseen', 0)});
 ok( $node->poll_query_until(
@@ -248,9 +246,8 @@ INSERT INTO late VALUES (7, 1);
 SELECT evpub.capture_table('late', topic => 't', tenant_column => 'tenant');
 CREATE FUNCTION numbered_and_held() RETURNS boolean LANGUAGE sql AS
 	'SELECT pg_current_xact_id() IS NOT NULL AND pg_advisory_xact_lock(1) IS NOT NULL';
-ALTER SYSTEM SET synchronous_standby_names = 'absent';
 });
-$node->reload;
+want_standby($node);
 $holder = $node->background_psql('postgres');
 $holder->query_safe('SELECT pg_advisory_lock(1)');
 $since = now();

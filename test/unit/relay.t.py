@@ -577,6 +577,13 @@ def test_broker_returns_idle(t):
     r.wait_trouble('^$')
 
 
+def closes_at_once(r):
+    "without a farewell, which takes 5 s, or a wait for brokers, which has no end"
+    start = time.monotonic()
+    assert r.close() == 0
+    assert time.monotonic() - start < 2
+
+
 def test_black_hole(t):
     "a frozen broker: stuck records are told, with the servers' names"
     b = t.broker('--topic', 'events:1')
@@ -588,9 +595,7 @@ def test_black_hole(t):
     r.batch(r.record(0, b'k', b'w'))
     text = r.wait_trouble('no acknowledgement')
     assert text == f'no acknowledgement from {b.servers} for 5 s', text
-    start = time.monotonic()
-    assert r.close() == 0
-    assert time.monotonic() - start < 0.5
+    closes_at_once(r)
 
 
 def test_replicas(t):
@@ -618,9 +623,7 @@ def test_black_hole_at_start(t):
         r.topic(0, 'events')
         r.batch(r.record(0, b'k', b'v'))
         assert r.wait_trouble('.').startswith(f'no broker of {name} answers: timed out\n')
-        start = time.monotonic()
-        assert r.close() == 0
-        assert time.monotonic() - start < 0.5
+        closes_at_once(r)
 
 
 def fill(r, size):
@@ -689,9 +692,7 @@ def test_worker_gone(t):
     r.wait('H')
     r.topic(0, 'events', 1)
     fill(r, 1000)
-    start = time.monotonic()
-    assert r.close() == 0
-    assert time.monotonic() - start < 0.5
+    closes_at_once(r)
 
 
 def test_signals(t):
@@ -717,7 +718,7 @@ def test_heartbeat(t):
     start = time.monotonic()
     for _ in range(3):
         r.wait('h')
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 14    # where a worker would give it up
 
 
 def rest(r):
