@@ -883,6 +883,15 @@ COMMENT ON FUNCTION evpub._check_server() IS
 REVOKE ALL ON FUNCTION evpub._check_server() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION evpub._check_server() TO pg_monitor;
 
+CREATE FUNCTION evpub._small_topics()
+RETURNS text
+LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'evpub_small_topics';
+COMMENT ON FUNCTION evpub._small_topics() IS
+'topics that take less than evpub.max_event_bytes, as far as evpub may ask; NULL if there are none (for evpub.check)';
+REVOKE ALL ON FUNCTION evpub._small_topics() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub._small_topics() TO pg_monitor;
+
 CREATE FUNCTION evpub._open_transactions()
 RETURNS TABLE (xid xid, first_lsn pg_lsn, prepared boolean)
 LANGUAGE c VOLATILE PARALLEL SAFE
@@ -1175,6 +1184,11 @@ SELECT c.name, c.hint IS NULL OR c.name = 'logical_messages', c.detail, c.hint
   FROM (SELECT place, p.name, p.detail, p.hint FROM evpub._check_publisher() p
 		UNION ALL
 		SELECT 14, m.name, m.detail, m.hint FROM evpub._check_messages() m
+		UNION ALL
+		SELECT 15, 'topic_sizes', coalesce(s.detail, 'none is known to take less than events may have'),
+			   CASE WHEN s.detail IS NOT NULL
+					THEN 'Raise max.message.bytes of the topic, or lower evpub.max_event_bytes: then the writer of such an event gets an error, instead of a publisher that stands still at it.' END
+		  FROM (SELECT evpub._small_topics()) s (detail)
 		UNION ALL
 		SELECT place, fine.name, coalesce(f.detail, fine.detail), f.hint
 		  FROM (VALUES (7, 'registration', 'this database is registered'),

@@ -21,7 +21,7 @@
 
 #include <stdint.h>
 
-#define EVPUB_PROTOCOL_VERSION 3
+#define EVPUB_PROTOCOL_VERSION 4
 
 /* The descriptor at which the relay finds its end of the socket pair. */
 #define EVPUB_RELAY_FD 3
@@ -145,6 +145,19 @@ typedef enum EvpubFrameType
 	 * empty when the hindrance is over.  The relay goes on trying.
 	 */
 	EVPUB_FRAME_TROUBLE = 'S',
+
+	/*
+	 * The largest batch that a topic takes, its max.message.bytes.  Payload:
+	 * EvpubFrameOffset with partition -1, whose offset is the number of bytes.
+	 * Comes when it becomes known and when it changes; never, if the user may
+	 * not ask for it.
+	 */
+	EVPUB_FRAME_TOPIC_SIZE = 's',
+
+	/*
+	 * What the relay has done, for the server's log.  Payload: text.
+	 */
+	EVPUB_FRAME_NOTE = 'N',
 
 	/*
 	 * The relay's event loop runs: every EVPUB_HEARTBEAT_MS, whatever else it

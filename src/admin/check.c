@@ -23,6 +23,7 @@
 
 PG_FUNCTION_INFO_V1(evpub_check_server);
 PG_FUNCTION_INFO_V1(evpub_open_transactions);
+PG_FUNCTION_INFO_V1(evpub_small_topics);
 
 #define SERVER_COLUMNS 7
 
@@ -141,4 +142,16 @@ evpub_open_transactions(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+/* Topics that do not take every event, as the worker knows; NULL: none. */
+Datum
+evpub_small_topics(PG_FUNCTION_ARGS)
+{
+	EvpubStatus status;
+	pid_t		worker;
+
+	if (!read_worker(&status, &worker) || !status.small_topics[0])
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(status.small_topics));
 }

@@ -26,7 +26,7 @@ static const struct
 	{"does not exist any more", "Create it with as many partitions as it had (SELECT topic, partitions FROM evpub.topics;). When the reason has become \"deleted and made again\": SELECT evpub.resume(); A topic that is retired: SELECT evpub.forget_topic('<topic>');"},
 	{"evpub.create_topics is off", "Create the topic (kafka-topics.sh --create), or: ALTER SYSTEM SET evpub.create_topics = on; SELECT pg_reload_conf();"},
 	{"cannot be created", "Create the topic (kafka-topics.sh --create), or let evpub's user create it (kafka-acls.sh --add --allow-principal User:<name> --operation Create --topic <topic>); evpub.topic_partitions and evpub.topic_replication_factor must suit the cluster."},
-	{"is being created", "Nothing yet: Kafka takes its time. If this stays, look at the log of the cluster's controller."},
+	{" being created", "Nothing yet: Kafka takes its time. If this stays, look at the log of the cluster's controller."},
 	{"without a leader", "Start the brokers that hold these partitions; kafka-topics.sh --describe --unavailable-partitions names them."},
 	{"authorization failed", "Grant evpub's user WRITE and DESCRIBE on the topic: kafka-acls.sh --add --allow-principal User:<name> --operation Write --operation Describe --topic <topic>. It goes on by itself."},
 

@@ -9,9 +9,14 @@
  * in flight, so these are halved each time that several records are refused
  * together, down to one record at a time.
  *
+ * Where the relay may ask for the topic's max.message.bytes, that is the cap, and
+ * a batch that was refused and would not be now ends it.  Elsewhere a higher one
+ * is tried after an hour, and at once when somebody reloads the settings, as he
+ * may do who has raised the limit; resume() ends all caps.  Each try costs a
+ * refused batch, if the limit is still the same.
+ *
  * Caps are kept in memory only: a new worker finds them again at the price of a
- * few refused batches, and an administrator who has raised the limit does not
- * have to know of them.
+ * few refused batches.
  */
 #include "postgres.h"
 
@@ -27,11 +32,16 @@
 /* Above this a cap is none: as much as the relay has in flight in all. */
 #define NO_CAP (16 * 1024 * 1024)
 
+/* What a batch has beside its records; these are counted a little too large. */
+#define BATCH_OVERHEAD 100
+
 typedef struct Cap
 {
 	char	   *topic;
 	int32		partition;
 	int64		bytes;
+	int64		refused;		/* the smallest batch that was */
+	int64		size;			/* max.message.bytes as told since; 0: not told */
 	EvpubMsec	since;
 } Cap;
 
@@ -67,26 +77,47 @@ add(const char *topic, int32 partition)
 	cap->topic = MemoryContextStrdup(TopMemoryContext, topic);
 	cap->partition = partition;
 	cap->bytes = NO_CAP;
+	cap->refused = NO_CAP;
+	cap->size = 0;
 	ncaps++;
 	return cap;
+}
+
+/*
+ * The topic takes so much.  The same number changes nothing twice: should the
+ * broker go by something else, the cap is what was found by trying.
+ */
+static bool
+use_size(Cap *cap, int64 size)
+{
+	if (cap->size == size)
+		return false;
+	cap->size = size;
+	cap->bytes = size >= cap->refused ? NO_CAP : Max(1, size - BATCH_OVERHEAD);
+	return true;
 }
 
 void
 evpub_caps_lower(const EvpubPosition *position, const EvpubFrameFailed *failed)
 {
-	const char *topic = NULL;
+	const EvpubTopic *topic = NULL;
 	Cap		   *cap;
 
 	for (int i = 0; i < position->ntopics; i++)
 		if (position->topics[i].number == failed->topic)
-			topic = position->topics[i].name;
+			topic = &position->topics[i];
 	if (!failed->size || failed->count < 2 || failed->partition < 0 || !topic)
 		return;
-	cap = find(topic, failed->partition);
+	cap = find(topic->name, failed->partition);
 	if (!cap)
-		cap = add(topic, failed->partition);
-	cap->bytes = Max(1, Min(cap->bytes, (int64) Min(failed->bytes, NO_CAP) / 2));
+		cap = add(topic->name, failed->partition);
+	cap->refused = (int64) Min(failed->bytes, NO_CAP);
+	cap->bytes = Max(1, Min(cap->bytes, cap->refused / 2));
 	cap->since = evpub_clock_now();
+
+	/* what the topic takes may have been told before */
+	if (topic->size > 0 && topic->size < cap->refused)
+		use_size(cap, topic->size);
 }
 
 static void
@@ -117,9 +148,42 @@ tell(EvpubRelay *relay, const EvpubPosition *position, const Cap *cap)
 	{
 		const EvpubTopic *topic = &position->topics[i];
 
-		if (topic->announced && strcmp(topic->name, cap->topic) == 0)
+		if (topic->announced && relay->socket != PGINVALID_SOCKET &&
+			strcmp(topic->name, cap->topic) == 0)
 			put(relay, topic, cap);
 	}
+}
+
+/* It holds no more. */
+static void
+lift(EvpubRelay *relay, const EvpubPosition *position, Cap *cap)
+{
+	cap->bytes = NO_CAP;
+	tell(relay, position, cap);
+	pfree(cap->topic);
+	*cap = caps[--ncaps];
+}
+
+void
+evpub_caps_size(EvpubRelay *relay, const EvpubPosition *position,
+				const EvpubTopic *topic)
+{
+	for (int i = 0; i < ncaps; i++)
+	{
+		Cap		   *cap = &caps[i];
+
+		if (strcmp(cap->topic, topic->name) != 0 || !use_size(cap, topic->size))
+			continue;
+		cap->since = evpub_clock_now();
+		tell(relay, position, cap);
+	}
+}
+
+/* Is the broker's own number known, and is the cap made from it? */
+static bool
+is_known(const Cap *cap)
+{
+	return cap->size > 0 && cap->size < cap->refused;
 }
 
 void
@@ -134,20 +198,41 @@ evpub_caps_raise(EvpubRelay *relay, const EvpubPosition *position)
 	{
 		Cap		   *cap = &caps[i];
 
-		if (!evpub_clock_passed(cap->since, TRIED_UPWARDS_AFTER))
+		if (is_known(cap) || !evpub_clock_passed(cap->since, TRIED_UPWARDS_AFTER))
 		{
 			i++;
 			continue;
 		}
 		cap->bytes *= 2;
 		cap->since = looked_at;
-		tell(relay, position, cap);
-		if (cap->bytes < NO_CAP)
+		if (cap->bytes >= NO_CAP)
+			lift(relay, position, cap); /* the last one is here now */
+		else
 		{
+			tell(relay, position, cap);
 			i++;
-			continue;
 		}
-		pfree(cap->topic);
-		*cap = caps[--ncaps];
+	}
+}
+
+void
+evpub_caps_try(EvpubRelay *relay, const EvpubPosition *position)
+{
+	for (int i = 0; i < ncaps; i++)
+	{
+		caps[i].size = 0;
+		caps[i].bytes = Min(NO_CAP, caps[i].bytes * 2);
+		caps[i].since = evpub_clock_now();
+		tell(relay, position, &caps[i]);
+	}
+}
+
+void
+evpub_caps_lift(EvpubRelay *relay, const EvpubPosition *position, const char *topic)
+{
+	for (int i = ncaps - 1; i >= 0; i--)
+	{
+		if (!topic || strcmp(caps[i].topic, topic) == 0)
+			lift(relay, position, &caps[i]);
 	}
 }

@@ -19,7 +19,21 @@ extern void evpub_caps_lower(const EvpubPosition *position,
 /* Tell a relay of a topic's caps, behind its TOPIC frame. */
 extern void evpub_caps_announce(EvpubRelay *relay, const EvpubTopic *topic);
 
-/* What has held for an hour is tried upwards; looks at most once a minute. */
+/* The relay has told the max.message.bytes of a topic. */
+extern void evpub_caps_size(EvpubRelay *relay, const EvpubPosition *position,
+							const EvpubTopic *topic);
+
+/*
+ * What has held for an hour is tried upwards, unless the broker's own number is
+ * known; looks at most once a minute.
+ */
 extern void evpub_caps_raise(EvpubRelay *relay, const EvpubPosition *position);
+
+/* Try all upwards now. */
+extern void evpub_caps_try(EvpubRelay *relay, const EvpubPosition *position);
+
+/* End those of a topic; NULL: of all. */
+extern void evpub_caps_lift(EvpubRelay *relay, const EvpubPosition *position,
+							const char *topic);
 
 #endif							/* EVPUB_CAPS_H */

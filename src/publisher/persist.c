@@ -21,6 +21,7 @@
 #include "event.h"
 #include "publisher/advice.h"
 #include "publisher/position_format.h"
+#include "publisher/sizes.h"
 #include "publisher/slot.h"
 #include "publisher/track.h"
 #include "publisher/workerstate.h"
@@ -253,6 +254,8 @@ fill_status(EvpubWorker *worker, EvpubStatus *status)
 	status->paused = worker->position.paused;
 	strlcpy(status->paused_by, worker->paused_by, sizeof(status->paused_by));
 	evpub_holders_show(worker, status);
+	evpub_sizes_tell(&worker->position, status->small_topics,
+					 sizeof(status->small_topics));
 
 	/* where a reader may start: what is durable */
 	status->restart_lsn = worker->position.restart_lsn;

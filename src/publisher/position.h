@@ -74,6 +74,8 @@ typedef struct EvpubTopic
 	bool		grown_durable;	/* the same for grown_from */
 	bool		changed;		/* since the last position message */
 
+	int64		size;			/* max.message.bytes, as last told; 0: not known */
+
 	/* not in the file: for the relay that runs */
 	bool		announced;
 	bool		awaited;		/* the relay waits for a count that is durable */

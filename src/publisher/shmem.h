@@ -138,6 +138,7 @@ typedef struct EvpubStatus
 	char		paused_by[EVPUB_TEXT_LENGTH];	/* role and time; "" not known */
 	int			nholders;
 	EvpubHolder holders[EVPUB_MAX_HOLDERS]; /* the oldest first */
+	char		small_topics[EVPUB_TEXT_LENGTH];	/* see sizes.h */
 	bool		failed;			/* the worker has ended with an error */
 } EvpubStatus;
 

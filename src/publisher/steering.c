@@ -13,7 +13,9 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "publisher/caps.h"
 #include "publisher/gap.h"
+#include "publisher/sizes.h"
 #include "publisher/steering.h"
 #include "publisher/track.h"
 
@@ -73,6 +75,8 @@ pause_or_resume(EvpubWorker *worker, bool pause, const char *role,
 	if (pause)
 		snprintf(worker->paused_by, sizeof(worker->paused_by), "by role \"%s\" at %s",
 				 role, timestamptz_to_str(GetCurrentTimestamp()));
+	if (!pause)
+		evpub_caps_lift(&worker->relay, &worker->position, NULL);
 	if (!pause && worker->hindrance == EVPUB_HINDRANCE_RESUME)
 	{
 		/* if this cannot be written now, the next write has it */
@@ -125,6 +129,8 @@ forget_topic(EvpubWorker *worker, const char *topic, const char *role,
 			(errmsg("evpub: topic \"%s\" was forgotten by request of role \"%s\"",
 					topic, role)));
 	evpub_worker_end_relay(worker);
+	evpub_caps_lift(&worker->relay, &worker->position, topic);
+	evpub_sizes_changed();
 	evpub_worker_retry_now(worker);
 }
 

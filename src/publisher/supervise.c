@@ -14,6 +14,7 @@
 
 #include "publisher/caps.h"
 #include "publisher/flight.h"
+#include "publisher/sizes.h"
 #include "publisher/track.h"
 #include "publisher/workerstate.h"
 #include "settings.h"
@@ -97,6 +98,10 @@ void
 evpub_worker_settings_changed(EvpubWorker *worker)
 {
 	char	   *now = relay_settings();
+
+	/* whoever has raised the limit of a topic may have come with it */
+	evpub_caps_try(&worker->relay, &worker->position);
+	evpub_sizes_changed();
 
 	/*
 	 * A reload for other settings must not repeat events.  While something
@@ -218,6 +223,18 @@ take_ack(EvpubWorker *worker, const EvpubFrame *frame)
 	return true;
 }
 
+static bool
+take_size(EvpubWorker *worker, const EvpubFrame *frame)
+{
+	const EvpubTopic *topic;
+
+	if (!evpub_track_size(&worker->position, frame, &topic))
+		return false;
+	evpub_caps_size(&worker->relay, &worker->position, topic);
+	evpub_sizes_changed();
+	return true;
+}
+
 /* False: the frame makes no sense. */
 static bool
 take_frame(EvpubWorker *worker, const EvpubFrame *frame)
@@ -248,6 +265,12 @@ take_frame(EvpubWorker *worker, const EvpubFrame *frame)
 					sizeof(worker->trouble));
 			if (worker->trouble[0])
 				evpub_worker_error(worker, worker->trouble);
+			return true;
+		case EVPUB_FRAME_TOPIC_SIZE:
+			return take_size(worker, frame);
+		case EVPUB_FRAME_NOTE:
+			ereport(LOG,
+					(errmsg("evpub: %s", pnstrdup(frame->data, frame->length))));
 			return true;
 		case EVPUB_FRAME_HEARTBEAT:
 			return true;

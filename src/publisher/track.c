@@ -291,6 +291,24 @@ evpub_track_offset(EvpubPosition *position, const EvpubFrame *frame)
 	return true;
 }
 
+bool
+evpub_track_size(EvpubPosition *position, const EvpubFrame *frame,
+				 const EvpubTopic **topic)
+{
+	EvpubFrameOffset size;
+	EvpubTopic *found;
+
+	if (frame->length != sizeof(size))
+		return false;
+	memcpy(&size, frame->data, sizeof(size));
+	found = find_number(position, size.topic);
+	if (!found || size.offset <= 0)
+		return false;
+	found->size = size.offset;
+	*topic = found;
+	return true;
+}
+
 /* ---- growth ---- */
 
 bool

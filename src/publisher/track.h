@@ -37,6 +37,10 @@ extern void evpub_track_pins_durable(EvpubPosition *position, EvpubRelay *relay)
 extern bool evpub_track_partitions(EvpubPosition *position, const EvpubFrame *frame);
 extern bool evpub_track_offset(EvpubPosition *position, const EvpubFrame *frame);
 
+/* The largest batch that a topic takes; *topic gets which it is. */
+extern bool evpub_track_size(EvpubPosition *position, const EvpubFrame *frame,
+							 const EvpubTopic **topic);
+
 /*
  * Growth, step by step.  The relay reports it.  A position message says so: what
  * commits behind its end goes by the new count, so everybody who reads this WAL

@@ -43,6 +43,12 @@ is_about_size(rd_kafka_resp_err_t error)
 /*
  * Is a record refused for what it is?  Never by rights, leaders or time-outs;
  * nor by its timestamp, which is the broker's view of a clock.
+ *
+ * Nor by INVALID_MSG (CORRUPT_MESSAGE), which brokers before Kafka 2.4 answer
+ * to a record without a key in a compacted topic: the same answer means a
+ * batch that was damaged on its way, whose records are good.  librdkafka takes
+ * it as that, and sends the batch again without an end, so a report with it
+ * does not come: records wait for their acknowledgement.
  */
 static bool
 is_about_records(rd_kafka_resp_err_t error)

@@ -9,9 +9,14 @@
  * The thread must never touch the topic table or the stream: it gets one
  * question and leaves one answer.
  *
- * rd_kafka_metadata() must not be called for "all topics known here": when
- * all of them are cached, librdkafka 2.0.2 sends that request with permission
- * to create topics, whatever the configuration says.
+ * librdkafka asks for one topic, for all of the cluster, or for all that this
+ * client has a handle of; the last is what serves for several.  All of a
+ * cluster could be tens of thousands, which a relay that is bounded in memory
+ * must not be given, nor a broker asked for several times a second.  Without
+ * any handle that request would permit to create topics, whatever the
+ * configuration says (librdkafka 2.0 to 2.14 compare the number of all topics
+ * with that of those without a handle); so it is made only for topics that have
+ * one.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -51,7 +56,7 @@ ask_metadata(Lookup *lookup)
 {
 	rd_kafka_resp_err_t error;
 
-	error = rd_kafka_metadata(client, lookup->count > 1,
+	error = rd_kafka_metadata(client, 0,
 							  lookup->count == 1 ? lookup->topics[0] : NULL,
 							  &lookup->metadata, METADATA_TIMEOUT_MS);
 	if (error)

@@ -11,13 +11,13 @@
 
 typedef enum LookupKind
 {
-	LOOKUP_METADATA,			/* of one topic, or of all that there are */
+	LOOKUP_METADATA,			/* of one topic, or of all that have a handle */
 	LOOKUP_CREATE,				/* create topics */
 	LOOKUP_AUTO_CREATE			/* have a broker without CreateTopics create it */
 } LookupKind;
 
-/* Topics that are created by one request, at most. */
-#define LOOKUP_TOPICS 300
+/* Topics of one question, at most. */
+#define LOOKUP_TOPICS 500
 
 typedef struct LookupResult
 {
@@ -30,8 +30,8 @@ typedef struct Lookup
 	/* the question */
 	LookupKind	kind;
 	rd_kafka_topic_t *topics[LOOKUP_TOPICS];
-	int			count;			/* METADATA: 0: is anyone there? more than one: of
-								 * all topics, also others */
+	int			count;			/* METADATA: 0: is anyone there? more than one:
+								 * the answer has others, too */
 	int			partitions;
 	int			replication_factor;
 

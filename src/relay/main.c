@@ -35,7 +35,9 @@
 #include "lookup.h"
 #include "producer.h"
 #include "relay.h"
+#include "sizes.h"
 #include "stream.h"
+#include "survey.h"
 #include "topics.h"
 #include "trouble.h"
 
@@ -136,6 +138,18 @@ relay_fail_as(const EvpubFrameFailed *failed, const char *fmt, ...)
 	fail(failed, fmt, args);
 }
 
+void
+relay_note(const char *fmt, ...)
+{
+	char		text[RELAY_TEXT_MAX];
+	va_list		args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	stream_send(EVPUB_FRAME_NOTE, text, strlen(text), NULL, 0);
+}
+
 /* The worker must know which files were read, and what they were like then. */
 static void
 send_hello(void)
@@ -181,7 +195,8 @@ start(const char *payload, uint32_t length)
 	prctl(PR_SET_TIMERSLACK, 0);	/* the event loop itself wakes in time */
 
 	trouble_start(settings->bootstrap_servers);
-	topics_start(client, settings);
+	topics_start(client);
+	survey_start(client, settings);
 	lookup_start(client, copy);
 	started = true;
 	send_hello();
@@ -342,14 +357,15 @@ look_after_topics(int64_t now)
 	int64_t		waiting_since = producer_waiting_since();
 	bool		stuck = waiting_since != RELAY_NEVER &&
 		now - waiting_since >= TROUBLE_STUCK_MS;
-	int64_t		until = topics_work(now, producer_head(), stuck);
+	int64_t		until = earlier(survey_work(now, producer_head(), stuck),
+								sizes_work(now));
 	const Topic *cause = producer_head();
 
 	/* an answer may just have made it ready */
 	if (cause != NULL && cause->state == TOPIC_READY)
 		until = now;
 	if (cause == NULL && waiting_since != RELAY_NEVER)
-		cause = topics_vanished();
+		cause = survey_vanished();
 	producer_report();
 	if (waiting_since != RELAY_NEVER && now - waiting_since > PRODUCER_GIVE_UP_MS)
 		relay_fail(EVPUB_FAILURE_RETRY, "no acknowledgement for an hour: beginning anew");

@@ -25,7 +25,9 @@
 #include "config.h"
 #include "failure.h"
 #include "producer.h"
+#include "record.h"
 #include "relay.h"
+#include "sizes.h"
 #include "stream.h"
 #include "trouble.h"
 
@@ -35,20 +37,6 @@
 
 /* Memory for records in flight, in bytes as record_cost() counts. */
 #define BUDGET (16 * 1024 * 1024)
-
-/*
- * What librdkafka 2.0.2 needs for a record beside key, value and headers:
- * its message (about 190 bytes), header list (80 and a pointer each), the
- * header's own fields, and malloc's share of each.
- */
-#define RECORD_OVERHEAD 400
-#define HEADER_OVERHEAD 72
-
-/*
- * What a record takes in a batch beside key, value and headers: lengths and
- * differences of its own, and the header evpub-id.
- */
-#define WIRE_OVERHEAD 90
 
 /* Records handed on before the event loop looks at everything else again. */
 #define PRODUCE_TURN 1000
@@ -140,6 +128,7 @@ producer_start(rd_kafka_conf_t *conf)
 	events_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (events_fd < 0)
 		relay_fail(EVPUB_FAILURE_RETRY, "could not make an event descriptor");
+	sizes_start(client, events);
 	rd_kafka_queue_io_event_enable(events, events_fd, &one, sizeof(one));
 	return client;
 }
@@ -179,110 +168,6 @@ producer_head(void)
 	return head;
 }
 
-static void __attribute__((noreturn))
-malformed_record(void)
-{
-	relay_fail(EVPUB_FAILURE_RETRY,
-			   "malformed record %" PRIu64 " from the server", next);
-}
-
-/* A record, taken apart in place. */
-typedef struct Record
-{
-	EvpubFrameRecord fixed;
-	const char *id;
-	const char *key;			/* NULL: none */
-	const char *value;			/* NULL: tombstone */
-	const char *headers;
-	size_t		key_len;
-	size_t		value_len;
-	const char *end;
-} Record;
-
-static void
-read_record(Record *record)
-{
-	size_t		left = (size_t) (batch_end - batch_at);
-	const char *at = batch_at;
-
-	if (left < sizeof(record->fixed) + EVPUB_FRAME_ID_LENGTH)
-		malformed_record();
-	memcpy(&record->fixed, at, sizeof(record->fixed));
-	if (record->fixed.value_len < -1)
-		malformed_record();
-	record->key_len = record->fixed.key_len < 0 ? 0 : (size_t) record->fixed.key_len;
-	record->value_len = record->fixed.value_len < 0 ? 0 : (size_t) record->fixed.value_len;
-	if (left - sizeof(record->fixed) - EVPUB_FRAME_ID_LENGTH <
-		record->key_len + record->value_len + record->fixed.headers_len)
-		malformed_record();
-	at += sizeof(record->fixed);
-	record->id = at;
-	at += EVPUB_FRAME_ID_LENGTH;
-	record->key = record->fixed.key_len < 0 ? NULL : at;
-	at += record->key_len;
-	record->value = record->fixed.value_len < 0 ? NULL : at;
-	at += record->value_len;
-	record->headers = at;
-	record->end = at + record->fixed.headers_len;
-}
-
-/* Takes a length and so many bytes off a record's headers. */
-static const char *
-read_piece(const char **at, const char *end, uint32_t *len)
-{
-	const char *piece;
-
-	if (end - *at < 4)
-		malformed_record();
-	memcpy(len, *at, 4);
-	piece = *at + 4;
-	if ((size_t) (end - piece) < *len)
-		malformed_record();
-	*at = piece + *len;
-	return piece;
-}
-
-static rd_kafka_headers_t *
-make_headers(const Record *record)
-{
-	rd_kafka_headers_t *headers =
-		rd_kafka_headers_new(record->fixed.headers_len == 0 ? 1 : 8);
-	const char *at = record->headers;
-
-	rd_kafka_header_add(headers, "evpub-id", 8, record->id, EVPUB_FRAME_ID_LENGTH);
-	while (at < record->end)
-	{
-		uint32_t	name_len;
-		uint32_t	value_len;
-		const char *name = read_piece(&at, record->end, &name_len);
-		const char *value = read_piece(&at, record->end, &value_len);
-
-		rd_kafka_header_add(headers, name, name_len, value, value_len);
-	}
-	return headers;
-}
-
-/* Bytes of memory that librdkafka needs for a record. */
-static uint32_t
-record_cost(const Record *record)
-{
-	/* a header has eight bytes of lengths and hardly less in its name and value */
-	return (uint32_t) (RECORD_OVERHEAD + record->key_len + record->value_len +
-					   record->fixed.headers_len / 16 * HEADER_OVERHEAD +
-					   record->fixed.headers_len);
-}
-
-/*
- * Bytes that a record takes in a batch, about: what the broker compares with
- * the topic's max.message.bytes.
- */
-static uint32_t
-wire_size(const Record *record)
-{
-	return (uint32_t) (WIRE_OVERHEAD + record->key_len + record->value_len +
-					   record->fixed.headers_len);
-}
-
 /*
  * May a record go to this partition now?  The first one goes alone, and the
  * next only when it is acknowledged: a leader that knows nothing of a producer
@@ -312,7 +197,7 @@ choose_partition(Topic *topic, const Record *record)
 	size_t		key_len = record->key_len;
 
 	if (record->fixed.partition >= topic->pinned)
-		malformed_record();
+		record_malformed(next);
 	if (record->fixed.partition >= 0)
 		return record->fixed.partition;
 	if (key == NULL)
@@ -333,7 +218,7 @@ refused_by_client(const Topic *topic, int32_t partition, const Record *record,
 		.topic = topic,
 		.partition = partition,
 		.sequence = next,
-		.bytes = wire_size(record),
+		.bytes = record_wire_size(record),
 		.id = record->id
 	};
 
@@ -348,11 +233,11 @@ produce(Topic *topic, const Record *record, int64_t now)
 	int32_t		partition = choose_partition(topic, record);
 	rd_kafka_resp_err_t error;
 
-	uint32_t	bytes = wire_size(record);
+	uint32_t	bytes = record_wire_size(record);
 
 	if (!may_send(topics_partition(topic, partition), bytes, now))
 		return false;
-	headers = make_headers(record);
+	headers = record_headers(record, next);
 	error = rd_kafka_producev(client, RD_KAFKA_V_RKT(topic->handle),
 							  RD_KAFKA_V_PARTITION(partition),
 							  RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
@@ -413,10 +298,10 @@ produce_all(int64_t now)
 
 		if (batch_left == 0 || failure_noted())
 			return false;
-		read_record(&record);
+		record_read(&record, batch_at, batch_end, next);
 		topic = topics_get(record.fixed.topic);
 		if (topic == NULL)
-			malformed_record();
+			record_malformed(next);
 		if (topic->state != TOPIC_READY)
 		{
 			head = topic;
@@ -440,7 +325,7 @@ produce_all(int64_t now)
 		next++;
 		batch_at = record.end;
 		if (--batch_left == 0 && batch_at != batch_end)
-			malformed_record();
+			record_malformed(next);
 	}
 	return true;
 }
@@ -536,6 +421,10 @@ take_reports(rd_kafka_event_t *event, int64_t now)
 		}
 		partition->acked_at = now;
 		partition->proved = true;
+
+		/* a record that alone was larger has shown that so much is taken */
+		if (partition->limit > 0 && partition->limit < wire[sequence & RING_MASK])
+			partition->limit = wire[sequence & RING_MASK];
 		take_offset(message);
 		in_flight_cost -= *slot & ~DONE;
 		*slot |= DONE;
@@ -592,6 +481,9 @@ take_event(rd_kafka_event_t *event, int64_t now)
 				fprintf(stderr, "evpub-relay: %s: %s\n", facility, text);
 			else if (level > LOG_LEVEL_ERROR && strcmp(facility, "FAIL") == 0)
 				take_failure_log(text);
+			break;
+		case RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT:
+			sizes_take(event, now);
 			break;
 		default:
 			break;

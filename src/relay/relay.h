@@ -36,6 +36,10 @@ extern void relay_fail(EvpubFrameFailure failure, const char *fmt, ...)
 extern void relay_fail_as(const EvpubFrameFailed *failed, const char *fmt, ...)
 	__attribute__((noreturn, format(printf, 2, 3)));
 
+/* A line for the server's log about what the relay has done. */
+extern void relay_note(const char *fmt, ...)
+	__attribute__((format(printf, 1, 2)));
+
 /* realloc() that ends the process when there is no memory. */
 extern void *relay_realloc(void *old, size_t size);
 

@@ -10,8 +10,6 @@
 
 #include <librdkafka/rdkafka.h>
 
-#include "config.h"
-
 typedef enum TopicState
 {
 	TOPIC_ASK,					/* the cluster is to be asked for it, at "due" */
@@ -42,19 +40,21 @@ typedef struct Topic
 	bool		published;		/* says the worker: never to be created */
 	bool		created;		/* by us, and not seen since */
 	bool		auto_create;	/* the cluster cannot be asked to create it */
-	bool		alone;			/* was not among all topics: ask for it alone */
+	bool		asked;			/* the cluster has answered for it */
 	int64_t		waiting_since;	/* for the cluster to know it */
 	int32_t		reported;		/* count in the last PARTITIONS frame */
 	int			times_smaller;	/* answers in a row with less than pinned */
 	int64_t		due;
 	int			backoff;		/* ms */
+	int64_t		size;			/* its max.message.bytes; 0: not known */
+	int64_t		size_due;		/* when that is asked for; 0: never was */
 	char		trouble[600];	/* why records have to wait, or ""; with
 								 * TOPIC_READY: why they may never arrive */
 	TopicPartition *partitions;
 	int32_t		partitions_size;
 } Topic;
 
-extern void topics_start(rd_kafka_t *client, const RelaySettings *settings);
+extern void topics_start(rd_kafka_t *client);
 
 /* A TOPIC frame. */
 extern void topics_announce(const char *payload, uint32_t length);
@@ -80,17 +80,25 @@ extern void topics_ask_again(Topic *topic);
  */
 extern void topics_remade(const Topic *topic);
 
-/*
- * Takes answers and asks the next question.  "head": the topic that the next
- * record waits for, or NULL.  "stuck": records are not acknowledged, so look
- * at their topics.  Returns when it wants to be called again.
- */
-extern int64_t topics_work(int64_t now, const Topic *head, bool stuck);
+/* The count that the cluster tells; for the worker, if it is another one. */
+extern void topics_report(Topic *topic, int32_t count);
 
-/*
- * A topic that was there when records of it were produced, and is not there
- * now; NULL if there is none.
- */
-extern const Topic *topics_vanished(void);
+/* Records may be produced from now on. */
+extern void topics_ready(Topic *topic, int64_t now);
+
+/* librdkafka's topic, made when it is needed. */
+extern void topics_make_handle(Topic *topic);
+
+/* Above the number of any topic. */
+extern uint32_t topics_end(void);
+
+/* Once after a topic has become ready that was never asked for its size. */
+extern bool topics_new_ready(void);
+
+/* Once after each change that may be a reason to ask the cluster. */
+extern bool topics_changed(void);
+
+/* How often the partition count of a topic in use is looked at. */
+#define TOPICS_GROWTH_CHECK_MS 60000
 
 #endif							/* EVPUB_RELAY_TOPICS_H */

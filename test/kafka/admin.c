@@ -7,6 +7,7 @@
  *		evpub-kafka-admin BROKERS delete TOPIC
  *		evpub-kafka-admin BROKERS grow TOPIC PARTITIONS
  *		evpub-kafka-admin BROKERS set TOPIC NAME=VALUE ...
+ *		evpub-kafka-admin BROKERS allow TOPIC USER WRITE|DESCRIBE_CONFIGS
  *		evpub-kafka-admin BROKERS offsets TOPIC
  *		evpub-kafka-admin BROKERS topics
  *
@@ -152,6 +153,41 @@ set(rd_kafka_queue_t *queue, char **args, int count)
 }
 
 static void
+allow(rd_kafka_queue_t *queue, char **args)
+{
+	rd_kafka_AclOperation_t operation = strcmp(args[2], "WRITE") == 0 ?
+		RD_KAFKA_ACL_OPERATION_WRITE : RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS;
+	char		user[256];
+	rd_kafka_AclBinding_t *acl;
+	rd_kafka_event_t *event;
+	const rd_kafka_acl_result_t **results;
+	const rd_kafka_error_t *error;
+	size_t		count = 0;
+
+	snprintf(user, sizeof(user), "User:%s", args[1]);
+	acl = rd_kafka_AclBinding_new(RD_KAFKA_RESOURCE_TOPIC, args[0],
+								  RD_KAFKA_RESOURCE_PATTERN_LITERAL, user, "*",
+								  operation, RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW,
+								  errstr, sizeof(errstr));
+	if (acl == NULL)
+		die("allow", errstr);
+	rd_kafka_CreateAcls(rk, &acl, 1, NULL, queue);
+	event = rd_kafka_queue_poll(queue, TIMEOUT_MS + 5000);
+	if (event == NULL)
+		die("allow", "no answer");
+	if (rd_kafka_event_error(event))
+		die("allow", rd_kafka_event_error_string(event));
+	results = rd_kafka_CreateAcls_result_acls(
+		rd_kafka_event_CreateAcls_result(event), &count);
+	if (count != 1)
+		die("allow", "unexpected answer");
+	error = rd_kafka_acl_result_error(results[0]);
+	if (error != NULL)
+		die("allow", rd_kafka_error_string(error));
+	rd_kafka_event_destroy(event);
+}
+
+static void
 offsets(const char *name)
 {
 	const rd_kafka_metadata_t *found = metadata(name);
@@ -193,7 +229,7 @@ main(int argc, char **argv)
 	if (argc < 3 ||
 		rd_kafka_conf_set(conf, "bootstrap.servers", argv[1], errstr,
 						  sizeof(errstr)) != RD_KAFKA_CONF_OK)
-		die("usage", "BROKERS create|delete|grow|set|offsets|topics ...");
+		die("usage", "BROKERS create|delete|grow|set|allow|offsets|topics ...");
 	/* "connection refused" is told by the command's own error */
 	rd_kafka_conf_set(conf, "log_level", "0", NULL, 0);
 	rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, errstr, sizeof(errstr));
@@ -222,12 +258,14 @@ main(int argc, char **argv)
 	}
 	else if (strcmp(command, "set") == 0 && count >= 2)
 		set(queue, args, count);
+	else if (strcmp(command, "allow") == 0 && count == 3)
+		allow(queue, args);
 	else if (strcmp(command, "offsets") == 0 && count == 1)
 		offsets(args[0]);
 	else if (strcmp(command, "topics") == 0 && count == 0)
 		topics();
 	else
-		die("usage", "BROKERS create|delete|grow|set|offsets|topics ...");
+		die("usage", "BROKERS create|delete|grow|set|allow|offsets|topics ...");
 
 	/* the process ends here: no need to wait for librdkafka's threads */
 	fflush(stdout);

@@ -276,6 +276,14 @@ sub set_topic
 	return $self;
 }
 
+# allow(topic, user, 'WRITE' | 'DESCRIBE_CONFIGS'), with an authorizer.
+sub allow
+{
+	my ($self, $topic, $user, $operation) = @_;
+	$self->_admin('allow', $topic, $user, $operation);
+	return $self;
+}
+
 # {topic => number of partitions}
 sub topics
 {

@@ -4,6 +4,7 @@ use warnings;
 
 use EvpubKafka;
 use EvpubTest;
+use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -16,6 +17,16 @@ SELECT evpub.capture_table('t', tenant_column => 'tenant', topic => 'tp-{tenant}
 INSERT INTO t VALUES ('known', 1);
 });
 ok(wait_published($node), 'a first topic');
+
+my $seen = 0;
+
+# lines in the log about topics that were created, since the last call
+sub created
+{
+	my $log = slurp_file($node->logfile, $seen);
+	$seen += length $log;
+	return scalar(() = $log =~ /evpub: created topics? /g);
+}
 
 # how long one new topic holds up its record, beside one that is known
 my (@known, @new);
@@ -41,6 +52,8 @@ my @made = map {
 my $made = (sort { $a <=> $b } @made)[2];
 cmp_ok($new[7] - $known[7], '<', 100 + 5 * $made, 'a new topic takes hardly more than its creation');
 
+is(created(), 16, 'what evpub creates stands in the log');
+
 # 400 tenants come at once, and another one's row behind them
 my $start = time;
 $node->safe_psql(
@@ -52,6 +65,7 @@ ok(wait_published($node), '400 new topics');
 my $took = time - $start;
 diag sprintf '400 new topics in %.1f s', $took;
 cmp_ok($took, '<', 400 * $new[7] / 1000 / 2, 'are not created one by one');
+cmp_ok(created(), '<=', 3, '... but by hardly more than one request');
 
 $start = time;
 $node->safe_psql('postgres', q{
@@ -60,6 +74,7 @@ ok(wait_published($node, 600), '2,000 new topics');
 $took = time - $start;
 diag sprintf '2,000 new topics in %.1f s', $took;
 cmp_ok($took, '<', 2000 * $new[7] / 1000 / 2, 'are not, either');
+cmp_ok(created(), '<=', 20, 'each request is one line in the log');
 
 my $topics = $kafka->topics;
 is(scalar(grep { /^tp-/ } keys %$topics), 1 + 15 + 400 + 2000, 'each is there');

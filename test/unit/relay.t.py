@@ -39,7 +39,7 @@ MOCK = os.environ.get('EVPUB_MOCKBROKER',
                       os.path.join(TOP, 'test/mockbroker/evpub-mockbroker'))
 PATIENCE = float(os.environ.get('EVPUB_TEST_PATIENCE', '60'))
 
-VERSION = 3
+VERSION = 4
 ID_LENGTH = 51
 
 # EvpubFrameFailed
@@ -561,7 +561,9 @@ def test_broker_returns(t):
     r.wait_trouble('no broker of .* answers')
     b.command('up 1')
     r.wait_acked(2)
-    r.wait_trouble('^$')
+    # an answer to another question may have come before the acknowledgement
+    if r.trouble[-1] != '':
+        r.wait_trouble('^$')
 
 
 def test_broker_returns_idle(t):

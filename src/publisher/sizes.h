@@ -1,0 +1,21 @@
+/*
+ * sizes.h
+ *		Topics that do not take every event that evpub.max_event_bytes allows.
+ */
+#ifndef EVPUB_SIZES_H
+#define EVPUB_SIZES_H
+
+#include "postgres.h"
+
+#include "publisher/position.h"
+
+/* A topic's size, the topics, or the setting may have changed. */
+extern void evpub_sizes_changed(void);
+
+/*
+ * Name them for evpub.check(), if anything has changed; "" if there are none.
+ * text: of "length" bytes, from the last call.
+ */
+extern void evpub_sizes_tell(const EvpubPosition *position, char *text, Size length);
+
+#endif							/* EVPUB_SIZES_H */
