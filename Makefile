@@ -18,8 +18,11 @@ UNIT_TESTS = $(patsubst %.c,%.bin,$(sort $(wildcard test/unit/*.c)))
 KAFKA_ADMIN = test/kafka/evpub-kafka-admin
 FAULTS = test/faults/evpub-faults.so
 EAGER = test/eager/evpub_eager.so
+WALK = test/walk/evpub_walk.so
 
-EXTRA_CLEAN = $(RELAY) $(UNIT_TESTS) $(KAFKA_ADMIN) $(EAGER) $(FAULTS) test/mockbroker/evpub-mockbroker .pg-version
+CHECKED_RELAY = test/unit/lib/evpub-relay
+
+EXTRA_CLEAN = $(RELAY) $(UNIT_TESTS) $(CHECKED_RELAY) $(KAFKA_ADMIN) $(EAGER) $(WALK) $(FAULTS) test/mockbroker/evpub-mockbroker .pg-version
 
 # for "installcheck", in a server that preloads evpub; "test" has its own server
 REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
@@ -63,9 +66,17 @@ uninstall: uninstall-relay
 uninstall-relay:
 	rm -f '$(DESTDIR)$(bindir)/$(RELAY)'
 
-# a unit test is one file that includes what it tests, and prints TAP
-test/unit/%.bin: test/unit/%.c $(RELAY_SOURCES) $(RELAY_HEADERS)
-	$(CC) -std=gnu11 -O1 -g $(WARNINGS) -Isrc -o $@ $< -lrdkafka -lpthread
+# A unit test is one file that includes what it tests, and prints TAP.  It runs
+# without a server, so that the sanitizers see each byte.
+UNIT_LIBRARY = $(wildcard test/unit/lib/*.[ch])
+UNIT_FLAGS = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all
+test/unit/%.bin: test/unit/%.c $(UNIT_LIBRARY) $(wildcard src/*.h src/publisher/*.[ch]) .pg-version
+	$(CC) -std=gnu11 $(UNIT_FLAGS) $(WARNINGS) -D_GNU_SOURCE $(PG_CPPFLAGS) -o $@ \
+		$< test/unit/lib/assertion.c -L$(shell $(PG_CONFIG) --pkglibdir) -lpgport
+
+# a relay that notices each byte too far, for garbage
+$(CHECKED_RELAY): $(RELAY_SOURCES) $(RELAY_HEADERS)
+	$(CC) -std=gnu11 $(UNIT_FLAGS) $(WARNINGS) -Isrc -o $@ $(RELAY_SOURCES) -lrdkafka -lpthread
 
 $(KAFKA_ADMIN): test/kafka/admin.c
 	$(CC) -std=gnu11 -O2 -g $(WARNINGS) -o $@ $< -lrdkafka
@@ -79,11 +90,17 @@ test/mockbroker/evpub-mockbroker: test/mockbroker/evpub-mockbroker.c
 $(EAGER): test/eager/evpub_eager.c src/compat.h .pg-version
 	$(CC) -O2 -g -fPIC -shared $(WARNINGS) -D_GNU_SOURCE $(PG_CPPFLAGS) -o $@ $<
 
+# The publisher's reader of WAL as an SQL function, which passes over all records
+# that are long enough for it.  -Bsymbolic: evpub.so has functions of the same names.
+$(WALK): test/walk/evpub_walk.c $(wildcard src/*.h src/publisher/wal*.[ch]) .pg-version
+	$(CC) -O2 -g -fPIC -shared -Wl,-Bsymbolic $(WARNINGS) -D_GNU_SOURCE \
+		-DEVPUB_PASS_ABOVE=EVPUB_PASS_HEAD $(PG_CPPFLAGS) -o $@ $<
+
 # preloaded into a server: kills the publisher between two steps, sets the clock
 $(FAULTS): $(wildcard test/faults/*.c)
 	$(CC) -std=gnu11 -O2 -g $(WARNINGS) -shared -fPIC -o $@ $^ -ldl
 
-test-programs: $(UNIT_TESTS) $(KAFKA_ADMIN) $(EAGER) $(FAULTS) mockbroker
+test-programs: $(UNIT_TESTS) $(CHECKED_RELAY) $(KAFKA_ADMIN) $(EAGER) $(WALK) $(FAULTS) mockbroker
 
 # Once what is missing is installed, make starts anew: the path of PGXS may not
 # have been there when this file was read.

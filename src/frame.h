@@ -186,6 +186,9 @@ typedef enum EvpubFrameFailure
 
 #define EVPUB_FRAME_ID_LENGTH 51
 
+/* More partitions no topic has: a larger count is nonsense. */
+#define EVPUB_FRAME_PARTITIONS_MAX 1000000
+
 /* Counts of a TOPIC frame that say that there is none. */
 #define EVPUB_FRAME_TOPIC_NEW 0
 #define EVPUB_FRAME_TOPIC_UNPINNED (-1)

@@ -78,6 +78,24 @@ read_file(StringInfo data, bool *absent)
 	return NULL;
 }
 
+/* Is this what a worker can be? */
+static bool
+makes_sense(const EvpubPosition *position)
+{
+	switch (position->role)
+	{
+		case EVPUB_ROLE_GAP:
+			return position->gap.reason != NULL;
+		case EVPUB_ROLE_CREATING:
+		case EVPUB_ROLE_ACTIVE:
+		case EVPUB_ROLE_FOLLOWING:
+		case EVPUB_ROLE_FENCED:
+		case EVPUB_ROLE_RETIRED:
+			return true;
+	}
+	return false;
+}
+
 EvpubPositionFound
 evpub_position_read(EvpubPosition *position, char **problem)
 {
@@ -106,7 +124,7 @@ evpub_position_read(EvpubPosition *position, char **problem)
 		return EVPUB_POSITION_DAMAGED;
 	}
 	data.cursor = STATE_HEADER;
-	if (!evpub_position_parse(&data, position))
+	if (!evpub_position_parse(&data, position) || !makes_sense(position))
 	{
 		*problem = psprintf("file \"%s\" has contents that make no sense",
 							EVPUB_STATE_FILE);

@@ -16,6 +16,7 @@
 #include "libpq/pqformat.h"
 #include "utils/memutils.h"
 
+#include "frame.h"
 #include "publisher/position_format.h"
 
 /* ---- writing ---- */
@@ -250,6 +251,12 @@ get_topic(StringInfo in, EvpubTopic *topic)
 	topic->grown = pq_getmsgint(in, 4);
 	topic->grown_from = pq_getmsgint64(in);
 	topic->grown_durable = topic->grown_from != InvalidXLogRecPtr;
+
+	/* what is adopted later must be more than there is, and not beyond reason */
+	if (topic->grown == 0 ? topic->grown_durable :
+		(topic->grown <= topic->partitions ||
+		 topic->grown > EVPUB_FRAME_PARTITIONS_MAX))
+		malformed();
 }
 
 static void

@@ -256,7 +256,8 @@ evpub_track_partitions(EvpubPosition *position, const EvpubFrame *frame)
 	memcpy(&number, frame->data, sizeof(number));
 	memcpy(&partitions, frame->data + sizeof(number), sizeof(partitions));
 	topic = find_number(position, number);
-	if (!topic || (partitions <= 0 && partitions != EVPUB_FRAME_TOPIC_UNPINNED))
+	if (!topic || partitions > EVPUB_FRAME_PARTITIONS_MAX ||
+		(partitions <= 0 && partitions != EVPUB_FRAME_TOPIC_UNPINNED))
 		return false;
 
 	/* what is not durable was not used, so it may still be another count */

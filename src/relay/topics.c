@@ -16,7 +16,6 @@
 #include "topics.h"
 
 #define NUMBER_MAX (1 << 20)
-#define PARTITIONS_MAX 1000000
 
 /* librdkafka has said that a topic is gone: the cluster is asked so much later. */
 #define ASK_AGAIN_MS 100
@@ -114,7 +113,7 @@ topics_announce(const char *payload, uint32_t length)
 		relay_fail(EVPUB_FAILURE_RETRY, "malformed TOPIC frame from the server");
 	memcpy(&number, payload, 4);
 	memcpy(&pinned, payload + 4, 4);
-	if (pinned < EVPUB_FRAME_TOPIC_UNPINNED || pinned > PARTITIONS_MAX)
+	if (pinned < EVPUB_FRAME_TOPIC_UNPINNED || pinned > EVPUB_FRAME_PARTITIONS_MAX)
 		relay_fail(EVPUB_FAILURE_RETRY, "malformed TOPIC frame from the server");
 
 	topic = topics_get(number);
@@ -164,7 +163,8 @@ read_partition(const char *payload, uint32_t length, int64_t *number)
 		relay_fail(EVPUB_FAILURE_RETRY, "malformed frame about a partition from the server");
 	memcpy(&frame, payload, sizeof(frame));
 	topic = topics_get(frame.topic);
-	if (topic == NULL || frame.partition < 0 || frame.partition > PARTITIONS_MAX)
+	if (topic == NULL || frame.partition < 0 ||
+		frame.partition >= EVPUB_FRAME_PARTITIONS_MAX)
 		relay_fail(EVPUB_FAILURE_RETRY, "malformed frame about a partition from the server");
 	*number = frame.offset;
 	return topics_partition(topic, frame.partition);

@@ -1,0 +1,612 @@
+/*
+ * position.c
+ *		Reading a position from bytes that are damaged or nonsense.
+ *
+ * The state file is read at the start of a worker, and a position message for
+ * each that is met in WAL.  Whatever the bytes are, the answer is a position or
+ * "no": never an error, a crash, or memory without bounds.  What was read can be
+ * merged and written again, and is read as the same.
+ */
+#include "lib/backend.h"
+
+#include "access/xlog.h"
+#include "common/file_perm.h"
+#include "libpq/pqformat.h"
+#include "port/pg_bswap.h"
+#include "port/pg_crc32c.h"
+#include "storage/fd.h"
+
+/* of these the declarations differ between major versions */
+#define appendBinaryStringInfo(str, data, length) append(str, data, length)
+#define pq_sendbytes(str, data, length) append(str, data, length)
+
+static void append(StringInfo str, const void *data, int length);
+
+#include "../../src/publisher/position.c"
+#include "../../src/publisher/position_format.c"
+
+/* ---- the server's functions that the two files call ---- */
+
+void
+initStringInfo(StringInfo str)
+{
+	str->data = palloc(64);
+	str->maxlen = 64;
+	resetStringInfo(str);
+}
+
+void
+resetStringInfo(StringInfo str)
+{
+	str->data[0] = '\0';
+	str->len = 0;
+	str->cursor = 0;
+}
+
+void
+enlargeStringInfo(StringInfo str, int needed)
+{
+	if (needed < 0 || (Size) needed >= MaxAllocSize - (Size) str->len)
+		elog(ERROR, "invalid string enlargement request size: %d", needed);
+	if (str->len + needed + 1 <= str->maxlen)
+		return;
+	str->maxlen = (str->len + needed + 1) * 2;
+	str->data = repalloc(str->data, str->maxlen);
+}
+
+static void
+append(StringInfo str, const void *data, int length)
+{
+	enlargeStringInfo(str, length);
+	memcpy(str->data + str->len, data, length);
+	str->len += length;
+	str->data[str->len] = '\0';
+}
+
+const char *
+pq_getmsgbytes(StringInfo msg, int length)
+{
+	if (length < 0 || length > msg->len - msg->cursor)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("insufficient data left in message")));
+	msg->cursor += length;
+	return msg->data + msg->cursor - length;
+}
+
+int
+pq_getmsgbyte(StringInfo msg)
+{
+	return (unsigned char) *pq_getmsgbytes(msg, 1);
+}
+
+unsigned int
+pq_getmsgint(StringInfo msg, int b)
+{
+	uint32		n32;
+
+	if (b != 4)
+		abort();
+	memcpy(&n32, pq_getmsgbytes(msg, 4), 4);
+	return pg_ntoh32(n32);
+}
+
+int64
+pq_getmsgint64(StringInfo msg)
+{
+	uint64		n64;
+
+	memcpy(&n64, pq_getmsgbytes(msg, 8), 8);
+	return pg_ntoh64(n64);
+}
+
+void
+pq_getmsgend(StringInfo msg)
+{
+	if (msg->cursor != msg->len)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("invalid message format")));
+}
+
+char *
+psprintf(const char *fmt, ...)
+{
+	char		text[1000];
+	va_list		args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	return pstrdup(text);
+}
+
+int
+OpenTransientFile(const char *fileName, int fileFlags)
+{
+	return open(fileName, fileFlags, 0600);
+}
+
+int
+CloseTransientFile(int fd)
+{
+	return close(fd);
+}
+
+int
+MakePGDirectory(const char *directoryName)
+{
+	return mkdir(directoryName, 0700);
+}
+
+int
+pg_fsync(int fd)
+{
+	(void) fd;
+	return 0;
+}
+
+void
+fsync_fname(const char *fname, bool isdir)
+{
+	(void) fname;
+	(void) isdir;
+}
+
+int
+durable_rename(const char *oldfile, const char *newfile, int loglevel)
+{
+	(void) loglevel;
+	return rename(oldfile, newfile);
+}
+
+uint64
+GetSystemIdentifier(void)
+{
+	return 7;
+}
+
+bool
+pg_strong_random(void *buf, size_t len)
+{
+	memset(buf, 1, len);
+	return true;
+}
+
+/* ---- positions ---- */
+
+static char *
+random_text(int longest)
+{
+	int			length = below(longest + 1);
+	char	   *text = palloc(length + 1);
+
+	for (int i = 0; i < length; i++)
+		text[i] = (char) (1 + below(255));
+	text[length] = '\0';
+	return text;
+}
+
+static TransactionId *
+random_xids(int n)
+{
+	TransactionId *xids = palloc(sizeof(TransactionId) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		xids[i] = (TransactionId) next_random();
+	return xids;
+}
+
+static EvpubTopic
+random_topic(EvpubPosition *position)
+{
+	EvpubTopic	topic = {0};
+
+	topic.number = position->next_topic;
+	position->next_topic += 1 + below(3);
+	topic.name = random_text(249);
+	topic.partitions = (int32) below(6) - 1;
+	topic.nplaces = Max(topic.partitions, 0) + (int) below(3);
+	topic.offsets = palloc(sizeof(int64) * Max(topic.partitions, 1));
+	for (int p = 0; p < topic.partitions; p++)
+		topic.offsets[p] = (int64) below(1000) - 1;
+	topic.places = palloc(sizeof(uint32) * Max(topic.nplaces, 1));
+	for (int p = 0; p < topic.nplaces; p++)
+		topic.places[p] = position->next_place++;
+	if (topic.partitions > 0 && below(2))
+	{
+		topic.grown = topic.partitions + 1 + (int32) below(5);
+		topic.grown_from = below(2) ? next_random() >> 1 : InvalidXLogRecPtr;
+	}
+	topic.changed = below(2);
+	return topic;
+}
+
+static EvpubGap
+random_gap(int i)
+{
+	EvpubGap	gap = {0};
+
+	gap.from_lsn = i * 100;
+	gap.to_lsn = i * 100 + 50;
+	gap.horizon = next_random();
+	gap.accepted_at = (TimestampTz) (next_random() >> 1);
+	gap.told = below(2);
+	gap.next_place = below(3);
+	gap.reason = random_text(300);
+	gap.ncut = (int) below(5);
+	gap.cut = random_xids(gap.ncut);
+	return gap;
+}
+
+static EvpubPosition
+random_position(void)
+{
+	EvpubPosition position = {0};
+
+	position.system_identifier = next_random();
+	position.timeline = 1 + below(5);
+	position.role = EVPUB_ROLE_FENCED;
+	position.paused = below(2);
+	position.directory_inode = next_random();
+	position.restart_lsn = next_random() >> 8;
+	position.confirmed_lsn = position.restart_lsn + below(1000);
+	position.next_event = below(10);
+	position.sequence = next_random() >> 8;
+	position.delivery = EVPUB_DELIVERY_AT_LEAST_ONCE;
+	for (int n = (int) below(4); n > 0; n--)
+		evpub_position_add_lineage(&position, next_random(), 1 + below(3),
+								   next_random() >> 8);
+	if (below(2))
+	{
+		position.gap.from_lsn = next_random() >> 8;
+		position.gap.to_lsn = next_random() >> 8;
+		position.gap.restart_lsn = next_random() >> 8;
+		position.gap.given_up = below(2);
+		position.gap.reason = random_text(300);
+		position.gap.ncut = (int) below(4);
+		position.gap.cut = random_xids(position.gap.ncut);
+		position.role = EVPUB_ROLE_GAP;
+	}
+	position.ngaps = (int) below(4);
+	position.gaps = palloc(sizeof(EvpubGap) * Max(position.ngaps, 1));
+	for (int i = 0; i < position.ngaps; i++)
+		position.gaps[i] = random_gap(i);
+	position.ntopics = (int) below(5);
+	position.topics = palloc(sizeof(EvpubTopic) * Max(position.ntopics, 1));
+	for (int i = 0; i < position.ntopics; i++)
+		position.topics[i] = random_topic(&position);
+	return position;
+}
+
+/* Bytes with nothing allocated behind them. */
+static StringInfoData
+bytes_of(const void *data, int length)
+{
+	StringInfoData bytes = {0};
+
+	bytes.data = palloc(length);
+	bytes.len = length;
+	bytes.maxlen = length;
+	if (length > 0)
+		memcpy(bytes.data, data, length);
+	return bytes;
+}
+
+static StringInfoData
+serialized(const EvpubPosition *position, EvpubPositionForm form)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	evpub_position_serialize(&out, position, form);
+	return bytes_of(out.data, out.len);
+}
+
+static EvpubPositionForm
+random_form(void)
+{
+	static const EvpubPositionForm forms[] = {
+		EVPUB_POSITION_FILE, EVPUB_POSITION_FULL, EVPUB_POSITION_CHANGES
+	};
+
+	return forms[below(lengthof(forms))];
+}
+
+static bool
+same_bytes(const StringInfoData *a, const StringInfoData *b)
+{
+	return a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
+}
+
+/* ---- damage ---- */
+
+/* Numbers at which counts and lengths go wrong. */
+static uint32
+edge(uint32 length)
+{
+	const uint32 edges[] = {
+		0, 1, 0x7fffffff, 0x80000000, 0x80000001, 0xffffffff, 0xfffffffe,
+		length, length + 1, length - 1, length / 4, length / 9, 0x40000000,
+		0x20000000, 0x38e38e3a, 0x1c71c71d
+	};
+
+	return edges[below(lengthof(edges))];
+}
+
+static void
+damage(StringInfo bytes)
+{
+	for (uint32 n = 1 + below(3); n > 0 && bytes->len > 0; n--)
+	{
+		uint32		at = below(bytes->len);
+		uint32		value = pg_hton32(edge(bytes->len));
+
+		switch (below(5))
+		{
+			case 0:
+				bytes->data[at] ^= (char) (1 << below(8));
+				break;
+			case 1:
+				bytes->data[at] = (char) below(256);
+				break;
+			case 2:
+				if (at + 4 <= (uint32) bytes->len)
+					memcpy(bytes->data + at, &value, 4);
+				break;
+			case 3:
+				*bytes = bytes_of(bytes->data, at);
+				break;
+			case 4:
+				{
+					StringInfoData longer = bytes_of(bytes->data, bytes->len);
+
+					longer.data = repalloc(longer.data, bytes->len + at + 1);
+					memcpy(longer.data + bytes->len, bytes->data, at + 1);
+					longer.len += at + 1;
+					*bytes = longer;
+				}
+				break;
+		}
+	}
+}
+
+/* ---- what is tested ---- */
+
+static int	damaged_read;
+static int	damaged_refused;
+static size_t most_memory;		/* in bytes per byte that was read */
+
+/* A position can be used, whatever bytes it came from. */
+static bool
+is_usable(EvpubPosition *position)
+{
+	StringInfoData once = serialized(position, EVPUB_POSITION_FILE);
+	StringInfoData twice;
+	EvpubPosition again;
+
+	for (int i = 0; i < position->ntopics; i++)
+	{
+		const EvpubTopic *topic = &position->topics[i];
+
+		if (topic->partitions < -1 || topic->nplaces < topic->partitions ||
+			topic->number >= position->next_topic)
+			return false;
+
+		/* what the worker would pin, sooner or later */
+		if (topic->grown_from != InvalidXLogRecPtr && topic->grown <= topic->partitions)
+			return false;
+		if (topic->grown < 0 || topic->grown > 1000000)
+			return false;
+	}
+	if (!evpub_position_parse(&once, &again))
+		return false;
+	twice = serialized(&again, EVPUB_POSITION_FILE);
+	return same_bytes(&once, &twice);
+}
+
+static void
+test_round_trip(double seconds)
+{
+	double		end = seconds_now() + seconds;
+	bool		same = true;
+	bool		merged = true;
+
+	while (same && merged && seconds_now() < end)
+	{
+		EvpubPosition position = random_position();
+		EvpubPosition read;
+		EvpubPosition empty = {0};
+		StringInfoData file = serialized(&position, EVPUB_POSITION_FILE);
+		StringInfoData full = serialized(&position, EVPUB_POSITION_FULL);
+
+		same = evpub_position_parse(&file, &read) && is_usable(&read);
+		if (same)
+		{
+			StringInfoData again = serialized(&read, EVPUB_POSITION_FILE);
+
+			same = same_bytes(&file, &again);
+		}
+		merged = evpub_position_parse(&full, &read);
+		if (merged)
+		{
+			StringInfoData again;
+
+			evpub_position_merge(&empty, &read, true);
+			empty.system_identifier = position.system_identifier;
+			empty.role = position.role;
+			empty.directory_inode = position.directory_inode;
+			again = serialized(&empty, EVPUB_POSITION_FULL);
+			merged = same_bytes(&full, &again);
+		}
+		forget_memory();
+	}
+	ok(same, "what is written is read, and written again as the same");
+	ok(merged, "so is a message that is merged into nothing");
+}
+
+static void
+test_every_cut(void)
+{
+	EvpubPosition position;
+	StringInfoData whole;
+	int			accepted = 0;
+
+	do
+	{
+		forget_memory();
+		position = random_position();
+	} while (position.ntopics == 0 || position.ngaps == 0);
+	whole = serialized(&position, EVPUB_POSITION_FILE);
+	for (int length = 0; length < whole.len; length++)
+	{
+		StringInfoData cut = bytes_of(whole.data, length);
+		EvpubPosition read;
+
+		if (evpub_position_parse(&cut, &read))
+			accepted++;
+	}
+	forget_memory();
+	ok(accepted == 0, "cut anywhere, it is refused");
+}
+
+static void
+test_damage(double seconds)
+{
+	double		end = seconds_now() + seconds;
+	bool		usable = true;
+
+	while (usable && seconds_now() < end)
+	{
+		EvpubPosition position = random_position();
+		EvpubPosition read;
+		StringInfoData bytes = serialized(&position, random_form());
+		size_t		before;
+
+		damage(&bytes);
+		before = allocated;
+		if (evpub_position_parse(&bytes, &read))
+		{
+			damaged_read++;
+			if (bytes.len > 0)
+				most_memory = Max(most_memory, (allocated - before) / bytes.len);
+			usable = is_usable(&read);
+			evpub_position_merge(&position, &read, below(2));
+		}
+		else
+		{
+			damaged_refused++;
+			if (allocated - before > 8 * (size_t) bytes.len + 4096)
+				most_memory = Max(most_memory, (allocated - before) / (bytes.len + 1));
+		}
+		forget_memory();
+	}
+	printf("# %d read, %d refused, %zu bytes of memory a byte at most\n",
+		   damaged_read, damaged_refused, most_memory);
+	ok(usable, "what is read of damaged bytes can be used");
+	ok(damaged_refused > 0, "and some is refused");
+	ok(most_memory <= 8, "memory is a small multiple of the bytes");
+}
+
+/* Write a file with these contents and, as a program would, the right checksum. */
+static void
+write_state(const char *payload, int length, const uint32 *header)
+{
+	FILE	   *file = fopen(EVPUB_STATE_FILE, "w");
+
+	if (file == NULL)
+		abort();
+	fwrite(STATE_MAGIC, 1, 8, file);
+	fwrite(header, 1, 8, file);
+	fwrite(payload, 1, length, file);
+	fclose(file);
+}
+
+static void
+test_file(double seconds)
+{
+	double		end = seconds_now() + seconds;
+	bool		usable = true;
+	bool		refused = true;
+	char	   *problem;
+
+	while (usable && refused && seconds_now() < end)
+	{
+		EvpubPosition position = random_position();
+		EvpubPosition read;
+		StringInfoData bytes;
+		uint32		header[2];
+
+		evpub_position_write(&position);
+		usable = evpub_position_read(&read, &problem) == EVPUB_POSITION_FOUND;
+
+		/* damaged, under a checksum that fits */
+		bytes = serialized(&position, EVPUB_POSITION_FILE);
+		damage(&bytes);
+		header[0] = pg_hton32(bytes.len);
+		header[1] = pg_hton32(checksum(bytes.data, bytes.len));
+		write_state(bytes.data, bytes.len, header);
+		if (evpub_position_read(&read, &problem) == EVPUB_POSITION_FOUND)
+			usable = usable && is_usable(&read);
+
+		/* and under one that does not */
+		header[below(2)] ^= 1u << below(32);
+		write_state(bytes.data, bytes.len, header);
+		refused = evpub_position_read(&read, &problem) == EVPUB_POSITION_DAMAGED &&
+			problem != NULL;
+		if (truncate(EVPUB_STATE_FILE, below(STATE_HEADER + 1)) != 0)
+			abort();
+		refused = refused &&
+			evpub_position_read(&read, &problem) == EVPUB_POSITION_DAMAGED;
+		forget_memory();
+	}
+	ok(usable, "a state file is read, or what is read of it can be used");
+	ok(refused, "a state file with a wrong checksum or length is damaged");
+}
+
+/* A worker must not act on a role that it does not know. */
+static void
+test_roles(void)
+{
+	EvpubPosition position = random_position();
+	bool		right = true;
+	char	   *problem;
+
+	position.gap.reason = NULL;
+	for (int role = 0; role < 256; role++)
+	{
+		bool		known = role != 0 && strchr("cafxr", role) != NULL;
+		EvpubPosition read;
+
+		position.role = role;
+		evpub_position_write(&position);
+		if ((evpub_position_read(&read, &problem) == EVPUB_POSITION_FOUND) != known)
+			right = false;
+	}
+	position.role = EVPUB_ROLE_GAP;
+	position.gap.reason = pstrdup("why");
+	evpub_position_write(&position);
+	right = right && evpub_position_read(&position, &problem) == EVPUB_POSITION_FOUND;
+	forget_memory();
+	ok(right, "a role that does not exist, or a gap without a reason, is damage");
+}
+
+int
+main(void)
+{
+	double		seconds = fuzz_seconds();
+	char		directory[] = "/tmp/evpub-position.XXXXXX";
+
+	if (mkdtemp(directory) == NULL || chdir(directory) != 0 ||
+		mkdir(EVPUB_STATE_DIRECTORY, 0700) != 0)
+		abort();
+	test_round_trip(seconds / 4);
+	test_every_cut();
+	test_damage(seconds / 2);
+	test_file(seconds / 4);
+	test_roles();
+	(void) unlink(EVPUB_STATE_FILE);
+	(void) rmdir(EVPUB_STATE_DIRECTORY);
+	(void) rmdir(directory);
+	return done_testing();
+}
