@@ -757,7 +757,7 @@ RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'evpub_accept_gap';
 COMMENT ON FUNCTION evpub.accept_gap(pg_lsn) IS
-'end state "gap": go on behind the gap that evpub.status shows, if it ends at or before lsn; consumers get evpub.gap events';
+'end state "gap": go on behind the gap that evpub.status shows, if it ends at or before lsn; a NOTICE says how many transactions and events that gives up, as far as that is known; consumers get evpub.gap events';
 REVOKE ALL ON FUNCTION evpub.accept_gap(pg_lsn) FROM PUBLIC;
 
 CREATE FUNCTION evpub.discard(up_to pg_lsn)
@@ -765,7 +765,7 @@ RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'evpub_discard';
 COMMENT ON FUNCTION evpub.discard(pg_lsn) IS
-'do not publish what was committed up to an LSN and is not published yet; consumers get evpub.gap events';
+'do not publish what was committed up to an LSN and is not published yet; a NOTICE says how many transactions and events that gives up, as far as that is known; consumers get evpub.gap events';
 REVOKE ALL ON FUNCTION evpub.discard(pg_lsn) FROM PUBLIC;
 
 CREATE FUNCTION evpub.forget_topic(topic text)

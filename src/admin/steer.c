@@ -264,6 +264,14 @@ evpub_take_over(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+static void
+notice_given_up(const EvpubAnswer *answer)
+{
+	if (answer->gave_up)
+		ereport(NOTICE,
+				(errmsg("evpub gives up %s", evpub_lost_text(&answer->lost))));
+}
+
 Datum
 evpub_accept_gap(PG_FUNCTION_ARGS)
 {
@@ -272,6 +280,7 @@ evpub_accept_gap(PG_FUNCTION_ARGS)
 	ask(EVPUB_ASK_ACCEPT_GAP, PG_GETARG_LSN(0), &answer);
 	if (answer.publisher_id != 0)
 		evpub_registry_relabel(answer.publisher_id);
+	notice_given_up(&answer);
 	PG_RETURN_VOID();
 }
 
@@ -285,6 +294,7 @@ evpub_discard(PG_FUNCTION_ARGS)
 		ereport(NOTICE,
 				(errmsg("everything up to %X/%X is published already",
 						LSN_FORMAT_ARGS(PG_GETARG_LSN(0)))));
+	notice_given_up(&answer);
 	PG_RETURN_VOID();
 }
 

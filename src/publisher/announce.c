@@ -106,6 +106,9 @@ evpub_announce_instead(EvpubPosition *position, EvpubTransaction *transaction)
 		gap.to_lsn = transaction->commit.lsn;
 		gap.told = true;
 		gap.reason = pstrdup("the transaction was cut by a gap that was accepted before");
+		gap.lost.known = EVPUB_LOST_EVENTS_PART;
+		gap.lost.transactions = 1;
+		gap.lost.events = transaction->commit.events;
 		gap.ncut = 1;
 		gap.cut = palloc(sizeof(TransactionId));
 		gap.cut[0] = transaction->xid;
@@ -135,6 +138,19 @@ ascii_only(const char *text)
 	return copy;
 }
 
+/* How much is lost, as far as that is known; the numbers are null if it is not. */
+static void
+put_lost(StringInfo tail, const EvpubLost *lost)
+{
+	if (lost->known == EVPUB_LOST_UNKNOWN)
+		appendStringInfoString(tail, ",\"transaction_count\":null,\"event_count\":null,\"counted\":\"none\"");
+	else
+		appendStringInfo(tail, ",\"transaction_count\":%llu,\"event_count\":%llu,\"counted\":\"%s\"",
+						 (unsigned long long) lost->transactions,
+						 (unsigned long long) lost->events,
+						 lost->known == EVPUB_LOST_ALL ? "all" : "part");
+}
+
 /* The "data" member of the event's body. */
 static void
 put_data(StringInfo tail, const EvpubGap *gap)
@@ -145,7 +161,9 @@ put_data(StringInfo tail, const EvpubGap *gap)
 	appendStringInfoString(tail, ",\"transactions\":[");
 	for (int i = 0; i < gap->ncut; i++)
 		appendStringInfo(tail, "%s\"%u\"", i > 0 ? "," : "", gap->cut[i]);
-	appendStringInfoString(tail, "]}");
+	appendStringInfoChar(tail, ']');
+	put_lost(tail, &gap->lost);
+	appendStringInfoChar(tail, '}');
 }
 
 static void

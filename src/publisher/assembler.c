@@ -60,6 +60,7 @@ struct EvpubAssembler
 	Size		memory;			/* of all chunks held */
 	EvpubWalReader *again;		/* for chunks past the budget; NULL until then */
 	uint64		forged;
+	bool		silent;			/* about these */
 	int			prepared;
 };
 
@@ -90,6 +91,12 @@ void
 evpub_assembler_set_memory(EvpubAssembler *assembler, Size memory)
 {
 	assembler->budget = memory;
+}
+
+void
+evpub_assembler_count_only(EvpubAssembler *assembler)
+{
+	assembler->silent = true;
 }
 
 static void
@@ -154,7 +161,8 @@ count_forged(EvpubAssembler *assembler, XLogRecPtr lsn, TransactionId xid,
 	assembler->forged++;
 
 	/* anyone can write these: the log must not grow by as much as they do */
-	if ((assembler->forged & (assembler->forged - 1)) == 0)
+	if (!assembler->silent &&
+		(assembler->forged & (assembler->forged - 1)) == 0)
 		ereport(WARNING,
 				(errmsg("evpub dropped a message at %X/%X of transaction %u: %s",
 						LSN_FORMAT_ARGS(lsn), xid, why),
@@ -216,7 +224,7 @@ add_place(EvpubAssembler *assembler, TransactionId xid, Oid database,
 	place->last = info->last;
 	place->data = NULL;
 
-	if (assembler->memory + length > assembler->budget)
+	if (assembler->memory > 0 && assembler->memory + length > assembler->budget)
 		relieve_memory(assembler);
 	if (assembler->memory + length <= assembler->budget)
 	{

@@ -61,6 +61,9 @@ extern EvpubAssembler *evpub_assembler_create(Size memory);
 extern void evpub_assembler_free(EvpubAssembler *assembler);
 extern void evpub_assembler_set_memory(EvpubAssembler *assembler, Size memory);
 
+/* Be silent about forged messages: whoever publishes has reported them. */
+extern void evpub_assembler_count_only(EvpubAssembler *assembler);
+
 /*
  * Take in the record that the reader just read.  Returns a transaction when
  * the record commits one that has events; the caller then owns it and gives

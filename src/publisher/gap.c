@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "publisher/count.h"
 #include "publisher/gap.h"
 #include "publisher/registry.h"
 #include "publisher/slot.h"
@@ -28,13 +29,22 @@
 /* Between two looks at WAL that could not be read, in ms. */
 #define LOOK_AGAIN_INTERVAL 10000
 
+/*
+ * For counting what is given up, in ms.  Nothing is published meanwhile, and a
+ * fast shutdown waits for the end of a round; a disk that runs full leaves less.
+ */
+#define COUNT_BUDGET 1000
+#define COUNT_BUDGET_FULL_DISK 250
+
 /* What evpub.status says of an open gap. */
 char *
 evpub_gap_text(const EvpubOpenGap *gap)
 {
-	return psprintf("%s; gap from %X/%X to %X/%X, SELECT evpub.accept_gap('%X/%X') goes on behind it",
+	/* the call stands before the numbers: a long text is cut at its end */
+	return psprintf("%s; gap from %X/%X to %X/%X, SELECT evpub.accept_gap('%X/%X') goes on behind it and gives up %s",
 					gap->reason, LSN_FORMAT_ARGS(gap->from_lsn),
-					LSN_FORMAT_ARGS(gap->to_lsn), LSN_FORMAT_ARGS(gap->to_lsn));
+					LSN_FORMAT_ARGS(gap->to_lsn), LSN_FORMAT_ARGS(gap->to_lsn),
+					evpub_lost_text(&gap->lost));
 }
 
 /* Does reading begin behind something that is not known? */
@@ -139,7 +149,10 @@ flushed_end(void)
 	return end;
 }
 
-/* Reading broke, and all that was read before is published. */
+/*
+ * Reading broke, and all that was read before is published.  The gap ends where
+ * WAL can be read again, so of what committed in it nothing can be counted.
+ */
 void
 evpub_gap_unreadable(EvpubWorker *worker)
 {
@@ -169,6 +182,7 @@ evpub_gap_unpublishable(EvpubWorker *worker, XLogRecPtr commit_lsn,
 	worker->gap_begins_at = InvalidXLogRecPtr;
 	gap.reason = pstrdup(reason);
 	gap.to_lsn = commit_lsn;
+	gap.lost = evpub_stream_head_lost(&worker->stream);
 	gap.restart_lsn = evpub_stream_restart_lsn(&worker->stream);
 	(void) open_gap(worker, &gap);
 }
@@ -200,10 +214,48 @@ readable_restart_before(XLogRecPtr end, XLogRecPtr needed)
 	return evpub_walreader_probe(start, end) ? start : end;
 }
 
+/*
+ * How much the open gap gives up, which was made by a limit or has grown by it
+ * from "known".  The file has the gap already, and the slot has moved: an error,
+ * a crash, or a disk on which the numbers cannot be written change nothing of
+ * that, and the checkpoint that removes this WAL is requested afterwards.
+ */
+static void
+count_backlog(EvpubWorker *worker, const EvpubOpenGap *known, EvpubMsec budget)
+{
+	EvpubOpenGap *gap = &worker->position.gap;
+	EvpubCountRange range;
+	EvpubPosition counted;
+
+	memset(&range, 0, sizeof(range));
+	range.start = worker->position.restart_lsn;
+	range.from = worker->position.confirmed_lsn;
+	range.next_event = worker->position.next_event;
+	if (known->reason)
+	{
+		/* what is before that end is counted, and its WAL may be gone */
+		range.start = known->restart_lsn;
+		range.from = known->to_lsn;
+		range.next_event = 0;
+		range.cut = known->ncut > 0;
+	}
+	range.to = gap->to_lsn;
+	range.budget = budget;
+	gap->lost = evpub_count(&range);
+	if (known->reason)
+		gap->lost = evpub_lost_add(known->lost, gap->lost);
+
+	/* if it cannot be written, it is known until the worker ends */
+	counted = worker->position;
+	(void) evpub_worker_store(worker, &counted, InvalidXLogRecPtr, false);
+	evpub_worker_set_verdict(worker, EVPUB_STAND_GAP, evpub_gap_text(gap));
+}
+
 /* A limit is reached: let WAL go.  True if that was done. */
 static bool
-give_up_backlog(EvpubWorker *worker, const char *reason)
+give_up_backlog(EvpubWorker *worker, const char *reason, EvpubMsec budget)
 {
+	EvpubOpenGap known = worker->position.gap;
 	EvpubOpenGap gap;
 
 	memset(&gap, 0, sizeof(gap));
@@ -212,12 +264,17 @@ give_up_backlog(EvpubWorker *worker, const char *reason)
 	gap.to_lsn = flushed_end();
 	gap.restart_lsn = readable_restart_before(gap.to_lsn, evpub_slot_position());
 	worker->gap_begins_at = InvalidXLogRecPtr;
-	return open_gap(worker, &gap);
+	if (!open_gap(worker, &gap))
+		return false;
+	count_backlog(worker, &known, budget);
+	return true;
 }
 
 void
-evpub_gap_give_up(EvpubWorker *worker, const char *reason)
+evpub_gap_give_up(EvpubWorker *worker, const char *reason, bool disk_full)
 {
+	EvpubLost	lost = {EVPUB_LOST_UNKNOWN};
+
 	switch (worker->verdict)
 	{
 		case EVPUB_NOTHING:
@@ -235,12 +292,16 @@ evpub_gap_give_up(EvpubWorker *worker, const char *reason)
 				evpub_worker_set_verdict(worker, EVPUB_STAND_GAP,
 										 evpub_licence_lost_file(psprintf("the state file is lost, and %s", reason)));
 			}
-			else if (!give_up_backlog(worker, reason))
+			else if (!give_up_backlog(worker, reason, disk_full ?
+									  COUNT_BUDGET_FULL_DISK : COUNT_BUDGET))
 				return;
+			else
+				lost = worker->position.gap.lost;
 			break;
 	}
 	ereport(WARNING,
-			(errmsg("evpub gives up WAL that it kept for publishing: %s", reason)));
+			(errmsg("evpub gives up WAL that it kept for publishing: %s", reason),
+			 errdetail("This gives up %s.", evpub_lost_text(&lost))));
 
 	/* WAL is removed by checkpoints only; this one does not wait for it */
 	RequestCheckpoint(CHECKPOINT_IMMEDIATE | CHECKPOINT_FORCE);
@@ -363,6 +424,7 @@ accept_lost_file(EvpubWorker *worker, EvpubAnswer *answer)
 	memset(&gap, 0, sizeof(gap));
 	gap.from_lsn = from;
 	gap.to_lsn = from;
+	gap.lost.known = EVPUB_LOST_ALL;	/* of nothing */
 	gap.horizon = U64FromFullTransactionId(ReadNextFullTransactionId());
 	gap.told = true;			/* no topic is known that could be told */
 	gap.reason = "the state file was lost";
@@ -400,6 +462,13 @@ beyond_wal(XLogRecPtr lsn, EvpubAnswer *answer)
 						psprintf("WAL is flushed up to %X/%X.", LSN_FORMAT_ARGS(end)),
 						NULL);
 	return true;
+}
+
+static void
+tell_lost(EvpubAnswer *answer, const EvpubLost *lost)
+{
+	answer->gave_up = true;
+	answer->lost = *lost;
 }
 
 void
@@ -453,6 +522,7 @@ evpub_gap_accept(EvpubWorker *worker, XLogRecPtr lsn, EvpubAnswer *answer)
 	gap.from_lsn = open.from_lsn;
 	gap.to_lsn = open.to_lsn;
 	gap.reason = open.reason;
+	gap.lost = open.lost;
 	gap.ncut = open.ncut;
 	gap.cut = open.cut;
 	if (cuts_transactions(&open))
@@ -462,12 +532,32 @@ evpub_gap_accept(EvpubWorker *worker, XLogRecPtr lsn, EvpubAnswer *answer)
 	evpub_position_set_open_gap(&worker->position, &none);
 	if (!confirm_without_publishing(worker, &gap, &before, answer))
 		return;
+	tell_lost(answer, &gap.lost);
 	ereport(LOG,
 			(errmsg("evpub: the gap from %X/%X to %X/%X was accepted by user request",
 					LSN_FORMAT_ARGS(gap.from_lsn), LSN_FORMAT_ARGS(gap.to_lsn)),
-			 errdetail("%s", gap.reason)));
+			 errdetail("%s; this gives up %s", gap.reason,
+					   evpub_lost_text(&gap.lost))));
 	log_cut(&gap);
 	evpub_gap_close(worker);
+}
+
+/*
+ * Before it is given up: the events that consumers get have the numbers.  Those
+ * on their way to Kafka count, since only confirmed ones are known to be there.
+ */
+static EvpubLost
+count_discarded(const EvpubPosition *position, XLogRecPtr up_to)
+{
+	EvpubCountRange range;
+
+	memset(&range, 0, sizeof(range));
+	range.start = position->restart_lsn;
+	range.from = position->confirmed_lsn;
+	range.to = up_to;
+	range.next_event = position->next_event;
+	range.budget = COUNT_BUDGET;
+	return evpub_count(&range);
 }
 
 void
@@ -500,11 +590,14 @@ evpub_gap_discard(EvpubWorker *worker, XLogRecPtr up_to, EvpubAnswer *answer)
 	gap.from_lsn = worker->position.confirmed_lsn;
 	gap.to_lsn = up_to;
 	gap.reason = "discarded by evpub.discard()";
+	gap.lost = count_discarded(&worker->position, up_to);
 	if (!confirm_without_publishing(worker, &gap, &before, answer))
 		return;
+	tell_lost(answer, &gap.lost);
 	ereport(LOG,
 			(errmsg("evpub: what was committed between %X/%X and %X/%X and not published was discarded by user request",
-					LSN_FORMAT_ARGS(gap.from_lsn), LSN_FORMAT_ARGS(gap.to_lsn))));
+					LSN_FORMAT_ARGS(gap.from_lsn), LSN_FORMAT_ARGS(gap.to_lsn)),
+			 errdetail("This gives up %s.", evpub_lost_text(&gap.lost))));
 	evpub_worker_end_streaming(worker);
 	evpub_worker_set_verdict(worker, EVPUB_PUBLISH, NULL);
 }

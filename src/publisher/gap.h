@@ -20,8 +20,12 @@ extern void evpub_gap_unreadable(EvpubWorker *worker);
 extern void evpub_gap_unpublishable(EvpubWorker *worker, XLogRecPtr commit_lsn,
 									const char *reason);
 
-/* A limit is reached: the database needs the WAL that is kept. */
-extern void evpub_gap_give_up(EvpubWorker *worker, const char *reason);
+/*
+ * A limit is reached: the database needs the WAL that is kept.  disk_full: it
+ * needs it soon.
+ */
+extern void evpub_gap_give_up(EvpubWorker *worker, const char *reason,
+							  bool disk_full);
 
 /* Try again now and then. */
 extern void evpub_gap_look_again(EvpubWorker *worker);

@@ -58,13 +58,15 @@ hindered(const EvpubWorker *worker)
 		evpub_clock_passed(worker->hindered_since, HINDERED_PATIENCE);
 }
 
-/* Why the backlog must go, or NULL. */
+/* Why the backlog must go, or NULL; *disk_full: for want of space. */
 static char *
-limit_reached(const EvpubWorker *worker, uint64 needed)
+limit_reached(const EvpubWorker *worker, uint64 needed, bool *disk_full)
 {
 	struct statvfs disk;
 	uint64		free_bytes;
 	uint64		wanted;
+
+	*disk_full = false;
 
 	/*
 	 * Once the backlog is given up, the end moves on by segments: less would
@@ -83,7 +85,8 @@ limit_reached(const EvpubWorker *worker, uint64 needed)
 	wanted = evpub_min_disk_free_bytes((uint64) disk.f_blocks * disk.f_frsize);
 
 	/* a burst while the disk is filled by others must not cost events */
-	if (free_bytes < wanted && (needed >= free_bytes || hindered(worker)))
+	*disk_full = free_bytes < wanted && (needed >= free_bytes || hindered(worker));
+	if (*disk_full)
 		return psprintf("the file system of pg_wal has %llu MB left, less than evpub.min_disk_free wants, and %llu MB of WAL are not published",
 						(unsigned long long) (free_bytes / (1024 * 1024)),
 						(unsigned long long) (needed / (1024 * 1024)));
@@ -95,6 +98,7 @@ evpub_worker_check_limits(EvpubWorker *worker)
 {
 	EvpubMsec	now = evpub_clock_now();
 	char	   *reason;
+	bool		disk_full;
 
 	if (evpub_slot_position() == InvalidXLogRecPtr ||
 		!evpub_clock_passed(worker->limits_checked_at, CHECK_INTERVAL))
@@ -104,7 +108,8 @@ evpub_worker_check_limits(EvpubWorker *worker)
 		worker->hindered_since = 0;
 	else if (worker->hindered_since == 0)
 		worker->hindered_since = now;
-	reason = limit_reached(worker, needed_bytes(worker, evpub_walreader_end(NULL)));
+	reason = limit_reached(worker, needed_bytes(worker, evpub_walreader_end(NULL)),
+						   &disk_full);
 	if (reason && !evpub_worker_retire_now(worker))
-		evpub_gap_give_up(worker, reason);
+		evpub_gap_give_up(worker, reason, disk_full);
 }

@@ -26,7 +26,7 @@
 #include "publisher/position.h"
 #include "publisher/position_format.h"
 
-#define STATE_MAGIC "evpubst4"
+#define STATE_MAGIC "evpubst5"
 #define STATE_HEADER 16
 #define STATE_TEMPORARY EVPUB_STATE_FILE ".tmp"
 

@@ -11,6 +11,8 @@
 #include "access/xlogdefs.h"
 #include "datatype/timestamp.h"
 
+#include "publisher/lost.h"
+
 #define EVPUB_STATE_DIRECTORY "evpub"
 #define EVPUB_STATE_FILE EVPUB_STATE_DIRECTORY "/state"
 
@@ -95,6 +97,7 @@ typedef struct EvpubOpenGap
 	bool		given_up;		/* by a limit: does not end by itself, even if
 								 * the WAL is still there */
 	char	   *reason;			/* NULL: there is no open gap */
+	EvpubLost	lost;			/* what is given up by who accepts it */
 	int			ncut;			/* transactions that were prepared then */
 	TransactionId *cut;
 } EvpubOpenGap;
@@ -109,6 +112,7 @@ typedef struct EvpubGap
 	TimestampTz accepted_at;
 	bool		told;			/* consumers have their evpub.gap events */
 	char	   *reason;
+	EvpubLost	lost;
 	int			ncut;			/* transactions that are known to be cut */
 	TransactionId *cut;
 	uint32		repeat;			/* how many gaps before it end where it does */

@@ -39,6 +39,14 @@ put_xids(StringInfo out, const TransactionId *xids, int n)
 }
 
 static void
+put_lost(StringInfo out, const EvpubLost *lost)
+{
+	pq_sendint8(out, lost->known);
+	pq_sendint64(out, lost->transactions);
+	pq_sendint64(out, lost->events);
+}
+
+static void
 put_open_gap(StringInfo out, const EvpubOpenGap *gap)
 {
 	pq_sendint8(out, gap->reason != NULL);
@@ -49,6 +57,7 @@ put_open_gap(StringInfo out, const EvpubOpenGap *gap)
 	pq_sendint64(out, gap->restart_lsn);
 	pq_sendint8(out, gap->given_up);
 	put_text(out, gap->reason);
+	put_lost(out, &gap->lost);
 	put_xids(out, gap->cut, gap->ncut);
 }
 
@@ -75,6 +84,7 @@ put_gaps(StringInfo out, const EvpubPosition *position, EvpubPositionForm form)
 		pq_sendint32(out, gap->repeat);
 		pq_sendint32(out, gap->next_place);
 		put_text(out, gap->reason);
+		put_lost(out, &gap->lost);
 		put_xids(out, gap->cut, gap->ncut);
 	}
 }
@@ -188,6 +198,16 @@ get_xids(StringInfo in, int *n)
 }
 
 static void
+get_lost(StringInfo in, EvpubLost *lost)
+{
+	lost->known = pq_getmsgbyte(in);
+	if (lost->known > EVPUB_LOST_ALL)
+		malformed();
+	lost->transactions = pq_getmsgint64(in);
+	lost->events = pq_getmsgint64(in);
+}
+
+static void
 get_open_gap(StringInfo in, EvpubOpenGap *gap)
 {
 	if (!pq_getmsgbyte(in))
@@ -197,11 +217,12 @@ get_open_gap(StringInfo in, EvpubOpenGap *gap)
 	gap->restart_lsn = pq_getmsgint64(in);
 	gap->given_up = pq_getmsgbyte(in) != 0;
 	gap->reason = get_text(in);
+	get_lost(in, &gap->lost);
 	gap->cut = get_xids(in, &gap->ncut);
 }
 
 /* Bytes of a gap, and of a topic, without texts and lists. */
-#define GAP_LENGTH 49
+#define GAP_LENGTH 66
 #define TOPIC_LENGTH 28
 
 static void
@@ -221,6 +242,7 @@ get_gaps(StringInfo in, EvpubPosition *position)
 		gap->repeat = pq_getmsgint(in, 4);
 		gap->next_place = pq_getmsgint(in, 4);
 		gap->reason = get_text(in);
+		get_lost(in, &gap->lost);
 		gap->cut = get_xids(in, &gap->ncut);
 	}
 }

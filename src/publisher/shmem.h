@@ -20,6 +20,8 @@
 #include "storage/lwlock.h"
 #include "storage/spin.h"
 
+#include "publisher/lost.h"
+
 /* Names of these, for users: evpub_state_name. */
 typedef enum EvpubState
 {
@@ -75,6 +77,8 @@ typedef struct EvpubAnswer
 	int			sqlerrcode;		/* 0: done */
 	bool		nothing_to_do;
 	uint64		publisher_id;	/* the new one, or 0 */
+	bool		gave_up;		/* "lost" says what */
+	EvpubLost	lost;
 	char		error[EVPUB_TEXT_LENGTH];
 	char		detail[EVPUB_TEXT_LENGTH];
 	char		hint[EVPUB_TEXT_LENGTH];

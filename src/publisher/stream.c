@@ -489,6 +489,25 @@ evpub_stream_head_lsn(EvpubStream *stream)
 	return queue_head(stream)->commit.lsn;
 }
 
+/*
+ * Its number of events is that of the chunks that were found: all of them if it
+ * was refused for the bytes of one.  It is the next transaction, so what is
+ * published of it are events with numbers below next_event.
+ */
+EvpubLost
+evpub_stream_head_lost(EvpubStream *stream)
+{
+	EvpubTransaction *head = queue_head(stream);
+	EvpubLost	lost;
+
+	lost.known = head->commit.lsn == stream->refused_lsn && stream->next_event == 0 ?
+		EVPUB_LOST_ALL : EVPUB_LOST_EVENTS_PART;
+	lost.transactions = 1;
+	lost.events = head->commit.events > stream->next_event ?
+		head->commit.events - stream->next_event : 0;
+	return lost;
+}
+
 void
 evpub_stream_refuse(EvpubStream *stream, XLogRecPtr lsn, const char *reason)
 {

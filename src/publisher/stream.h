@@ -160,6 +160,9 @@ extern bool evpub_stream_at_stuck(const EvpubStream *stream);
 /* End of the commit record of the next transaction to be sent, or invalid. */
 extern XLogRecPtr evpub_stream_head_lsn(EvpubStream *stream);
 
+/* What is lost when that transaction, which is stuck, is given up. */
+extern EvpubLost evpub_stream_head_lost(EvpubStream *stream);
+
 /* From the next rewind on, the transaction that committed there gets stuck. */
 extern void evpub_stream_refuse(EvpubStream *stream, XLogRecPtr lsn,
 								const char *reason);

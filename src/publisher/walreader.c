@@ -485,13 +485,17 @@ reader_up_to_now(void)
 
 /* What decides over a gap ends with an error when the worker is to leave. */
 static void
-take_interrupts(void)
+take_interrupts(const EvpubWalReader *reader)
 {
 	CHECK_FOR_INTERRUPTS();
 	if (ShutdownRequestPending)
 		ereport(ERROR,
 				(errcode(ERRCODE_ADMIN_SHUTDOWN),
 				 errmsg("reading WAL ends, since the server or the publisher is being stopped")));
+	if (reader->deadline != 0 && evpub_clock_left(reader->deadline) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("reading WAL ends, since it takes too long")));
 }
 
 static bool
@@ -527,7 +531,7 @@ first_start(EvpubWalReader *reader, XLogRecPtr page)
 		XLogPageHeader header;
 		uint32		size;
 
-		take_interrupts();
+		take_interrupts(reader);
 		data = evpub_walpass_page(&reader->pass, &source, page, 0);
 		header = (XLogPageHeader) data;
 		if (!XLogReaderValidatePageHeader(reader->xlog, page, data))
@@ -551,7 +555,7 @@ evpub_walreader_first(EvpubWalReader *reader, XLogRecPtr page)
 	evpub_walreader_seek(reader, start);
 	for (;;)
 	{
-		take_interrupts();
+		take_interrupts(reader);
 		switch (step(reader))
 		{
 			case STEP_RECORD:
@@ -602,7 +606,7 @@ find_up_to_limit(EvpubWalReader *reader, XLogRecPtr lsn)
 		page += XLOG_BLCKSZ;
 	for (; page < reader->limit; page += XLOG_BLCKSZ)
 	{
-		take_interrupts();
+		take_interrupts(reader);
 		if (!segment_exists(reader, page))
 		{
 			/* the loop adds a page: begin with the next segment */
@@ -619,8 +623,16 @@ find_up_to_limit(EvpubWalReader *reader, XLogRecPtr lsn)
 XLogRecPtr
 evpub_walreader_find(XLogRecPtr lsn)
 {
+	return evpub_walreader_find_until(lsn, 0);
+}
+
+XLogRecPtr
+evpub_walreader_find_until(XLogRecPtr lsn, EvpubMsec deadline)
+{
 	EvpubWalReader *reader = reader_up_to_now();
 	volatile XLogRecPtr found = InvalidXLogRecPtr;
+
+	reader->deadline = deadline;
 
 	/* the reader holds a file descriptor, which no context closes */
 	PG_TRY();
@@ -665,11 +677,11 @@ evpub_walreader_probe(XLogRecPtr from, XLogRecPtr to)
 		evpub_walreader_seek(reader, from);
 		while (readable && reader->position < to)
 		{
-			take_interrupts();
+			take_interrupts(reader);
 			if (!evpub_walreader_next(reader))
 			{
 				/* a pass that a shutdown ended says nothing of WAL */
-				take_interrupts();
+				take_interrupts(reader);
 				readable = false;
 			}
 		}

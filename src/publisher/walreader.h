@@ -10,6 +10,7 @@
 #include "access/xlogreader.h"
 #include "nodes/pg_list.h"
 
+#include "clock.h"
 #include "publisher/walpass.h"
 
 typedef struct EvpubWalReader
@@ -29,6 +30,8 @@ typedef struct EvpubWalReader
 	Size		slice;			/* return to the caller after so much; 0: never */
 	bool		yielded;		/* the last read did, and there is more */
 	bool		oversized;		/* it returned a message that can only be forged */
+
+	EvpubMsec	deadline;		/* to find a record behind a break; 0: none */
 } EvpubWalReader;
 
 /*
@@ -90,6 +93,9 @@ extern XLogRecPtr evpub_walreader_first(EvpubWalReader *reader, XLogRecPtr page)
  * WAL that is missing or damaged.  InvalidXLogRecPtr if there is none.
  */
 extern XLogRecPtr evpub_walreader_find(XLogRecPtr lsn);
+
+/* The same, with an ERROR (query canceled) when it takes longer. */
+extern XLogRecPtr evpub_walreader_find_until(XLogRecPtr lsn, EvpubMsec deadline);
 
 /*
  * These two throw errors of resources, and evpub_walreader_find() too: what

@@ -32,7 +32,8 @@
  *
  * The file "evpub_wal_error" makes the worker's calls on files of pg_wal fail
  * for as long as it is there: it holds "open" or "pread", and the number of the
- * error (errno).  Calls that write are let through.
+ * error (errno).  Calls that write are let through.  With "slow" and a number,
+ * each "pread" of them takes so many milliseconds.
  *
  * Everywhere but in the worker, all calls pass unseen.
  */
@@ -516,7 +517,10 @@ write(int fd, const void *data, size_t length)
 		int			error = 0; \
 		\
 		if (name && strcmp(name, "pg_wal") == 0) \
+		{ \
 			error = ordered_error("pread"); \
+			usleep(1000 * ordered_error("slow")); \
+		} \
 		if (error == 0) \
 			return (call); \
 		errno = error; \
