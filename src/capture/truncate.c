@@ -27,6 +27,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/catalog.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
@@ -383,6 +384,11 @@ check_named(const RangeVar *name, Oid relid, Oid before, void *arg)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a table", name->relname)));
+	/* it would have to wait for everybody, to be refused then */
+	if (!allowSystemTableMods && IsCatalogRelationOid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied: \"%s\" is a system catalog", name->relname)));
 	result = pg_class_aclcheck(relid, GetUserId(), ACL_TRUNCATE);
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, get_relkind_objtype(kind), name->relname);
