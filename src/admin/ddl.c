@@ -69,6 +69,7 @@ typedef struct Statement
 {
 	Node	   *tree;
 	int			first_change;	/* its own ones begin here */
+	EvpubUntold untold;
 } Statement;
 
 /*
@@ -82,7 +83,7 @@ static Change changes[MAX_CHANGES];
 static int	change_count = 0;
 static bool too_many = false;
 static int	depth = 0;			/* statements that are watched */
-static const Statement *current = NULL;	/* the innermost of them */
+static Statement *current = NULL;	/* the innermost of them */
 
 static ProcessUtility_hook_type next_process_utility = NULL;
 static object_access_hook_type next_object_access_hook = NULL;
@@ -175,9 +176,15 @@ static void
 drop_relation(Oid oid)
 {
 	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(oid));
+	Oid			function;
 
 	if (!HeapTupleIsValid(tuple))
+	{
+		function = evpub_capture_function();
+		if (OidIsValid(function))
+			evpub_untold_drop(&current->untold, oid, function);
 		return;
+	}
 	if (((Form_pg_index) GETSTRUCT(tuple))->indisunique)
 		add_change(((Form_pg_index) GETSTRUCT(tuple))->indrelid, CHANGE_LOST_INDEX);
 	ReleaseSysCache(tuple);
@@ -190,6 +197,9 @@ access_object(ObjectAccessType access, Oid classid, Oid objid, int subid, void *
 		next_object_access_hook(access, classid, objid, subid, arg);
 	if (depth == 0)
 		return;
+	if ((access == OAT_POST_ALTER || access == OAT_POST_CREATE) &&
+		classid == RelationRelationId && subid > 0)
+		evpub_untold_column(&current->untold, objid, subid, access == OAT_POST_CREATE);
 	if (access == OAT_POST_ALTER)
 		evpub_refuse_rename(current->tree, classid, objid, subid);
 	else if (access != OAT_DROP)
@@ -422,7 +432,7 @@ check_statement(const Statement *statement)
 	check_changes(statement, function, true);
 	if (renames)
 		check_renamed_schema(statement, (RenameStmt *) statement->tree, function);
-	evpub_notice_untold(statement->tree, function);
+	evpub_notice_untold(statement->tree, &statement->untold, function);
 }
 
 /* ---- the hook ---- */
@@ -455,8 +465,8 @@ process_utility(PlannedStmt *planned, const char *query, bool read_only,
 				QueryEnvironment *environment, DestReceiver *destination,
 				QueryCompletion *completion)
 {
-	Statement	statement = {planned->utilityStmt, change_count};
-	const Statement *outer;
+	Statement	statement = {.tree = planned->utilityStmt, .first_change = change_count};
+	Statement  *outer;
 
 	if (!is_watched(statement.tree, context))
 	{
@@ -470,6 +480,7 @@ process_utility(PlannedStmt *planned, const char *query, bool read_only,
 	evpub_refuse_attach(statement.tree);
 	evpub_refuse_drop_index(statement.tree);
 	evpub_refuse_rename_own_schema(statement.tree);
+	evpub_untold_begin(&statement.untold);
 	outer = current;
 	current = &statement;
 	depth++;

@@ -7,17 +7,26 @@
  * takes the name of a captured one is not captured.  None of this is an error,
  * and most of it is meant; but whoever does it should know that consumers do not
  * know, and how they get to know.
+ *
+ * The text of a statement does not say which tables it reaches: ALTER TABLE of a
+ * parent changes captured tables that inherit from it, and DROP ... CASCADE takes
+ * partitions along.  So the object access hook (ddl.c) notes columns and
+ * partitions here while the statement runs.  It is called for tables that the
+ * statement has locked, and before its changes are visible.
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/sysattr.h"
-#include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
@@ -27,18 +36,124 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
 
 #include "admin/refuse.h"
+#include "admin/renamed.h"
 #include "admin/untold.h"
 #include "capture/route.h"
 #include "compat.h"
 
-static char *
-name_of(Relation rel)
+/* A column that a statement has added, or altered in some way. */
+typedef struct TouchedColumn
 {
-	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-									  RelationGetRelationName(rel));
+	Oid			relid;
+	AttrNumber	number;
+	Oid			type;			/* before; InvalidOid: the column is new */
+	int32		typmod;
+} TouchedColumn;
+
+/* Partitions with rows that a statement has dropped, of one captured table. */
+typedef struct DroppedRows
+{
+	Oid			root;
+	char	   *partition;		/* the first of them */
+	int			others;
+} DroppedRows;
+
+/* ---- while the statement runs ---- */
+
+void
+evpub_untold_begin(EvpubUntold *untold)
+{
+	untold->context = CurrentMemoryContext;
+	untold->columns = NIL;
+	untold->dropped = NIL;
 }
+
+void
+evpub_untold_column(EvpubUntold *untold, Oid relid, AttrNumber number, bool is_new)
+{
+	MemoryContext caller;
+	TouchedColumn *touched;
+	HeapTuple	tuple = NULL;
+
+	if (!is_new)
+	{
+		/* as it was: the change is not visible yet */
+		tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relid), Int16GetDatum(number));
+		if (!HeapTupleIsValid(tuple))
+			return;
+	}
+	caller = MemoryContextSwitchTo(untold->context);
+	touched = palloc0(sizeof(TouchedColumn));
+	touched->relid = relid;
+	touched->number = number;
+	if (tuple != NULL)
+	{
+		touched->type = ((Form_pg_attribute) GETSTRUCT(tuple))->atttypid;
+		touched->typmod = ((Form_pg_attribute) GETSTRUCT(tuple))->atttypmod;
+		ReleaseSysCache(tuple);
+	}
+	untold->columns = lappend(untold->columns, touched);
+	MemoryContextSwitchTo(caller);
+}
+
+/* The captured table whose partition this is; InvalidOid if there is none. */
+static Oid
+captured_root(Oid partition, Oid function)
+{
+	Oid			root = InvalidOid;
+	ListCell   *cell;
+
+	foreach(cell, get_partition_ancestors(partition))
+	{
+		if (evpub_captured_tables(function, lfirst_oid(cell)) != NIL)
+			root = lfirst_oid(cell);
+	}
+	return root;
+}
+
+void
+evpub_untold_drop(EvpubUntold *untold, Oid relid, Oid function)
+{
+	MemoryContext caller;
+	DroppedRows *dropped;
+	Relation	rel;
+	Oid			root;
+	bool		is_empty;
+	ListCell   *cell;
+
+	/* its own triggers are dropped before it, so the table above is asked */
+	if (get_rel_relkind(relid) != RELKIND_RELATION || !get_rel_relispartition(relid))
+		return;
+	root = captured_root(relid, function);
+	if (!OidIsValid(root))
+		return;
+	rel = relation_open(relid, NoLock);
+	is_empty = RelationGetNumberOfBlocks(rel) == 0;
+	relation_close(rel, NoLock);
+	if (is_empty)
+		return;
+	foreach(cell, untold->dropped)
+	{
+		dropped = lfirst(cell);
+		if (dropped->root == root)
+		{
+			dropped->others++;
+			return;
+		}
+	}
+	caller = MemoryContextSwitchTo(untold->context);
+	dropped = palloc0(sizeof(DroppedRows));
+	dropped->root = root;
+	dropped->partition = get_rel_name(relid);
+	untold->dropped = lappend(untold->dropped, dropped);
+	MemoryContextSwitchTo(caller);
+}
+
+/* ---- what is captured ---- */
 
 static bool
 has_rows(Oid relid)
@@ -71,8 +186,8 @@ waits_for_key(Relation rel, const Trigger *trigger)
 }
 
 /*
- * The settings of a row trigger that captures the relation; NULL: none.  With
- * "own" a copy of a partitioned table's trigger is none.
+ * The settings of a row trigger that captures the relation, or with "own" only of
+ * one that it has not as a partition; NULL: none.
  */
 static EvpubCapture *
 capture_of(Relation rel, Oid function, bool own)
@@ -85,8 +200,8 @@ capture_of(Relation rel, Oid function, bool own)
 		const Trigger *trigger = &triggers->triggers[i];
 
 		if (trigger->tgfoid == function && trigger->tgenabled != TRIGGER_DISABLED &&
-			TRIGGER_FOR_ROW(trigger->tgtype) && !waits_for_key(rel, trigger) &&
-			(!own || !trigger->tgisclone))
+			!(own && trigger->tgisclone) && TRIGGER_FOR_ROW(trigger->tgtype) &&
+			!waits_for_key(rel, trigger))
 			return evpub_route_get(trigger, rel);
 	}
 	return NULL;
@@ -140,23 +255,15 @@ is_asked_for(Relation rel, Oid function, const EvpubCapture *capture, AttrNumber
 		bms_is_member(InvalidAttrNumber - FirstLowInvalidHeapAttributeNumber, columns);
 }
 
+/* Are other values of the column, for those who follow the events, other rows? */
 static bool
-has_value(const ColumnDef *column)
+matters(Relation rel, Oid function, const EvpubCapture *capture, AttrNumber number)
 {
-	ListCell   *cell;
-
-	if (column->raw_default != NULL || column->cooked_default != NULL || column->identity ||
-		column->generated)
-		return true;
-	foreach(cell, column->constraints)
-	{
-		ConstrType	type = lfirst_node(Constraint, cell)->contype;
-
-		if (type == CONSTR_DEFAULT || type == CONSTR_GENERATED || type == CONSTR_IDENTITY)
-			return true;
-	}
-	return false;
+	return number != InvalidAttrNumber &&
+		(is_told(capture, number) || is_asked_for(rel, function, capture, number));
 }
+
+/* ---- NOTICEs about rows ---- */
 
 static void
 notice_rows(Relation rel, const char *detail)
@@ -166,83 +273,168 @@ notice_rows(Relation rel, const char *detail)
 					RelationGetRelationName(rel)),
 			 errdetail_internal("%s", detail),
 			 errhint("To tell them: CALL evpub.resync(ARRAY[%s]::regclass[]);",
-					 quote_literal_cstr(name_of(rel)))));
-}
-
-/* What a part of ALTER TABLE does to rows; NULL: nothing that is told. */
-static char *
-what_changes(const AlterTableCmd *command, Relation rel, const EvpubCapture *capture,
-			 Oid function)
-{
-	const char *column = command->name;
-	AttrNumber	number;
-	Oid			partition;
-
-	switch (command->subtype)
-	{
-		case AT_AddColumn:
-			column = castNode(ColumnDef, command->def)->colname;
-			if (!has_value(castNode(ColumnDef, command->def)))
-				return NULL;
-			break;
-		case AT_AttachPartition:
-		case AT_DetachPartition:
-		case AT_DetachPartitionFinalize:
-			partition = RangeVarGetRelid(((PartitionCmd *) command->def)->name, NoLock, true);
-			if (!OidIsValid(partition) || !has_rows(partition))
-				return NULL;
-			return psprintf("Rows of partition \"%s\" come, or go, without events.",
-							get_rel_name(partition));
-		default:
-			if (command->subtype != AT_AlterColumnType && !evpub_sets_expression(command))
-				return NULL;
-			break;
-	}
-	number = get_attnum(RelationGetRelid(rel), column);
-	if (number == InvalidAttrNumber ||
-		(!is_told(capture, number) && !is_asked_for(rel, function, capture, number)) ||
-		!has_rows(RelationGetRelid(rel)))
-		return NULL;
-	return psprintf("Values of column \"%s\" may be others now.", column);
-}
-
-/* A part of ALTER TABLE reaches the children, too. */
-static bool
-reaches_children(const AlterTableCmd *command)
-{
-	return command->subtype == AT_AddColumn || command->subtype == AT_AlterColumnType ||
-		evpub_sets_expression(command);
+					 quote_literal_cstr(evpub_qualified_name(rel)))));
 }
 
 /*
- * One table that ALTER TABLE has reached.  Triggers of partitions are copies of
- * their root's, and NOTICEs of the root speak for them; so "inherited" tables
- * count only where they are captured in their own right.
+ * Is every value the same in an event after it was converted by a plain cast?  Such
+ * casts are most of what migrations do.
  */
-static void
-notice_altered(const AlterTableStmt *alter, Oid relid, bool inherited, Oid function)
+static bool
+keeps_values(Oid old_type, int32 old_typmod, Oid new_type, int32 new_typmod)
 {
-	Relation	rel;
-	EvpubCapture *capture;
-	char	   *detail = NULL;
+	Oid			type = getBaseTypeAndTypmod(old_type, &old_typmod);
+	Oid			now = getBaseTypeAndTypmod(new_type, &new_typmod);
+
+	if (OidIsValid(get_element_type(type)) && OidIsValid(get_element_type(now)))
+		return keeps_values(get_element_type(type), old_typmod,
+							get_element_type(now), new_typmod);
+	if (type == now && old_typmod == new_typmod)
+		return true;
+	switch (now)
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+			return type == INT2OID || type == INT4OID || type == INT8OID;
+		case TEXTOID:
+			return type == VARCHAROID;
+		case VARCHAROID:
+			if (type != VARCHAROID)
+				return type == TEXTOID && new_typmod == -1;
+			break;
+		case NUMERICOID:
+			/* as many digits behind the point */
+			if (type != now)
+				return false;
+			return new_typmod == -1 ||
+				(old_typmod != -1 && new_typmod >= old_typmod &&
+				 (new_typmod - old_typmod) % 0x10000 == 0);
+		case VARBITOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+		case TIMEOID:
+		case TIMETZOID:
+			if (type != now)
+				return false;
+			break;
+		default:
+			return false;
+	}
+	return new_typmod == -1 || (old_typmod != -1 && new_typmod >= old_typmod);
+}
+
+/* Has ALTER TABLE ... TYPE ... USING given the values of the column? */
+static bool
+uses_expression(Node *statement, const char *column)
+{
 	ListCell   *cell;
 
-	if (evpub_captured_tables(function, relid) == NIL)
+	if (!IsA(statement, AlterTableStmt))
+		return false;
+	foreach(cell, ((AlterTableStmt *) statement)->cmds)
+	{
+		AlterTableCmd *command = lfirst_node(AlterTableCmd, cell);
+
+		if (command->subtype == AT_AlterColumnType && strcmp(command->name, column) == 0 &&
+			castNode(ColumnDef, command->def)->raw_default != NULL)
+			return true;
+	}
+	return false;
+}
+
+static bool
+has_other_values(Node *statement, const TouchedColumn *touched, Relation rel)
+{
+	Form_pg_attribute now;
+
+	if (touched->number > RelationGetDescr(rel)->natts)
+		return false;
+	now = TupleDescAttr(RelationGetDescr(rel), touched->number - 1);
+	if (now->attisdropped)
+		return false;
+	if (!OidIsValid(touched->type))
+		return now->atthasdef || now->attidentity != '\0' || now->attgenerated != '\0' ||
+			get_typdefault(now->atttypid) != NULL;
+	if (uses_expression(statement, NameStr(now->attname)))
+		return true;
+	return !keeps_values(touched->type, touched->typmod, now->atttypid, now->atttypmod);
+}
+
+/* Columns of tables that are captured themselves, each table once. */
+static void
+notice_columns(Node *statement, const EvpubUntold *untold, Oid function)
+{
+	List	   *done = NIL;
+	ListCell   *cell;
+
+	foreach(cell, untold->columns)
+	{
+		const TouchedColumn *touched = lfirst(cell);
+		Relation	rel;
+		EvpubCapture *capture;
+
+		if (list_member_oid(done, touched->relid) ||
+			!evpub_is_locked(touched->relid, AccessShareLock) ||
+			evpub_captured_tables(function, touched->relid) == NIL)
+			continue;
+		rel = try_relation_open(touched->relid, NoLock);
+		if (rel == NULL)
+			continue;
+		capture = has_other_values(statement, touched, rel) ?
+			capture_of(rel, function, true) : NULL;
+		if (capture != NULL && matters(rel, function, capture, touched->number) && has_rows(touched->relid))
+		{
+			notice_rows(rel, psprintf("Values of column \"%s\" may be others now.",
+									  NameStr(TupleDescAttr(RelationGetDescr(rel),
+															touched->number - 1)->attname)));
+			done = lappend_oid(done, touched->relid);
+		}
+		relation_close(rel, NoLock);
+	}
+}
+
+/* Nor does SET EXPRESSION (17) call the hook for the columns that it computes anew. */
+static void
+notice_expression(const AlterTableCmd *command, Oid relid, Oid function)
+{
+	ListCell   *cell;
+
+	foreach(cell, find_all_inheritors(relid, NoLock, NULL))
+	{
+		Relation	rel;
+		EvpubCapture *capture;
+
+		if (!evpub_is_locked(lfirst_oid(cell), AccessShareLock))
+			continue;
+		rel = try_relation_open(lfirst_oid(cell), NoLock);
+		if (rel == NULL)
+			continue;
+		/* a partition speaks for its table where the statement names only it */
+		capture = capture_of(rel, function, RelationGetRelid(rel) != relid);
+		if (capture != NULL &&
+			matters(rel, function, capture, get_attnum(RelationGetRelid(rel), command->name)) &&
+			has_rows(RelationGetRelid(rel)))
+			notice_rows(rel, psprintf("Values of column \"%s\" may be others now.", command->name));
+		relation_close(rel, NoLock);
+	}
+}
+
+/* A partition has come, or goes. */
+static void
+notice_partition(const AlterTableCmd *command, Oid relid, Oid function)
+{
+	Oid			partition = RangeVarGetRelid(((PartitionCmd *) command->def)->name, NoLock, true);
+	Relation	rel;
+
+	if (!OidIsValid(partition) || evpub_captured_tables(function, relid) == NIL)
 		return;
 	rel = try_relation_open(relid, AccessShareLock);
 	if (rel == NULL)
 		return;
-	capture = capture_of(rel, function, inherited);
-	foreach(cell, alter->cmds)
-	{
-		AlterTableCmd *command = lfirst_node(AlterTableCmd, cell);
-
-		if (capture != NULL && detail == NULL &&
-			(!inherited || reaches_children(command)))
-			detail = what_changes(command, rel, capture, function);
-	}
-	if (detail != NULL)
-		notice_rows(rel, detail);
+	if (capture_of(rel, function, false) != NULL && has_rows(partition))
+		notice_rows(rel, psprintf("Rows of partition \"%s\" come, or go, without events.",
+								  get_rel_name(partition)));
 	relation_close(rel, NoLock);
 }
 
@@ -252,45 +444,95 @@ notice_alter(const AlterTableStmt *alter, Oid function)
 	Oid			relid = RangeVarGetRelid(alter->relation, NoLock, true);
 	ListCell   *cell;
 
-	if (!OidIsValid(relid))
-		return;
-	notice_altered(alter, relid, false, function);
-	if (!alter->relation->inh)
-		return;
-	foreach(cell, alter->cmds)
+	foreach(cell, OidIsValid(relid) ? alter->cmds : NIL)
 	{
-		if (reaches_children(lfirst_node(AlterTableCmd, cell)))
-			break;
-	}
-	if (cell == NULL)
-		return;
-	/* what the statement has locked stays locked */
-	foreach(cell, find_all_inheritors(relid, NoLock, NULL))
-	{
-		if (lfirst_oid(cell) != relid)
-			notice_altered(alter, lfirst_oid(cell), true, function);
+		AlterTableCmd *command = lfirst_node(AlterTableCmd, cell);
+
+		if (command->subtype == AT_AttachPartition || command->subtype == AT_DetachPartition ||
+			command->subtype == AT_DetachPartitionFinalize)
+			notice_partition(command, relid, function);
+		else if (evpub_sets_expression(command))
+			notice_expression(command, relid, function);
 	}
 }
 
-/* A captured table has another name: a table that takes the old one is another. */
+/* Partitions are gone, and their table is there. */
 static void
-notice_rename(Oid relid, const char *old_name, Oid function)
+notice_dropped(const EvpubUntold *untold)
 {
-	Relation	rel;
+	ListCell   *cell;
 
-	if (!OidIsValid(relid) || evpub_captured_tables(function, relid) == NIL)
-		return;
-	rel = try_relation_open(relid, AccessShareLock);
-	if (rel == NULL)
-		return;
-	if (!rel->rd_rel->relispartition)
-		ereport(NOTICE,
-				(errmsg("table %s stays captured under this name", name_of(rel)),
-				 errdetail("{table} and {schema} in its settings mean the new name. A table that takes the name \"%s\" is not captured.",
-						   old_name),
-				 errhint("If one is to: SELECT definition FROM evpub.tables WHERE \"table\" = %s::regclass; and call that for the new table.",
-						 quote_literal_cstr(name_of(rel)))));
-	relation_close(rel, NoLock);
+	foreach(cell, untold->dropped)
+	{
+		const DroppedRows *dropped = lfirst(cell);
+		Relation	rel = try_relation_open(dropped->root, AccessShareLock);
+
+		if (rel == NULL)
+			continue;
+		notice_rows(rel, dropped->others == 0 ?
+					psprintf("Rows of partition \"%s\" are gone without events.",
+							 dropped->partition) :
+					psprintf("Rows of partition \"%s\" and %d others are gone without events.",
+							 dropped->partition, dropped->others));
+		relation_close(rel, NoLock);
+	}
+}
+
+/* ---- types ---- */
+
+/* Is the type made of the other one, in whatever way? */
+static bool
+is_made_of(Oid type, Oid part)
+{
+	TupleDesc	desc;
+	bool		found = false;
+
+	check_stack_depth();
+	type = getBaseType(type);
+	if (type == part)
+		return true;
+	if (OidIsValid(get_element_type(type)))
+		return is_made_of(get_element_type(type), part);
+	switch (get_typtype(type))
+	{
+		case TYPTYPE_RANGE:
+			return is_made_of(get_range_subtype(type), part);
+		case TYPTYPE_MULTIRANGE:
+			return is_made_of(get_multirange_range(type), part);
+		case TYPTYPE_COMPOSITE:
+			break;
+		default:
+			return false;
+	}
+	desc = lookup_rowtype_tupdesc(type, -1);
+	for (int i = 0; i < desc->natts && !found; i++)
+		found = !TupleDescAttr(desc, i)->attisdropped &&
+			is_made_of(TupleDescAttr(desc, i)->atttypid, part);
+	ReleaseTupleDesc(desc);
+	return found;
+}
+
+/* Columns whose types are made of this one, as numbers; nothing is locked for it. */
+static Bitmapset *
+columns_made_of(Oid relid, Oid type)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Bitmapset  *columns = NULL;
+	int			natts = 0;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		natts = ((Form_pg_class) GETSTRUCT(tuple))->relnatts;
+		ReleaseSysCache(tuple);
+	}
+	for (int number = 1; number <= natts; number++)
+	{
+		Oid			of_column = get_atttype(relid, number);
+
+		if (OidIsValid(of_column) && is_made_of(of_column, type))
+			columns = bms_add_member(columns, number);
+	}
+	return columns;
 }
 
 /* A value of an enum has another name: it is in rows of all tables of the type. */
@@ -302,20 +544,20 @@ notice_enum(const AlterEnumStmt *alter, Oid function)
 
 	foreach(cell, OidIsValid(type) ? evpub_captured_tables(function, InvalidOid) : NIL)
 	{
-		Relation	rel = try_relation_open(lfirst_oid(cell), AccessShareLock);
+		/* first, since other tables are none of this statement's business */
+		Bitmapset  *columns = columns_made_of(lfirst_oid(cell), type);
+		Relation	rel;
 		EvpubCapture *capture;
 		bool		told = false;
 
+		if (bms_is_empty(columns))
+			continue;
+		rel = try_relation_open(lfirst_oid(cell), AccessShareLock);
 		if (rel == NULL)
 			continue;
-		capture = rel->rd_rel->relispartition ? NULL : capture_of(rel, function, false);
-		for (int i = 0; capture != NULL && i < RelationGetDescr(rel)->natts; i++)
-		{
-			Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(rel), i);
-
-			told |= !attribute->attisdropped && getBaseType(attribute->atttypid) == type &&
-				is_told(capture, attribute->attnum);
-		}
+		capture = capture_of(rel, function, true);
+		for (int i = -1; capture != NULL && (i = bms_next_member(columns, i)) >= 0;)
+			told |= is_told(capture, i);
 		if (told && has_rows(RelationGetRelid(rel)))
 			notice_rows(rel, psprintf("Value \"%s\" of type %s is \"%s\" now.", alter->oldVal,
 									  format_type_be(type), alter->newVal));
@@ -324,28 +566,14 @@ notice_enum(const AlterEnumStmt *alter, Oid function)
 }
 
 void
-evpub_notice_untold(Node *statement, Oid function)
+evpub_notice_untold(Node *statement, const EvpubUntold *untold, Oid function)
 {
+	notice_columns(statement, untold, function);
+	notice_dropped(untold);
 	if (IsA(statement, AlterTableStmt))
 		notice_alter((AlterTableStmt *) statement, function);
 	else if (IsA(statement, AlterEnumStmt) && ((AlterEnumStmt *) statement)->oldVal != NULL)
 		notice_enum((AlterEnumStmt *) statement, function);
-	else if (IsA(statement, RenameStmt) &&
-			 ((RenameStmt *) statement)->renameType == OBJECT_TABLE)
-	{
-		RenameStmt *rename = (RenameStmt *) statement;
-		RangeVar   *now = copyObject(rename->relation);
-
-		now->relname = rename->newname;
-		notice_rename(RangeVarGetRelid(now, NoLock, true), rename->relation->relname, function);
-	}
-	else if (IsA(statement, AlterObjectSchemaStmt) &&
-			 ((AlterObjectSchemaStmt *) statement)->objectType == OBJECT_TABLE)
-	{
-		AlterObjectSchemaStmt *move = (AlterObjectSchemaStmt *) statement;
-		RangeVar   *now = copyObject(move->relation);
-
-		now->schemaname = move->newschema;
-		notice_rename(RangeVarGetRelid(now, NoLock, true), move->relation->relname, function);
-	}
+	else
+		evpub_notice_renamed(statement, function);
 }

@@ -69,6 +69,31 @@ INSERT INTO counted VALUES (1, 'a', 'x', 'glad');
 CREATE TABLE root (id int PRIMARY KEY, tenant text) PARTITION BY RANGE (id);
 CREATE TABLE part (id int PRIMARY KEY, tenant text);
 INSERT INTO part VALUES (1, 'a');
+-- captured tables that a statement names only through another one
+CREATE DOMAIN moody AS mood;
+CREATE DOMAIN five AS int DEFAULT 5;
+CREATE TYPE pair AS (first int, second mood);
+CREATE TABLE above (id int, tenant text, note varchar(10), n int);
+CREATE TABLE below (PRIMARY KEY (id)) INHERITS (above);
+INSERT INTO below VALUES (1, 'a', 'x', 1);
+CREATE TABLE loose (id int PRIMARY KEY, tenant text, n numeric(5,2)) PARTITION BY RANGE (id);
+CREATE TABLE leaf PARTITION OF loose FOR VALUES FROM (0) TO (10);
+INSERT INTO leaf VALUES (1, 'a', 1);
+CREATE TABLE moods (id int PRIMARY KEY, tenant text, a moody[]);
+INSERT INTO moods VALUES (1, 'a', '{sad}');
+CREATE TABLE pairs (id int PRIMARY KEY, tenant text, p pair[]);
+INSERT INTO pairs VALUES (1, 'a', '{"(1,sad)"}');
+CREATE TABLE whole (id int PRIMARY KEY, tenant text, n int, stamp timestamp(3)) PARTITION BY RANGE (id);
+CREATE TABLE whole_1 PARTITION OF whole FOR VALUES FROM (0) TO (10);
+CREATE TABLE whole_2 PARTITION OF whole FOR VALUES FROM (10) TO (20) PARTITION BY RANGE (id);
+CREATE TABLE whole_21 PARTITION OF whole_2 FOR VALUES FROM (10) TO (20);
+CREATE TABLE whole_3 PARTITION OF whole FOR VALUES FROM (20) TO (30);
+INSERT INTO whole VALUES (1, 'a', 1), (11, 'a', 1);
+SELECT evpub.capture_table('below', tenant_column => 'tenant', payload => 'row'),
+       evpub.capture_table('leaf', tenant_column => 'tenant', payload => 'row'),
+       evpub.capture_table('moods', tenant_column => 'tenant', payload => 'row'),
+       evpub.capture_table('pairs', tenant_column => 'tenant', payload => 'row'),
+       evpub.capture_table('whole', tenant_column => 'tenant', payload => 'row');
 SELECT evpub.capture_table('member', tenant_column => 'tenant', payload => 'row'),
        evpub.capture_table('plain', tenant_column => 'tenant'),
        evpub.capture_table('empty', tenant_column => 'tenant', payload => 'row'),
@@ -86,20 +111,40 @@ for my $case (
 	[ q{ALTER TABLE member ALTER id TYPE bigint USING id + 1}, 'member' ],
 	[ q{ALTER TABLE member ADD COLUMN added int DEFAULT 5}, 'member' ],
 	[ q{ALTER TABLE counted ALTER note TYPE varchar USING upper(note)}, 'counted' ],
-	[ q{ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'}, 'member' ],
+	[ q{ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'}, 'member', 'moods', 'pairs' ],
+	[ q{ALTER TABLE above ALTER note TYPE text USING upper(note)}, 'below' ],
+	[ q{ALTER TABLE above ADD COLUMN added int DEFAULT 5}, 'below' ],
+	[ q{ALTER TABLE loose ALTER n TYPE numeric(5,1)}, 'leaf' ],
+	[ q{ALTER TABLE whole ALTER n TYPE text}, 'whole' ],
+	[ q{ALTER TABLE whole ADD COLUMN s serial}, 'whole' ],
+	[ q{ALTER TABLE whole ADD COLUMN f five}, 'whole' ],
+	[ q{DROP TABLE whole_1}, 'whole' ],
+	[ q{DROP TABLE whole_2}, 'whole' ],
 	[ q{ALTER TABLE root ATTACH PARTITION part FOR VALUES FROM (0) TO (10)}, 'root' ],
 	[ q{ALTER TABLE root DETACH PARTITION part}, 'root' ])
 {
-	my ($sql, $table) = @$case;
+	my ($sql, @tables) = @$case;
 	my @told = notice_of($sql) =~ /NOTICE:  consumers are not told how this changes the rows of captured table "(\w+)"/g;
-	is("@told", $table, 'says what is not told');
-	like($err, qr/HINT:  To tell them: CALL evpub\.resync\(ARRAY\['public\.$table'\]::regclass\[\]\);/, 'and what tells it');
+	is("@told", "@tables", 'says what is not told');
+	like($err, qr/HINT:  To tell them: CALL evpub\.resync\(ARRAY\['public\.$_'\]::regclass\[\]\);/, 'and what tells it')
+		for @tables;
 }
 for my $sql (q{ALTER TABLE plain ALTER note TYPE varchar USING upper(note)},
 	q{ALTER TABLE plain ADD COLUMN added int DEFAULT 5},
 	q{ALTER TABLE member ADD COLUMN bare int},
 	q{ALTER TABLE empty ALTER tenant TYPE varchar USING upper(tenant)},
-	q{ALTER TYPE mood ADD VALUE 'so so'})
+	q{ALTER TYPE mood ADD VALUE 'so so'},
+	# no value is another one in an event
+	q{ALTER TABLE above ALTER n TYPE bigint},
+	q{ALTER TABLE loose ALTER n TYPE numeric(8,1)},
+	q{ALTER TABLE whole ALTER stamp TYPE timestamp(6)},
+	q{ALTER TABLE above ALTER tenant TYPE varchar},
+	q{ALTER TABLE above ALTER tenant TYPE text},
+	q{ALTER TABLE above ALTER n SET DEFAULT 7},
+	q{ALTER TABLE above ADD COLUMN bare text},
+	# a partition without rows; a table is not told of a part of it that goes with it
+	q{DROP TABLE whole_3},
+	q{CREATE TABLE whole_4 PARTITION OF whole FOR VALUES FROM (30) TO (40); INSERT INTO whole VALUES (31, 'a'); DROP TABLE whole})
 {
 	unlike(notice_of($sql), qr/NOTICE/, 'nothing to say');
 }
@@ -187,6 +232,22 @@ SELECT evpub.capture_table('task_low_1', tenant_column => 'tenant'),
 });
 is($node->safe_psql('postgres', $successors), 't|no table has taken the place of a captured one|', 'parents take no place');
 like(notice_of(q{CREATE SCHEMA other; ALTER TABLE plain SET SCHEMA other}),
-	qr/NOTICE:  table other\.plain stays captured under this name/, 'or goes elsewhere');
+	qr/NOTICE:  table other\.plain stays captured under this name\n.*A table that takes its place in the old schema is not captured/,
+	'or goes elsewhere');
+like(notice_of(q{ALTER TABLE leaf RENAME TO leaf_old}),
+	qr/NOTICE:  table public\.leaf_old stays captured under this name/, 'or is a partition that is captured itself');
+like(notice_of(q{ALTER SCHEMA other RENAME TO another}),
+	qr/NOTICE:  1 table stays captured in schema another\n.*Tables of a schema that takes the name "other" are not captured/,
+	'or its schema has another name');
+unlike(notice_of(q{CREATE SCHEMA bare; ALTER SCHEMA bare RENAME TO naked}), qr/NOTICE/, 'a schema without captured tables');
+# what is none of the statement's business is not waited for, nor can it fail the statement
+$node->safe_psql('postgres', q{CREATE TYPE lone AS ENUM ('a'); CREATE TABLE bystander (id int PRIMARY KEY, tenant text);
+INSERT INTO bystander VALUES (1, 'a'); SELECT evpub.capture_table('bystander', tenant_column => 'tenant')});
+my $holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN; LOCK TABLE bystander IN ACCESS EXCLUSIVE MODE; LOCK TABLE pg_statistic IN ACCESS SHARE MODE');
+unlike(notice_of(q{SET lock_timeout = '10 s'; ALTER TYPE lone RENAME VALUE 'a' TO 'b'}), qr/NOTICE|lock/, 'a captured table that somebody has locked');
+isnt($node->psql('postgres', q{SET lock_timeout = '10 s'; TRUNCATE pg_statistic}, stderr => \$err), 0, 'TRUNCATE of a catalog');
+like($err, qr/permission denied: "pg_statistic" is a system catalog/, 'is refused at once');
+$holder->quit;
 
 done_testing();
