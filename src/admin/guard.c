@@ -39,6 +39,7 @@
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "utils/acl.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -280,12 +281,19 @@ evpub_guarded(Oid owner, List *trusted, void (*work) (void *arg), void *arg)
 
 /* ---- built-in functions ---- */
 
+/* Some settings are shown to superusers only, such as primary_conninfo with a password. */
+static bool
+shows_setting(Oid function)
+{
+	return function == F_CURRENT_SETTING_TEXT || function == F_CURRENT_SETTING_TEXT_BOOL;
+}
+
 /*
  * The function manager asks no hook for functions that are built in, so they cannot
  * be called with other rights.  The executor announces them when it makes ready to
  * call them, and those that may read tables or files, write, or stop a session are
  * refused.  They are volatile, or not safe in parallel workers; so are a few others
- * that do no harm.
+ * that do no harm.  What a setting is, depends on who asks for it, too.
  */
 static void
 check_built_in(Oid function)
@@ -300,7 +308,8 @@ check_built_in(Oid function)
 		elog(ERROR, "cache lookup failed for function %u", function);
 	form = (Form_pg_proc) GETSTRUCT(tuple);
 	if (form->prolang == INTERNALlanguageId && !is_harmless(form) &&
-		(form->provolatile == PROVOLATILE_VOLATILE || form->proparallel != PROPARALLEL_SAFE))
+		(form->provolatile == PROVOLATILE_VOLATILE ||
+		 form->proparallel != PROPARALLEL_SAFE || shows_setting(function)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("function %s is not called with your rights for the owner of the table",

@@ -262,13 +262,19 @@ is(run_as('dbo', 'postgres', qq{
 CREATE DOMAIN d.writes AS int CHECK (lo_export(4711, '$stolen') > 0);
 CREATE DOMAIN d.reads AS int CHECK (query_to_xml('SELECT * FROM pg_authid', true, true, '') IS NOT NULL);
 CREATE DOMAIN d.calls AS int CHECK (tool.admin());
+CREATE FUNCTION d.hears(secret text) RETURNS boolean LANGUAGE plpgsql AS
+\$\$ BEGIN RAISE WARNING 'heard %', secret; RETURN true; END \$\$;
+CREATE DOMAIN d.spies AS int CHECK (d.hears(current_setting('primary_conninfo')));
+CREATE DOMAIN d.spies_too AS int CHECK (d.hears(current_setting('primary_conninfo', true)));
 CREATE DOMAIN d.computes AS int CHECK (VALUE < extract(epoch FROM now()) AND to_char(now(), 'YYYY') > '2000');
-CREATE TABLE d.c (id int PRIMARY KEY, writes d.writes[], reads d.reads[], calls d.calls[], computes d.computes[], of regclass);
-INSERT INTO d.c VALUES (1, NULL, NULL, NULL, '{1}', 'd.c')}), 0, 'domains that call it') or diag $err;
+CREATE TABLE d.c (id int PRIMARY KEY, writes d.writes[], reads d.reads[], calls d.calls[], spies d.spies[], spies_too d.spies_too[], computes d.computes[], of regclass);
+INSERT INTO d.c (id, computes, of) VALUES (1, '{1}', 'd.c')}), 0, 'domains that call it') or diag $err;
 is(run_as('postgres', 'postgres', q{SELECT evpub.capture_table('d.c', tenant => 'x', topic => 't')}), 0, 'captured') or diag $err;
 for ([ 'writes', qr/function lo_export is not called with your rights/ ],
 	[ 'reads', qr/function query_to_xml is not called with your rights/ ],
-	[ 'calls', qr/permission denied for function admin/ ])
+	[ 'calls', qr/permission denied for function admin/ ],
+	[ 'spies', qr/function current_setting is not called with your rights/ ],
+	[ 'spies_too', qr/function current_setting is not called with your rights/ ])
 {
 	my ($column, $error) = @$_;
 
@@ -277,12 +283,12 @@ for ([ 'writes', qr/function lo_export is not called with your rights/ ],
 	{
 		isnt(run_as('postgres', 'postgres', $sql), 0, "$sql is refused");
 		like($err, $error, 'and says why');
-		unlike($err, qr/admin as/, 'nothing was called');
+		unlike($err, qr/admin as|heard/, 'nothing was called');
 	}
 }
 ok(!-e $stolen, 'nor written');
 is(run_as('postgres', 'postgres', q{CALL evpub.resync('{d.c}',
-	filter => '{row}.computes = ''{1}'' AND {row}.of = ''d.c''::regclass AND random() < 2 AND clock_timestamp() >= now()')}),
+	filter => '{row}.computes = ''{1}'' AND {row}.of = ''d.c''::regclass AND random() < 2 AND clock_timestamp() >= now() AND current_setting(''port'') > ''0''')}),
 	0, 'what only computes is called, and what the caller names') or diag $err;
 like($err, qr/"c" resynced \(rows: 1,/, 'the row');
 
