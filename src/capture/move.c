@@ -12,7 +12,9 @@
  * fires in between belongs to statements that other triggers run, and those are
  * other commands.  Only where a BEFORE trigger of the new partition lets the row
  * go no INSERT follows; then the next of the same command (MERGE, or WITH) would
- * be taken for it, and is published as an update to the key that it has.
+ * be taken for it, and is published as an update to the key that it has.  Where
+ * updates are not published that would lose both, so there, if partitions have such
+ * triggers at all, a row of another key is one of its own.
  *
  * A worker of logical replication deletes and inserts by itself and leaves no
  * mark.  But each change that it applies is a command of its own, so one that
@@ -20,13 +22,21 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tupconvert.h"
 #include "access/xact.h"
+#include "catalog/indexing.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
 #include "executor/tuptable.h"
+#include "miscadmin.h"
 #include "replication/logicalworker.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -154,6 +164,66 @@ evpub_move_end(const EvpubCapture *capture, const TriggerData *trigdata,
 		return true;
 	}
 	return false;
+}
+
+/* ---- rows that do not arrive ---- */
+
+/* Looks into the catalog, since the statement need not have locked the partition. */
+static bool
+has_before_insert(Oid partition)
+{
+	Relation	catalog;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	if (get_rel_relkind(partition) == RELKIND_FOREIGN_TABLE)
+		return true;			/* its server may let rows go */
+	catalog = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(partition));
+	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, NULL, 1, &key);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		int16		type = ((Form_pg_trigger) GETSTRUCT(tuple))->tgtype;
+
+		found = TRIGGER_FOR_ROW(type) && TRIGGER_FOR_BEFORE(type) && TRIGGER_FOR_INSERT(type);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return found;
+}
+
+/*
+ * Asked once for a command: it may move any number of rows, and the table may have
+ * any number of partitions.  Partitions that a command inserts into do not get
+ * triggers while it runs.
+ */
+bool
+evpub_move_may_vanish(const EvpubCapture *capture, const EvpubMove *move)
+{
+	static Oid	root = InvalidOid;
+	static LocalTransactionId transaction;
+	static CommandId command;
+	static bool answer;
+	bool		found = false;
+	ListCell   *cell;
+
+	if (root == capture->root && transaction == move->transaction && command == move->command)
+		return answer;
+	foreach(cell, find_all_inheritors(capture->root, NoLock, NULL))
+	{
+		CHECK_FOR_INTERRUPTS();
+		found = has_before_insert(lfirst_oid(cell));
+		if (found)
+			break;
+	}
+	root = capture->root;
+	transaction = move->transaction;
+	command = move->command;
+	answer = found;
+	return answer;
 }
 
 TupleTableSlot *

@@ -41,6 +41,12 @@ extern EvpubMove *evpub_move_begin(const EvpubCapture *capture,
 extern bool evpub_move_end(const EvpubCapture *capture, const TriggerData *trigdata,
 						   EvpubMove *move);
 
+/*
+ * May a BEFORE trigger of some partition have let the row go, so that what arrives is
+ * another one of the same command?
+ */
+extern bool evpub_move_may_vanish(const EvpubCapture *capture, const EvpubMove *move);
+
 /* Its old row with the columns of this partition; ExecDropSingleTupleTableSlot() it. */
 extern TupleTableSlot *evpub_move_old_row(const EvpubMove *move, Relation partition);
 

@@ -383,6 +383,26 @@ capture_arrival(EvpubCapture *capture, const TriggerData *trigdata,
 		capture_here(capture, rel, kind, &new, slot, late);
 }
 
+/*
+ * Is this a row of its own, whose command has also moved another one that did not
+ * arrive?  Where updates are published it is as well to take it for that one: both
+ * keys are published then, too.  Else a move has no event, and this row needs its own.
+ */
+static bool
+is_another_row(EvpubCapture *capture, const TriggerData *trigdata, const EvpubMove *move)
+{
+	Relation	rel = trigdata->tg_relation;
+	TupleTableSlot *old_slot;
+	bool		is_other;
+
+	if (capture->on_update || !evpub_move_may_vanish(capture, move))
+		return false;
+	old_slot = evpub_move_old_row(move, rel);
+	is_other = !same_identity(capture, RelationGetDescr(rel), old_slot, trigdata->tg_trigslot);
+	ExecDropSingleTupleTableSlot(old_slot);
+	return is_other;
+}
+
 static void
 capture_insert(EvpubCapture *capture, const TriggerData *trigdata, Late late)
 {
@@ -391,9 +411,13 @@ capture_insert(EvpubCapture *capture, const TriggerData *trigdata, Late late)
 
 	if (evpub_move_end(capture, trigdata, &move))
 	{
-		capture_arrival(capture, trigdata, &move, late);
+		bool		is_other = is_another_row(capture, trigdata, &move);
+
+		if (!is_other)
+			capture_arrival(capture, trigdata, &move, late);
 		heap_freetuple(move.row);
-		return;
+		if (!is_other)
+			return;
 	}
 	if (!capture->on_insert || capture->moves)
 		return;

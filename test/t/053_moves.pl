@@ -268,6 +268,22 @@ $since = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
 $node->safe_psql('postgres', q{UPDATE task SET region = 'b' WHERE id = 1001});
 is($node->safe_psql('postgres', sprintf($events, $since)), 'topic1001 deleted 1001',
 	'a row that does not arrive is deleted');
+# another row of the same command comes right behind it
+for (['{insert}', 'moved created 1003'], ['{insert,delete}', 'moved deleted 1002, moved created 1003'],
+	['{delete}', 'moved deleted 1002'])
+{
+	my ($operations, $wanted) = @$_;
+	$node->safe_psql('postgres', qq{
+SELECT evpub.capture_table('task', topic => 'moved', tenant_column => 'tenant', operations => '$operations',
+	key_columns => '{id}');
+DELETE FROM task WHERE id IN (1002, 1003);
+INSERT INTO task (id, region, tenant) VALUES (1002, 'a', 't');
+});
+	$since = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
+	$node->safe_psql('postgres', q{MERGE INTO task USING (VALUES (1002), (1003)) s (i) ON task.id = s.i
+WHEN MATCHED THEN UPDATE SET region = 'b' WHEN NOT MATCHED THEN INSERT (id, region, tenant) VALUES (s.i, 'a', 't')});
+	is($node->safe_psql('postgres', sprintf($events, $since)), $wanted, "with $operations another row in its place is not lost");
+}
 $node->safe_psql('postgres', 'DROP TRIGGER drop_it ON task_b');
 
 # a dump has what moves need, and what view tables shows makes the same triggers
