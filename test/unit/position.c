@@ -222,6 +222,14 @@ random_topic(EvpubPosition *position)
 	return topic;
 }
 
+static EvpubLost
+random_lost(void)
+{
+	EvpubLost	lost = {(EvpubLostKnown) below(EVPUB_LOST_ALL + 1), below(1000), below(100000)};
+
+	return lost;
+}
+
 static EvpubGap
 random_gap(int i)
 {
@@ -234,6 +242,7 @@ random_gap(int i)
 	gap.told = below(2);
 	gap.next_place = below(3);
 	gap.reason = random_text(300);
+	gap.lost = random_lost();
 	gap.ncut = (int) below(5);
 	gap.cut = random_xids(gap.ncut);
 	return gap;
@@ -264,6 +273,7 @@ random_position(void)
 		position.gap.restart_lsn = next_random() >> 8;
 		position.gap.given_up = below(2);
 		position.gap.reason = random_text(300);
+		position.gap.lost = random_lost();
 		position.gap.ncut = (int) below(4);
 		position.gap.cut = random_xids(position.gap.ncut);
 		position.role = EVPUB_ROLE_GAP;
@@ -488,8 +498,8 @@ test_damage(double seconds)
 		if (evpub_position_parse(&bytes, &read))
 		{
 			damaged_read++;
-			if (bytes.len > 0)
-				most_memory = Max(most_memory, (allocated - before) / bytes.len);
+			if (allocated - before > 8 * (size_t) bytes.len + 4096)
+				most_memory = Max(most_memory, (allocated - before) / (bytes.len + 1));
 			usable = is_usable(&read);
 			evpub_position_merge(&position, &read, below(2));
 		}
