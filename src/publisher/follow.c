@@ -92,6 +92,17 @@ parse_message(StringInfo data, EvpubPosition *message, bool *full)
 	return evpub_position_parse(data, message);
 }
 
+/*
+ * Topics are known by number, and each publisher that begins anew (its state
+ * file was lost, or it was dropped and created again) counts from the beginning.
+ */
+static bool
+same_root(const EvpubPosition *message, const EvpubPosition *position)
+{
+	return message->nlineage > 0 && position->nlineage > 0 &&
+		message->lineage[0].publisher_id == position->lineage[0].publisher_id;
+}
+
 void
 evpub_follow_growth(EvpubPosition *position, EvpubWalReader *reader)
 {
@@ -108,7 +119,8 @@ evpub_follow_growth(EvpubPosition *position, EvpubWalReader *reader)
 								 ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(work);
 	if (parse_message(&data, &message, &full) &&
-		message.system_identifier == position->system_identifier)
+		message.system_identifier == position->system_identifier &&
+		same_root(&message, position))
 		evpub_track_message(position, &message, reader->xlog->EndRecPtr);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(work);
@@ -219,6 +231,17 @@ oldest_segment(EvpubWalReader *reader)
 	return lsn;
 }
 
+/* Any role may write what looks like one, and would have WAL seem needed. */
+static bool
+authentic_chunk(EvpubWalReader *reader, StringInfo data)
+{
+	xl_logical_message *message = (xl_logical_message *) XLogRecGetData(reader->xlog);
+	EvpubChunkInfo info;
+
+	return evpub_chunk_check(data->data, data->len, message->dbId,
+							 XLogRecGetXid(reader->xlog), &info) != EVPUB_CHUNK_FORGED;
+}
+
 static void
 read_records(EvpubFollower *follower)
 {
@@ -232,10 +255,10 @@ read_records(EvpubFollower *follower)
 		CHECK_FOR_INTERRUPTS();
 		if (reader->oversized || !own_message(reader, &data, &chunk))
 			continue;
-		if (chunk)
-			follower->last_chunk = reader->xlog->ReadRecPtr;
-		else
+		if (!chunk)
 			take_message(follower, &data);
+		else if (authentic_chunk(reader, &data))
+			follower->last_chunk = reader->xlog->ReadRecPtr;
 	}
 }
 
@@ -323,6 +346,13 @@ evpub_follow_take(EvpubFollower *follower, EvpubPosition *position)
 	follower->found = false;
 	follower->restart_lsn = known.restart_lsn;
 	return true;
+}
+
+bool
+evpub_follow_needs_wal(const EvpubFollower *follower)
+{
+	return follower->last_chunk != InvalidXLogRecPtr &&
+		follower->last_chunk >= follower->restart_lsn;
 }
 
 void

@@ -36,6 +36,9 @@ extern bool evpub_follow_read(EvpubFollower *follower);
  */
 extern bool evpub_follow_take(EvpubFollower *follower, EvpubPosition *position);
 
+/* Is there WAL that captured events need, as far as is known? */
+extern bool evpub_follow_needs_wal(const EvpubFollower *follower);
+
 extern void evpub_follow_end(EvpubFollower *follower);
 
 /*

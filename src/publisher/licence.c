@@ -236,6 +236,64 @@ finish_intent(EvpubPosition *position, char **problem, char **reason)
 	return found;
 }
 
+/*
+ * A standby was promoted, and somebody may have it take over: then it needs WAL
+ * from the newest position on, which the next checkpoints would remove.  The
+ * limits bound what is kept, as for each fenced server that has a slot.
+ *
+ * Not for what was restored: that must not fill its disk unasked.  A slot that
+ * was there already, from a time when this server was a primary, is as good,
+ * unless it lost its WAL to a checkpoint that began before it was made; one that
+ * a limit has moved stays, as the WAL from that position on goes.
+ */
+static void
+reserve(EvpubPosition *position, EvpubSlotFound slot)
+{
+	/* with hot_standby = off nobody has followed */
+	if (!evpub_walreader_has(position->restart_lsn) && evpub_follow_latest(position))
+		evpub_position_write(position);
+	if (slot == EVPUB_SLOT_ABSENT)
+		evpub_slot_make();
+	evpub_slot_hold();
+
+	/* where WAL is gone already, what comes next is kept */
+	if (slot != EVPUB_SLOT_FOUND || evpub_walreader_has(position->restart_lsn))
+		evpub_slot_keep(position->restart_lsn);
+}
+
+/* Fenced it is in any case; what cannot be kept, take_over() finds missing. */
+static void
+reserve_for_take_over(EvpubPosition *position, EvpubSlotFound slot)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	uint64		labelled;
+
+	if (!EvpubShmem->standby || position->nlineage == 0 ||
+		position->restart_lsn == InvalidXLogRecPtr ||
+		position->system_identifier != GetSystemIdentifier() ||
+		evpub_registry_count(&labelled) == 0 ||
+		(slot == EVPUB_SLOT_ABSENT && !evpub_slot_available()))
+		return;
+	PG_TRY();
+	{
+		reserve(position, slot);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		if (geterrcode() == ERRCODE_ADMIN_SHUTDOWN)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		LWLockReleaseAll();
+		ereport(WARNING,
+				(errmsg("evpub could not keep WAL for evpub.take_over(): %s", error->message)));
+	}
+	PG_END_TRY();
+}
+
 EvpubVerdict
 evpub_licence_examine(EvpubPosition *position, char **reason)
 {
@@ -260,9 +318,12 @@ evpub_licence_examine(EvpubPosition *position, char **reason)
 			 (position->role == EVPUB_ROLE_ACTIVE || position->role == EVPUB_ROLE_GAP))
 		verdict = examine_own(position, slot, reason);
 	else if (*reason == NULL)
+	{
+		reserve_for_take_over(position, slot);
 		*reason = pstrdup(position->nlineage > 0 ?
 						  "this server was restored, or copied from a publisher" :
 						  "the databases were restored or upgraded from a publisher's");
+	}
 
 	/* a slot that is not ours (nobody is registered) is left alone */
 	if (verdict != EVPUB_NOTHING && evpub_slot_find() != EVPUB_SLOT_ABSENT)

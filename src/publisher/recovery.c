@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "access/xlog.h"
+#include "access/xlogrecovery.h"
 #include "common/file_perm.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
@@ -59,6 +60,14 @@ evpub_recovery_note(void)
 	if (file_exists(EVPUB_STATE_FILE))
 		leave_mark();
 	return true;
+}
+
+bool
+evpub_recovery_standby(void)
+{
+	/* the signal file of a standby counts if both are there */
+	return file_exists(STANDBY_SIGNAL_FILE) &&
+		recoveryTarget == RECOVERY_TARGET_UNSET;
 }
 
 void

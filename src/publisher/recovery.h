@@ -14,6 +14,12 @@
 extern bool evpub_recovery_note(void);
 
 /*
+ * In the postmaster, before recovery: will the server be a standby, and not one
+ * that ends at a recovery target?
+ */
+extern bool evpub_recovery_standby(void);
+
+/*
  * In the worker: if the mark is there, have the state file say "fenced", and
  * remove the mark.  Both durably.
  */

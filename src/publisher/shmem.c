@@ -57,6 +57,7 @@ shmem_startup(void)
 		pg_atomic_init_u64(&EvpubShmem->registry_generation, 1);
 		pg_atomic_init_u32(&EvpubShmem->registry_changers, 0);
 		EvpubShmem->recovered = evpub_recovery_note();
+		EvpubShmem->standby = evpub_recovery_standby();
 		EvpubShmem->lock = &(GetNamedLWLockTranche(EVPUB_NAME))->lock;
 		SpinLockInit(&EvpubShmem->mutex);
 		ConditionVariableInit(&EvpubShmem->changed);

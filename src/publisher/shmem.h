@@ -172,6 +172,7 @@ typedef struct EvpubShared
 	 * set by the postmaster before anything else runs.
 	 */
 	bool		recovered;
+	bool		standby;		/* as a standby without a recovery target */
 
 	LWLock	   *lock;
 	EvpubRequest requests[EVPUB_MAX_REQUESTS];

@@ -41,6 +41,7 @@
 #include "publisher/recovery.h"
 #include "publisher/steering.h"
 #include "publisher/waiting.h"
+#include "publisher/walkeep.h"
 #include "publisher/worker.h"
 #include "publisher/workerstate.h"
 #include "settings.h"
@@ -78,6 +79,9 @@ detach(int code, Datum argument)
 {
 	(void) code;
 	(void) argument;
+
+	/* before the slot is released, as that was registered before this */
+	evpub_walkeep_leave();
 	evpub_relay_stop(&worker.relay);
 	evpub_waiting_reap(&worker);
 	SpinLockAcquire(&EvpubShmem->mutex);
@@ -487,10 +491,12 @@ wait_for_recovery(void)
 
 		/*
 		 * The checkpoint of a promotion removes WAL soon, so what is replayed
-		 * is read soon, too; a standby at which nothing happens is left alone.
+		 * is read soon, and the end of recovery seen soon where there is WAL
+		 * that is needed; a standby at which nothing happens is left alone.
 		 */
 		replayed = evpub_walreader_end(NULL);
-		evpub_waiting_wait(&worker, follower && replayed != seen ?
+		evpub_waiting_wait(&worker, follower &&
+						   (replayed != seen || evpub_follow_needs_wal(follower)) ?
 						   FOLLOW_INTERVAL : FOLLOW_IDLE);
 		seen = replayed;
 		take_interrupts();
@@ -512,7 +518,7 @@ static void
 set_up(void)
 {
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	evpub_walkeep_install();
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
@@ -527,6 +533,7 @@ set_up(void)
 	evpub_waiting_old_relay(worker.before.relay_pid);
 	attach();
 	wait_for_recovery();
+	evpub_walkeep_put_back();
 	examine();
 
 	/* there may be requests of before the worker was restarted */

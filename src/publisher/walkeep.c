@@ -1,0 +1,272 @@
+/*
+ * walkeep.c
+ *		WAL that a checkpoint removes although the slot needs it.
+ *
+ * A checkpoint asks at its beginning what the slots need, and removes WAL at
+ * its end, which may be minutes later.  A slot that was made meanwhile, or moved
+ * back, and needs WAL from before the checkpoint, comes too late: PostgreSQL
+ * invalidates it ("exceeds max_slot_wal_keep_size", though that is not set) and
+ * removes the WAL.  This is how take_over() right after a promotion would lose
+ * what the old primary had not published, since each promotion makes a
+ * checkpoint.
+ *
+ * Nothing can make the checkpoint change its mind.  But before it invalidates
+ * our slot it asks us to release it, by SIGTERM, and waits until we have done
+ * so; up to then all WAL is there.  So the segments that it is going to remove
+ * are set aside before the slot is released, and the next worker puts them back
+ * when the checkpoint is over, before it makes its slot valid again.
+ *
+ * Safe, because the checkpoint is complete at that time: crash recovery begins
+ * behind what is set aside, and nobody else can count on segments that would be
+ * gone a moment later.  One that is not archived yet is not touched, since the
+ * checkpoint leaves it alone, too, and the archiver must find it.  A crash in
+ * between leaves them aside for the next start.  If another checkpoint has
+ * begun before the slot was valid again, all of this happens once more.
+ *
+ * What is left: a slot that is made between the last look that a checkpoint
+ * takes at the slots and the removal that follows at once.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
+#include "access/xlogarchive.h"
+#include "common/file_perm.h"
+#include "miscadmin.h"
+#include "postmaster/interrupt.h"
+#include "storage/fd.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+
+#include "clock.h"
+#include "compat.h"
+#include "publisher/slot.h"
+#include "publisher/walkeep.h"
+#include "publisher/walreader.h"
+
+/* Wait so long for the end of a checkpoint, and look so often, in ms. */
+#define CHECKPOINT_PATIENCE 10000
+#define CHECKPOINT_LOOK 20
+
+/* Who has asked the worker to leave, other than the postmaster; 0: nobody. */
+static volatile sig_atomic_t asked_by = 0;
+
+static void
+handle_terminate(int signal_number, siginfo_t *info, void *context)
+{
+	(void) context;
+	if (info->si_code == SI_USER && info->si_pid != PostmasterPid)
+		asked_by = info->si_pid;
+	SignalHandlerForShutdownRequest(signal_number);
+}
+
+void
+evpub_walkeep_install(void)
+{
+	struct sigaction action;
+
+	/* pqsignal() would not tell who has sent it */
+	memset(&action, 0, sizeof(action));
+	action.sa_sigaction = handle_terminate;
+	action.sa_flags = SA_SIGINFO | SA_RESTART;
+	sigemptyset(&action.sa_mask);
+	(void) sigaction(SIGTERM, &action, NULL);
+}
+
+/* ---- setting aside ---- */
+
+/*
+ * Of the auxiliary processes only the checkpointer ends those who hold a slot.
+ * It has set the redo position of its checkpoint long before.
+ */
+static bool
+checkpoint_wants_slot(void)
+{
+	return asked_by != 0 && AuxiliaryPidGetProc(asked_by) != NULL;
+}
+
+/* Then it is no race, but what the administrator wants. */
+static bool
+exceeds_setting(XLogRecPtr from)
+{
+	XLogRecPtr	end = GetXLogInsertRecPtr();
+
+	return max_slot_wal_keep_size_mb >= 0 && end > from &&
+		end - from > (uint64) max_slot_wal_keep_size_mb * 1024 * 1024;
+}
+
+static bool
+make_directory(void)
+{
+	if (MakePGDirectory(EVPUB_WALKEEP_DIRECTORY) == 0 || errno == EEXIST)
+		return true;
+	ereport(LOG,
+			(errcode_for_file_access(),
+			 errmsg("could not create directory \"%s\": %m",
+					EVPUB_WALKEEP_DIRECTORY)));
+	return false;
+}
+
+static void
+paths_of(const char *segment, char *place, char *kept)
+{
+	snprintf(place, MAXPGPATH, XLOGDIR "/%s", segment);
+	snprintf(kept, MAXPGPATH, EVPUB_WALKEEP_DIRECTORY "/%s", segment);
+}
+
+/* Those of [first, end), of every timeline; returns how many. */
+static int
+set_segments_aside(XLogSegNo first, XLogSegNo end)
+{
+	DIR		   *dir = AllocateDir(XLOGDIR);
+	struct dirent *entry;
+	int			count = 0;
+
+	while (dir && (entry = ReadDirExtended(dir, XLOGDIR, LOG)) != NULL)
+	{
+		TimeLineID	timeline;
+		XLogSegNo	segment;
+		char		place[MAXPGPATH];
+		char		kept[MAXPGPATH];
+
+		if (!IsXLogFileName(entry->d_name))
+			continue;
+		XLogFromFileName(entry->d_name, &timeline, &segment, wal_segment_size);
+		if (segment < first || segment >= end ||
+			!XLogArchiveCheckDone(entry->d_name))
+			continue;
+		paths_of(entry->d_name, place, kept);
+		if (rename(place, kept) == 0)
+			count++;
+		else
+			ereport(LOG,
+					(errcode_for_file_access(),
+					 errmsg("could not rename file \"%s\" to \"%s\": %m", place, kept)));
+	}
+	if (dir)
+		FreeDir(dir);
+	fsync_fname_ext(EVPUB_WALKEEP_DIRECTORY, true, false, LOG);
+	fsync_fname_ext(XLOGDIR, true, false, LOG);
+	return count;
+}
+
+void
+evpub_walkeep_leave(void)
+{
+	XLogRecPtr	from = evpub_slot_position();
+	XLogSegNo	first;
+	XLogSegNo	end;
+	int			count;
+
+	if (from == InvalidXLogRecPtr || !checkpoint_wants_slot() ||
+		exceeds_setting(from))
+		return;
+	XLByteToSeg(from, first, wal_segment_size);
+	XLByteToSeg(GetRedoRecPtr(), end, wal_segment_size);
+
+	/* the position may have moved on since we were asked */
+	if (first >= end || !make_directory())
+		return;
+	count = set_segments_aside(first, end);
+	ereport(LOG,
+			(errmsg("evpub: a checkpoint that began before the replication slot was there is going to remove WAL that it needs; set %d segments aside",
+					count)));
+}
+
+/* ---- putting back ---- */
+
+/*
+ * Only the checkpointer waits in this way, and only between two checkpoints.
+ * That of a process that is gone was reset when it ended.
+ */
+static bool
+checkpointer_idle(void)
+{
+	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
+	{
+		const volatile PGPROC *proc = &ProcGlobal->allProcs[i];
+
+		if (proc->pid != 0 && proc->wait_event_info == WAIT_EVENT_CHECKPOINTER_MAIN)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What is put back while the checkpoint still removes would be removed again.
+ * With a bound: one checkpoint that follows the other at once does not show
+ * itself idle, and it would have the slot released again.
+ */
+static void
+wait_for_checkpoint(void)
+{
+	EvpubMsec	begun = evpub_clock_now();
+
+	while (!checkpointer_idle() && !ShutdownRequestPending &&
+		   !evpub_clock_passed(begun, CHECKPOINT_PATIENCE))
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 CHECKPOINT_LOOK, evpub_wait_event("EvpubCheckpoint"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* Put one back; somebody else may have done so, from the archive. */
+static bool
+put_segment_back(const char *segment)
+{
+	struct stat st;
+	char		place[MAXPGPATH];
+	char		kept[MAXPGPATH];
+
+	paths_of(segment, place, kept);
+	if (stat(place, &st) == 0)
+	{
+		if (unlink(kept) != 0)
+			ereport(LOG,
+					(errcode_for_file_access(),
+					 errmsg("could not remove file \"%s\": %m", kept)));
+		return false;
+	}
+	if (durable_rename(kept, place, LOG) != 0)
+		return false;
+
+	/* it was archived, or need not be: it must not be archived again */
+	if (XLogArchivingActive())
+		XLogArchiveForceDone(segment);
+	return true;
+}
+
+void
+evpub_walkeep_put_back(void)
+{
+	struct stat st;
+	DIR		   *dir;
+	struct dirent *entry;
+	int			count = 0;
+
+	if (stat(EVPUB_WALKEEP_DIRECTORY, &st) != 0)
+		return;
+	wait_for_checkpoint();
+	if (ShutdownRequestPending)
+		return;
+	dir = AllocateDir(EVPUB_WALKEEP_DIRECTORY);
+	while (dir && (entry = ReadDirExtended(dir, EVPUB_WALKEEP_DIRECTORY, LOG)) != NULL)
+		if (IsXLogFileName(entry->d_name) && put_segment_back(entry->d_name))
+			count++;
+	if (dir)
+		FreeDir(dir);
+	if (rmdir(EVPUB_WALKEEP_DIRECTORY) != 0)
+		ereport(LOG,
+				(errcode_for_file_access(),
+				 errmsg("could not remove directory \"%s\": %m",
+						EVPUB_WALKEEP_DIRECTORY)));
+	ereport(LOG,
+			(errmsg("evpub: put back %d segments of WAL that were set aside from a checkpoint",
+					count)));
+}
