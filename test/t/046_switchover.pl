@@ -43,6 +43,8 @@ sub wal_goes_by
 		$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
 	}
 	ok(wait_published($node), 'published');
+	# nothing keeps WAL for the standby: it must have it before it goes
+	$node->wait_for_catchup($standby, 'replay', $node->lsn('flush')) if $standby;
 	$node->safe_psql('postgres', 'CHECKPOINT');
 	return unless $standby;
 	$node->wait_for_catchup($standby, 'replay', $node->lsn('flush'));
@@ -50,6 +52,7 @@ sub wal_goes_by
 	wait_until('the standby takes in what is said in WAL',
 		sub {
 			$node->safe_psql('postgres', "$insert; SELECT pg_switch_wal()");
+			$node->wait_for_catchup($standby, 'replay', $node->lsn('flush'));
 			return read_state($standby->data_dir)->{confirmed_lsn} > lsn_number($before);
 		});
 	ok(wait_published($node), 'published');
