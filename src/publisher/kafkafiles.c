@@ -48,7 +48,14 @@ evpub_kafka_files_take(EvpubKafkaFiles *files, const EvpubFrame *frame)
 	files->length = length;
 	for (Size i = 0; i < length; i++)
 		texts += files->pairs[i] == '\0';
-	return texts % 2 == 0;
+	if (texts % 2 == 0)
+		return true;
+
+	/* nobody must look for what belongs to the last path */
+	pfree(files->pairs);
+	files->pairs = NULL;
+	files->length = 0;
+	return false;
 }
 
 bool

@@ -85,9 +85,13 @@ read_page(XLogReaderState *xlog, XLogRecPtr page, int needed,
 	int			valid;
 
 	(void) record;
+	/*
+	 * XLogReader takes a page of which only the header is there for a failure
+	 * without a message: it must not see one, or that would be a gap.
+	 */
 	if (page + XLOG_BLCKSZ <= reader->limit)
 		valid = XLOG_BLCKSZ;
-	else if (page + needed > reader->limit)
+	else if (page + Max(needed, (int) SizeOfXLogShortPHD + 1) > reader->limit)
 	{
 		reader->at_limit = true;
 		return -1;
