@@ -37,12 +37,6 @@ my $main_id = status($main, 'publisher_id');
 my $root = substr $main_id, 0, 8;
 $main->backup('base');
 
-sub segment_of
-{
-	my ($node, $lsn) = @_;
-	return $node->safe_psql('postgres', "SELECT pg_walfile_name('$lsn')");
-}
-
 # All that is written so far is in the archive.
 sub archived
 {
@@ -104,6 +98,10 @@ $main->safe_psql('postgres', q{SELECT pg_create_restore_point('here')});
 $main->safe_psql('postgres', 'SELECT evpub.resume()');
 ok(wait_published($main), 'published behind the target');
 publish_row($main, 'main-8');
+
+# the file is written before the message; these return when theirs is in WAL
+$main->safe_psql('postgres', 'SELECT evpub.pause()');
+$main->safe_psql('postgres', 'SELECT evpub.resume()');
 archived();
 
 my $node = restored('end', 'streaming', put_back => 1);
@@ -164,7 +162,6 @@ for (10 .. 12)
 	write_row($main, "main-$_");
 	$main->safe_psql('postgres', 'SELECT pg_switch_wal()');
 }
-my $needed = segment_of($main, lsn_text(read_state($main->data_dir)->{restart_lsn}));
 $main->safe_psql('postgres', q{INSERT INTO dirt SELECT repeat('x', 1000) FROM generate_series(1, 3000)});
 my $end = $main->lsn('flush');
 for (@standbys)
@@ -172,6 +169,7 @@ for (@standbys)
 	$_->poll_query_until('postgres', "SELECT pg_last_wal_replay_lsn() >= '$end'") or die 'not replayed';
 }
 $main->stop('fast');
+my $needed = sprintf '00000001%08X%08X', 0, read_state($main->data_dir)->{restart_lsn} >> 20;
 
 # Promoted, and its checkpoint has begun before the worker could do anything.
 sub promoted_in_checkpoint
