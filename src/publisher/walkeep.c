@@ -18,7 +18,7 @@
  *
  * Safe, because the checkpoint is complete at that time: crash recovery begins
  * behind what is set aside, and nobody else can count on segments that would be
- * gone a moment later.  One that is not archived yet is not touched, since the
+ * gone a moment later; those that stay for others are not touched.  One that is not archived yet is not touched, since the
  * checkpoint leaves it alone, too, and the archiver must find it.  A crash in
  * between leaves them aside for the next start.  If another checkpoint has
  * begun before the slot was valid again, all of this happens once more.
@@ -38,6 +38,7 @@
 #include "common/file_perm.h"
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
+#include "replication/slot.h"
 #include "storage/fd.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
@@ -97,6 +98,40 @@ exceeds_setting(XLogRecPtr from)
 
 	return max_slot_wal_keep_size_mb >= 0 && end > from &&
 		end - from > (uint64) max_slot_wal_keep_size_mb * 1024 * 1024;
+}
+
+/*
+ * WAL from here on stays whatever the checkpoint does: for other slots, for
+ * wal_keep_size, for the summarizer of 17 and later.  It must stay where it is,
+ * since others may be reading it.  A slot that is as young as ours is not known
+ * to the checkpoint, and taken for one that is: then less is set aside.
+ */
+static XLogRecPtr
+kept_for_others(void)
+{
+	XLogRecPtr	end = GetXLogInsertRecPtr();
+	uint64		setting = (uint64) wal_keep_size_mb * 1024 * 1024;
+	XLogRecPtr	kept = end > setting ? end - setting : 1;
+	XLogRecPtr	unsummarized = evpub_oldest_unsummarized();
+
+	if (unsummarized != InvalidXLogRecPtr)
+		kept = Min(kept, unsummarized);
+	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
+	for (int i = 0; i < max_replication_slots; i++)
+	{
+		ReplicationSlot *slot = &ReplicationSlotCtl->replication_slots[i];
+		XLogRecPtr	needed;
+
+		if (!slot->in_use || slot == MyReplicationSlot)
+			continue;
+		SpinLockAcquire(&slot->mutex);
+		needed = evpub_slot_invalidated(slot) ? InvalidXLogRecPtr : slot->data.restart_lsn;
+		SpinLockRelease(&slot->mutex);
+		if (needed != InvalidXLogRecPtr)
+			kept = Min(kept, needed);
+	}
+	LWLockRelease(ReplicationSlotControlLock);
+	return kept;
 }
 
 static bool
@@ -166,7 +201,7 @@ evpub_walkeep_leave(void)
 		exceeds_setting(from))
 		return;
 	XLByteToSeg(from, first, wal_segment_size);
-	XLByteToSeg(GetRedoRecPtr(), end, wal_segment_size);
+	XLByteToSeg(Min(GetRedoRecPtr(), kept_for_others()), end, wal_segment_size);
 
 	/* the position may have moved on since we were asked */
 	if (first >= end || !make_directory())
