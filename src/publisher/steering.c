@@ -204,6 +204,37 @@ look_ahead(EvpubWorker *worker)
 		evpub_gap_unreadable(worker);
 }
 
+/*
+ * What was decided stands, whatever becomes of this.  An error may leave a record
+ * behind that the reader has passed, and the assembler has not taken in; so
+ * everything that is not confirmed is read again, as after any error of publishing.
+ */
+static void
+try_to_look_ahead(EvpubWorker *worker, MemoryContext caller)
+{
+	PG_TRY();
+	{
+		look_ahead(worker);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		LWLockReleaseAll();
+		MemoryContextSwitchTo(caller);
+		if (worker->relay.socket != PGINVALID_SOCKET)
+			evpub_worker_end_relay(worker);
+		else
+			evpub_stream_rewind(&worker->stream);
+		evpub_worker_hinder(worker, EVPUB_HINDRANCE_RETRY, evpub_reason_of_error(error));
+	}
+	PG_END_TRY();
+}
+
 static bool
 question_open(void)
 {
@@ -249,13 +280,13 @@ evpub_steering_serve(EvpubWorker *worker)
 	PG_TRY();
 	{
 		decide(worker, what, lsn, topic, role, &answer);
-		look_ahead(worker);
 	}
 	PG_CATCH();
 	{
 		refuse_with_error(&answer, caller);
 	}
 	PG_END_TRY();
+	try_to_look_ahead(worker, caller);
 
 	/* the status that the asker looks at next must be the new one */
 	evpub_worker_show_current(worker);
