@@ -274,8 +274,13 @@ read_up_to_break(EvpubFollower *follower)
 	}
 	PG_CATCH();
 	{
-		/* no break: what is behind the record is not to be passed over */
-		if (geterrcode() == ERRCODE_OUT_OF_MEMORY)
+		/*
+		 * Memory, files and the disk may be there again in a moment: that is no
+		 * break, and what is behind it must not be passed over.  A message of a
+		 * newer version never becomes readable.
+		 */
+		if (!evpub_walreader_no_wal(geterrcode()) &&
+			geterrcode() != ERRCODE_FEATURE_NOT_SUPPORTED)
 			PG_RE_THROW();
 		MemoryContextSwitchTo(caller);
 		FlushErrorState();
