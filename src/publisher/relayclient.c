@@ -31,6 +31,9 @@
 #define SOCKET_BUFFER (512 * 1024)
 #define READ_CHUNK (64 * 1024)
 
+/* The relay sends nothing longer: names of some hundred topics are the most. */
+#define LONGEST_REPLY (1024 * 1024)
+
 /* More than the relay takes for a quiet end, so that its last words come. */
 #define LEAVE_MS (EVPUB_QUIET_LONGEST_MS + 250)
 
@@ -381,7 +384,7 @@ evpub_relay_receive(EvpubRelay *relay, EvpubFrame *frame)
 		{
 			memcpy(&header, in->data + in->cursor, sizeof(header));
 			if (header.version != EVPUB_PROTOCOL_VERSION ||
-				header.length > EVPUB_FRAME_MAX)
+				header.length > LONGEST_REPLY)
 				return EVPUB_RELAY_GARBLED;
 			if ((uint32) (in->len - in->cursor) >= sizeof(header) + header.length)
 			{
