@@ -106,9 +106,9 @@ CREATE FUNCTION evpub.capture_table(
 RETURNS void
 LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME', 'evpub_capture_table';
-COMMENT ON FUNCTION evpub.capture_table(regclass, text, name, text, text, text, text[], name[], name[], text, text, name[], jsonb, text, name[], text, text, boolean, boolean) IS
+COMMENT ON FUNCTION evpub.capture_table IS
 'publish changes of a table from now on; replaces what was set for it before';
-REVOKE ALL ON FUNCTION evpub.capture_table(regclass, text, name, text, text, text, text[], name[], name[], text, text, name[], jsonb, text, name[], text, text, boolean, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION evpub.capture_table FROM PUBLIC;
 
 CREATE FUNCTION evpub.release_table(rel regclass)
 RETURNS void
@@ -145,28 +145,24 @@ COMMENT ON FUNCTION evpub.publish_raw(text, text, jsonb, jsonb) IS
 'publish a value as it is, if this transaction commits; NULL is a tombstone';
 REVOKE ALL ON FUNCTION evpub.publish_raw(text, text, jsonb, jsonb) FROM PUBLIC;
 
+CREATE FUNCTION evpub._options(
+	OUT name    text,
+	OUT type    text,
+	OUT value   text,
+	OUT comment text)
+RETURNS SETOF record
+LANGUAGE c IMMUTABLE
+AS 'MODULE_PATHNAME', 'evpub_options';
+COMMENT ON FUNCTION evpub._options() IS
+'the options of evpub.capture_table(): name, type of the argument, default, and what they are for';
+REVOKE ALL ON FUNCTION evpub._options() FROM PUBLIC;
+
 CREATE FUNCTION evpub._capture_options(
-	rel            oid,
-	arguments      bytea,
-	on_replica     boolean,
-	topic          OUT text,
-	tenant_column  OUT text,
-	tenant         OUT text,
-	key            OUT text,
-	type           OUT text,
-	operations     OUT text,
-	update_columns OUT text,
-	ignore_columns OUT text,
-	filter         OUT text,
-	payload        OUT text,
-	data_columns   OUT text,
-	headers        OUT text,
-	envelope       OUT text,
-	key_columns    OUT text,
-	on_truncate    OUT text,
-	on_delete      OUT text,
-	collapse       OUT text,
-	definition     OUT text)
+	rel        oid,
+	arguments  bytea,
+	on_replica boolean,
+	options    OUT jsonb,
+	definition OUT text)
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'evpub_capture_options';
 COMMENT ON FUNCTION evpub._capture_options(oid, bytea, boolean) IS
@@ -174,40 +170,39 @@ COMMENT ON FUNCTION evpub._capture_options(oid, bytea, boolean) IS
 REVOKE ALL ON FUNCTION evpub._capture_options(oid, bytea, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION evpub._capture_options(oid, bytea, boolean) TO pg_monitor;
 
--- one row for each captured table: partitions of one are not told apart, and a
--- table may have several triggers with the same options
-CREATE VIEW evpub.tables AS
-SELECT DISTINCT ON (t.tgrelid)
-       t.tgrelid::pg_catalog.regclass AS "table",
-       o.topic,
-       o.tenant_column,
-       o.tenant,
-       o.key,
-       o.type,
-       o.operations,
-       o.update_columns,
-       o.ignore_columns,
-       o.filter,
-       o.payload,
-       o.data_columns,
-       o.headers,
-       o.envelope,
-       o.key_columns,
-       o.on_truncate,
-       o.on_delete,
-       o.collapse,
-       t.tgenabled = 'A' AS on_replica,
-       t.tgenabled IN ('O', 'A') AS enabled,
-       o.definition
-  FROM pg_catalog.pg_trigger t,
-       LATERAL evpub._capture_options(t.tgrelid, t.tgargs, t.tgenabled = 'A') o
- WHERE t.tgfoid = 'evpub.capture()'::pg_catalog.regprocedure
-   AND t.tgparentid = 0
- ORDER BY t.tgrelid, t.tgname;
+-- View evpub.tables has a column for each option.  One row for each captured table:
+-- partitions of one are not told apart, and a table may have several triggers with
+-- the same options.
+DO $$
+DECLARE
+	options pg_catalog.text;
+	option  pg_catalog.record;
+BEGIN
+	-- which rows of replication make events, is pg_trigger's to say
+	SELECT pg_catalog.string_agg(CASE WHEN o.name OPERATOR(pg_catalog.=) 'on_replica'::pg_catalog.text
+	                                  THEN 't.tgenabled OPERATOR(pg_catalog.=) ''A'' AS on_replica'::pg_catalog.text
+	                                  ELSE pg_catalog.format('o.options OPERATOR(pg_catalog.->>) %L AS %I', o.name, o.name) END,
+	                             ', '::pg_catalog.text)
+	  INTO STRICT options
+	  FROM evpub._options() o;
+	EXECUTE pg_catalog.concat('CREATE VIEW evpub.tables AS
+		SELECT DISTINCT ON (t.tgrelid) t.tgrelid::pg_catalog.regclass AS "table", '::pg_catalog.text, options, ',
+		       t.tgenabled IN (''O'', ''A'') AS enabled,
+		       o.definition
+		  FROM pg_catalog.pg_trigger t,
+		       LATERAL evpub._capture_options(t.tgrelid, t.tgargs, t.tgenabled = ''A'') o
+		 WHERE t.tgfoid = ''evpub.capture()''::pg_catalog.regprocedure
+		   AND t.tgparentid = 0
+		 ORDER BY t.tgrelid, t.tgname'::pg_catalog.text);
+	FOR option IN SELECT o.name, o.comment FROM evpub._options() o LOOP
+		EXECUTE pg_catalog.format('COMMENT ON COLUMN evpub.tables.%I IS %L', option.name, option.comment);
+	END LOOP;
+END
+$$;
 COMMENT ON VIEW evpub.tables IS
 'captured tables, their settings, and the call that makes them';
-COMMENT ON COLUMN evpub.tables.topic IS
-'template of the topic; that of evpub.default_topic where none is given';
+COMMENT ON COLUMN evpub.tables."table" IS 'captured table';
+COMMENT ON COLUMN evpub.tables.enabled IS 'false: its triggers are disabled';
 COMMENT ON COLUMN evpub.tables.definition IS
 'the call of evpub.capture_table() that gives these settings';
 GRANT SELECT ON evpub.tables TO pg_monitor;
@@ -258,46 +253,21 @@ COMMENT ON FUNCTION evpub._made_tables(pg_ddl_command) IS
 'tables that a command of an event trigger made, or gave what a rule looks at: name, schema, key';
 REVOKE ALL ON FUNCTION evpub._made_tables(pg_ddl_command) FROM PUBLIC;
 
-CREATE FUNCTION evpub._replace_match(template text, match text)
-RETURNS text
+CREATE FUNCTION evpub._needs_match(options jsonb)
+RETURNS boolean
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
-AS 'MODULE_PATHNAME', 'evpub_replace_match';
-COMMENT ON FUNCTION evpub._replace_match(text, text) IS
-'a template with {match} replaced; NULL where it does not hold {match}';
-REVOKE ALL ON FUNCTION evpub._replace_match(text, text) FROM PUBLIC;
+AS 'MODULE_PATHNAME', 'evpub_needs_match';
+COMMENT ON FUNCTION evpub._needs_match(jsonb) IS
+'does {match} stand in a template of these options?';
+REVOKE ALL ON FUNCTION evpub._needs_match(jsonb) FROM PUBLIC;
 
-CREATE FUNCTION evpub._check_options(
-	topic          text,
-	tenant_column  name,
-	tenant         text,
-	key            text,
-	type           text,
-	operations     text[],
-	update_columns name[],
-	ignore_columns name[],
-	filter         text,
-	payload        text,
-	data_columns   name[],
-	headers        jsonb,
-	envelope       text,
-	key_columns    name[],
-	on_truncate    text,
-	on_delete      text,
-	"collapse"     boolean)
+CREATE FUNCTION evpub._capture_table(rel regclass, options jsonb, match text)
 RETURNS void
 LANGUAGE c VOLATILE
-AS 'MODULE_PATHNAME', 'evpub_check_options';
-COMMENT ON FUNCTION evpub._check_options(text, name, text, text, text, text[], name[], name[], text, text, name[], jsonb, text, name[], text, text, boolean) IS
-'an error for options of evpub.capture_table() that fit no table';
-REVOKE ALL ON FUNCTION evpub._check_options(text, name, text, text, text, text[], name[], name[], text, text, name[], jsonb, text, name[], text, text, boolean) FROM PUBLIC;
-
-CREATE FUNCTION evpub._check_rule_filter(rel regclass, filter text)
-RETURNS void
-LANGUAGE c VOLATILE STRICT
-AS 'MODULE_PATHNAME', 'evpub_check_rule_filter';
-COMMENT ON FUNCTION evpub._check_rule_filter(regclass, text) IS
-'an error if reading the filter could run functions of the table''s owner';
-REVOKE ALL ON FUNCTION evpub._check_rule_filter(regclass, text) FROM PUBLIC;
+AS 'MODULE_PATHNAME', 'evpub_capture_table_by_rule';
+COMMENT ON FUNCTION evpub._capture_table(regclass, jsonb, text) IS
+'what evpub.capture_table() does, with the options of a rule; an error if reading the filter could run functions of the table''s owner';
+REVOKE ALL ON FUNCTION evpub._capture_table(regclass, jsonb, text) FROM PUBLIC;
 
 -- All tables that a rule names.
 CREATE FUNCTION evpub._named_by_rule(rule evpub.schema_rules)
@@ -353,56 +323,19 @@ SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning
 AS $$
 DECLARE
-	o        jsonb := rule.options;
-	-- braces in a template are written twice
-	match    text := replace(replace((regexp_match(schema, rule.pattern))[1], '{', '{{'), '}', '}}');
-	template text;
-	state    text;
-	message  text;
-	detail   text;
-	hint     text;
+	match   text := (regexp_match(schema, rule.pattern))[1];
+	state   text;
+	message text;
+	detail  text;
+	hint    text;
 BEGIN
-	IF match IS NULL AND
-	   EXISTS (SELECT FROM jsonb_each_text(o) t
-	           WHERE t.key IN ('topic', 'tenant', 'key', 'type', 'headers')
-	             AND evpub._replace_match(t.value, ''::pg_catalog.text) IS NOT NULL) THEN
+	IF match IS NULL AND evpub._needs_match(rule.options) THEN
 		RAISE EXCEPTION 'pattern "%" gives schema "%" no {match}', rule.pattern, schema
 			USING ERRCODE = 'invalid_parameter_value',
 			      DETAIL = 'The first group of the pattern takes no part in the match.',
 			      HINT = 'Write the pattern so that its first group always matches, as in "^cust_(.*)$".';
 	END IF;
-	FOREACH template IN ARRAY ARRAY['topic', 'tenant', 'key', 'type'] LOOP
-		IF evpub._replace_match(o ->> template, match) IS NOT NULL THEN
-			o := jsonb_set(o, ARRAY[template], to_jsonb(evpub._replace_match(o ->> template, match)));
-		END IF;
-	END LOOP;
-	IF o ? 'headers' THEN
-		o := jsonb_set(o, '{headers}',
-			coalesce((SELECT jsonb_object_agg(h.key, coalesce(evpub._replace_match(h.value, match), h.value))
-			          FROM jsonb_each_text(o -> 'headers') h), '{}'));
-	END IF;
-	IF o ? 'filter' THEN
-		PERFORM evpub._check_rule_filter(rel, o ->> 'filter');
-	END IF;
-	PERFORM evpub.capture_table(rel,
-		topic => o ->> 'topic',
-		tenant_column => (o ->> 'tenant_column')::pg_catalog.name,
-		tenant => o ->> 'tenant',
-		key => o ->> 'key',
-		type => o ->> 'type',
-		operations => CASE WHEN o ? 'operations' THEN ARRAY(SELECT pg_catalog.jsonb_array_elements_text(o -> 'operations')) END,
-		update_columns => CASE WHEN o ? 'update_columns' THEN ARRAY(SELECT pg_catalog.jsonb_array_elements_text(o -> 'update_columns'))::pg_catalog.name[] END,
-		ignore_columns => CASE WHEN o ? 'ignore_columns' THEN ARRAY(SELECT pg_catalog.jsonb_array_elements_text(o -> 'ignore_columns'))::pg_catalog.name[] END,
-		filter => o ->> 'filter',
-		payload => o ->> 'payload',
-		data_columns => CASE WHEN o ? 'data_columns' THEN ARRAY(SELECT pg_catalog.jsonb_array_elements_text(o -> 'data_columns'))::pg_catalog.name[] END,
-		headers => o -> 'headers',
-		envelope => o ->> 'envelope',
-		key_columns => CASE WHEN o ? 'key_columns' THEN ARRAY(SELECT pg_catalog.jsonb_array_elements_text(o -> 'key_columns'))::pg_catalog.name[] END,
-		on_truncate => o ->> 'on_truncate',
-		on_delete => o ->> 'on_delete',
-		collapse => (o ->> 'collapse')::boolean,
-		on_replica => (o ->> 'on_replica')::boolean);
+	PERFORM evpub._capture_table(rel, rule.options, match);
 -- whoever makes a table may not know that there is a rule
 EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS
@@ -542,6 +475,52 @@ $$;
 COMMENT ON FUNCTION evpub._begin_rules() IS 'waits for transactions that make tables, and holds up others';
 REVOKE ALL ON FUNCTION evpub._begin_rules() FROM PUBLIC;
 
+-- "options" are checked, and of the form that evpub.schema_rules keeps.
+CREATE FUNCTION evpub._capture_schemas(pattern text, tables name[], options jsonb)
+RETURNS integer
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	rule   evpub.schema_rules;
+	found  record;
+	count  integer := 0;
+	filled text[] := '{}';
+BEGIN
+	IF array_position(_capture_schemas.tables, NULL) IS NOT NULL THEN
+		RAISE EXCEPTION 'pattern and tables must not be null'
+			USING ERRCODE = 'null_value_not_allowed',
+			      HINT = 'Give a regular expression on the name of the schema, and the names of tables.';
+	END IF;
+	PERFORM regexp_match('', _capture_schemas.pattern);
+	PERFORM evpub._begin_rules();
+	rule := ROW(_capture_schemas.pattern,
+		ARRAY(SELECT DISTINCT t FROM unnest(_capture_schemas.tables) t ORDER BY 1),
+		_capture_schemas.options);
+	INSERT INTO evpub.schema_rules VALUES (rule.pattern, rule.tables, rule.options)
+		ON CONFLICT (pattern, tables) DO UPDATE SET options = excluded.options;
+	PERFORM evpub._watch_rules();
+	FOR found IN SELECT * FROM evpub._tables_of_rule(rule, evpub._named_by_rule(rule)) LOOP
+		IF NOT evpub._is_captured(found.rel::pg_catalog.oid) AND
+		   (SELECT sum(pg_relation_size(p.oid)) FROM (
+				SELECT found.rel::pg_catalog.oid AS oid UNION SELECT t.relid::pg_catalog.oid FROM pg_partition_tree(found.rel::pg_catalog.regclass) t) p) > 0 THEN
+			filled := filled || found.rel::pg_catalog.text;
+		END IF;
+		PERFORM evpub._capture_by_rule(found.rel::pg_catalog.regclass, found.schema::pg_catalog.name, rule);
+		count := count + 1;
+	END LOOP;
+	IF filled <> '{}' THEN
+		RAISE NOTICE 'rows that % tables have already are not published', cardinality(filled)
+			USING HINT = format('To publish them, for one: CALL evpub.resync(ARRAY[%L]::regclass[]);', filled[1]);
+	END IF;
+	RETURN count;
+END
+$$;
+COMMENT ON FUNCTION evpub._capture_schemas(text, name[], jsonb) IS
+'what evpub.capture_schemas() does when its options are checked';
+REVOKE ALL ON FUNCTION evpub._capture_schemas(text, name[], jsonb) FROM PUBLIC;
+
 CREATE FUNCTION evpub.capture_schemas(
 	pattern        text,
 	tables         name[],
@@ -564,80 +543,11 @@ CREATE FUNCTION evpub.capture_schemas(
 	collapse       boolean DEFAULT true,
 	on_replica     boolean DEFAULT false)
 RETURNS integer
-LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-DECLARE
-	rule   evpub.schema_rules;
-	found  record;
-	count  integer := 0;
-	filled text[] := '{}';
-BEGIN
-	IF capture_schemas.pattern IS NULL OR capture_schemas.tables IS NULL OR
-	   array_position(capture_schemas.tables, NULL) IS NOT NULL THEN
-		RAISE EXCEPTION 'pattern and tables must not be null'
-			USING ERRCODE = 'null_value_not_allowed',
-			      HINT = 'Give a regular expression on the name of the schema, and the names of tables.';
-	END IF;
-	PERFORM regexp_match('', capture_schemas.pattern);
-	PERFORM evpub._check_options(
-		coalesce(evpub._replace_match(capture_schemas.topic, 'x'::pg_catalog.text), capture_schemas.topic),
-		capture_schemas.tenant_column,
-		coalesce(evpub._replace_match(capture_schemas.tenant, 'x'::pg_catalog.text), capture_schemas.tenant),
-		coalesce(evpub._replace_match(capture_schemas.key, 'x'::pg_catalog.text), capture_schemas.key),
-		coalesce(evpub._replace_match(capture_schemas.type, 'x'::pg_catalog.text), capture_schemas.type),
-		capture_schemas.operations, capture_schemas.update_columns, capture_schemas.ignore_columns,
-		capture_schemas.filter, capture_schemas.payload, capture_schemas.data_columns,
-		coalesce(evpub._replace_match(capture_schemas.headers::text, 'x'::pg_catalog.text)::jsonb, capture_schemas.headers),
-		capture_schemas.envelope, capture_schemas.key_columns, capture_schemas.on_truncate,
-		capture_schemas.on_delete, capture_schemas."collapse");
-	PERFORM evpub._begin_rules();
-	rule := ROW(capture_schemas.pattern,
-		ARRAY(SELECT DISTINCT t FROM unnest(capture_schemas.tables) t ORDER BY 1),
-		(SELECT jsonb_object_agg(o.key, o.value)
-		   FROM jsonb_each(jsonb_build_object(
-			'topic', topic,
-			'tenant_column', tenant_column,
-			'tenant', tenant,
-			'key', key,
-			'type', type,
-			'operations', operations,
-			'update_columns', update_columns,
-			'ignore_columns', ignore_columns,
-			'filter', filter,
-			'payload', payload,
-			'data_columns', data_columns,
-			'headers', headers,
-			'envelope', envelope,
-			'key_columns', key_columns,
-			'on_truncate', on_truncate,
-			'on_delete', on_delete,
-			'collapse', capture_schemas."collapse",
-			'on_replica', on_replica)) o
-		  WHERE o.value <> 'null'));
-	INSERT INTO evpub.schema_rules VALUES (rule.pattern, rule.tables, rule.options)
-		ON CONFLICT (pattern, tables) DO UPDATE SET options = excluded.options;
-	PERFORM evpub._watch_rules();
-	FOR found IN SELECT * FROM evpub._tables_of_rule(rule, evpub._named_by_rule(rule)) LOOP
-		IF NOT evpub._is_captured(found.rel::pg_catalog.oid) AND
-		   (SELECT sum(pg_relation_size(p.oid)) FROM (
-				SELECT found.rel::pg_catalog.oid AS oid UNION SELECT t.relid::pg_catalog.oid FROM pg_partition_tree(found.rel::pg_catalog.regclass) t) p) > 0 THEN
-			filled := filled || found.rel::pg_catalog.text;
-		END IF;
-		PERFORM evpub._capture_by_rule(found.rel::pg_catalog.regclass, found.schema::pg_catalog.name, rule);
-		count := count + 1;
-	END LOOP;
-	IF filled <> '{}' THEN
-		RAISE NOTICE 'rows that % tables have already are not published', cardinality(filled)
-			USING HINT = format('To publish them, for one: CALL evpub.resync(ARRAY[%L]::regclass[]);', filled[1]);
-	END IF;
-	RETURN count;
-END
-$$;
-COMMENT ON FUNCTION evpub.capture_schemas(text, name[], text, name, text, text, text, text[], name[], name[], text, text, name[], jsonb, text, name[], text, text, boolean, boolean) IS
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'evpub_capture_schemas';
+COMMENT ON FUNCTION evpub.capture_schemas IS
 'capture these tables in all schemas whose name matches, those made later too; returns how many there are now';
-REVOKE ALL ON FUNCTION evpub.capture_schemas(text, name[], text, name, text, text, text, text[], name[], name[], text, text, name[], jsonb, text, name[], text, text, boolean, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION evpub.capture_schemas FROM PUBLIC;
 
 CREATE FUNCTION evpub.release_schemas(pattern text, tables name[])
 RETURNS integer

@@ -33,12 +33,12 @@ qualified_name(Oid relid)
 }
 
 static char *
-definition(Oid relid, const EvpubOptions *options, bool on_replica)
+definition(Oid relid, const EvpubOptions *options)
 {
 	StringInfoData text;
 
 	initStringInfo(&text);
-	evpub_options_definition(&text, qualified_name(relid), options, on_replica);
+	evpub_options_definition(&text, qualified_name(relid), options);
 	return text.data;
 }
 
@@ -58,8 +58,7 @@ evpub_notice_definition(Relation rel)
 
 		/* made by hand, it may have what is not known: this is for a message */
 		evpub_options_read(&options, trigger->tgnargs, trigger->tgargs, false);
-		return definition(RelationGetRelid(rel), &options,
-						  evpub_options_chosen(&options, EVPUB_OPTION_ON_REPLICA, "true"));
+		return definition(RelationGetRelid(rel), &options);
 	}
 	return NULL;
 }
@@ -164,10 +163,9 @@ has_rows(Relation rel)
 }
 
 void
-evpub_notice_capture(Oid relid, const char *was, const EvpubOptions *options,
-					 bool on_replica)
+evpub_notice_capture(Oid relid, const char *was, const EvpubOptions *options)
 {
-	char	   *now = definition(relid, options, on_replica);
+	char	   *now = definition(relid, options);
 	char	   *resync;
 	Relation	rel;
 

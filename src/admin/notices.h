@@ -22,6 +22,6 @@ extern char *evpub_notice_definition(Relation rel);
  * captured as before.
  */
 extern void evpub_notice_capture(Oid relid, const char *was,
-								 const EvpubOptions *options, bool on_replica);
+								 const EvpubOptions *options);
 
 #endif							/* EVPUB_ADMIN_NOTICES_H */

@@ -7,7 +7,7 @@
  * that belongs to the owner of the table.  A condition of a trigger is parsed
  * and not evaluated; but parsing converts literals, '{staff}' to the type of the
  * column that it is compared with, and if that is an array of a domain, the
- * domain's checks run.  Hence evpub_check_rule_filter().
+ * domain's checks run.  Hence check_rule_filter().
  */
 #include "postgres.h"
 
@@ -20,16 +20,20 @@
 #include "commands/event_trigger.h"
 #include "fmgr.h"
 #include "nodes/nodeFuncs.h"
+#include "nodes/value.h"
 #include "nodes/parsenodes.h"
+#include "parser/parse_func.h"
 #include "tcop/deparse_utility.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
 
 #include "admin/result.h"
+#include "admin/tables.h"
 #include "admin/triggers.h"
 #include "capture/headers.h"
 #include "capture/options.h"
@@ -39,9 +43,9 @@
 
 PG_FUNCTION_INFO_V1(evpub_rules);
 PG_FUNCTION_INFO_V1(evpub_made_tables);
-PG_FUNCTION_INFO_V1(evpub_replace_match);
-PG_FUNCTION_INFO_V1(evpub_check_options);
-PG_FUNCTION_INFO_V1(evpub_check_rule_filter);
+PG_FUNCTION_INFO_V1(evpub_capture_schemas);
+PG_FUNCTION_INFO_V1(evpub_needs_match);
+PG_FUNCTION_INFO_V1(evpub_capture_table_by_rule);
 
 #define RULE_COLUMNS 3
 
@@ -193,19 +197,6 @@ evpub_made_tables(PG_FUNCTION_ARGS)
 
 /* ---- options without a table ---- */
 
-/* evpub._replace_match(template, match): {match} replaced; NULL where it is not there. */
-Datum
-evpub_replace_match(PG_FUNCTION_ARGS)
-{
-	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	char	   *replaced = evpub_template_replace(source, "{match}",
-												  text_to_cstring(PG_GETARG_TEXT_PP(1)));
-
-	if (strcmp(source, replaced) == 0)
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(replaced));
-}
-
 static void
 check_template(const char *source, EvpubTemplateUse use, const char *option)
 {
@@ -220,30 +211,25 @@ check_template(const char *source, EvpubTemplateUse use, const char *option)
 }
 
 /*
- * evpub._check_options(options of evpub.capture_table): what can be wrong with
- * them whatever the table, found when a rule is made, and not by the customer who
- * makes the first table.
+ * What can be wrong with options whatever the table: found when a rule is made,
+ * and not by the customer who makes the first table.  {match} may be any text.
  */
-Datum
-evpub_check_options(PG_FUNCTION_ARGS)
+static void
+check_options(EvpubOptions options)
 {
-	EvpubOptions options;
 	EvpubHeader *headers;
 	int			count = 0;
 
-	evpub_options_default(&options);
-	for (int i = 0; i < EVPUB_TABLE_OPTIONS; i++)
-	{
-		if (!PG_ARGISNULL(i))
-			evpub_options_set(&options, (EvpubOption) i, PG_GETARG_DATUM(i));
-	}
+	(void) evpub_options_replace(&options, "{match}", "x");
 	evpub_options_check(&options);
 	check_template(options.value[EVPUB_OPTION_TOPIC], EVPUB_TEMPLATE_TOPIC, "topic");
 	check_template(options.value[EVPUB_OPTION_TENANT], EVPUB_TEMPLATE_TENANT, "tenant");
 	check_template(options.value[EVPUB_OPTION_KEY], EVPUB_TEMPLATE_KEY, "key");
 	check_template(options.value[EVPUB_OPTION_TYPE], EVPUB_TEMPLATE_TYPE, "type");
-	if (!PG_ARGISNULL(EVPUB_OPTION_HEADERS))
-		count = evpub_headers_parse(PG_GETARG_DATUM(EVPUB_OPTION_HEADERS), &headers);
+	if (options.value[EVPUB_OPTION_HEADERS] != NULL)
+		count = evpub_headers_parse(DirectFunctionCall1(jsonb_in,
+														CStringGetDatum(options.value[EVPUB_OPTION_HEADERS])),
+									&headers);
 	for (int i = 0; i < count; i++)
 		check_template(headers[i].value, EVPUB_TEMPLATE_KEY, "headers");
 	if (options.value[EVPUB_OPTION_TENANT] == NULL &&
@@ -255,7 +241,34 @@ evpub_check_options(PG_FUNCTION_ARGS)
 				 errhint("Give tenant_column, or tenant as a constant or a template such as '{match}'.")));
 	if (options.value[EVPUB_OPTION_FILTER] != NULL)
 		evpub_filter_check(options.value[EVPUB_OPTION_FILTER]);
-	PG_RETURN_VOID();
+}
+
+/*
+ * evpub.capture_schemas(pattern, tables, the options in their order): what the
+ * options need is done here, and the rest by evpub._capture_schemas().
+ */
+Datum
+evpub_capture_schemas(PG_FUNCTION_ARGS)
+{
+	static const Oid types[] = {TEXTOID, NAMEARRAYOID, JSONBOID};
+	EvpubOptions options;
+	Oid			function;
+
+	for (int i = 0; i < 2; i++)
+	{
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("pattern and tables must not be null"),
+					 errhint("Give a regular expression on the name of the schema, and the names of tables.")));
+	}
+	evpub_options_of_arguments(&options, fcinfo, 2);
+	check_options(options);
+	function = LookupFuncName(list_make2(makeString("evpub"),
+										 makeString("_capture_schemas")),
+							  lengthof(types), types, false);
+	return OidFunctionCall3(function, PG_GETARG_DATUM(0), PG_GETARG_DATUM(1),
+							JsonbPGetDatum(evpub_options_to_jsonb(&options)));
 }
 
 /* ---- whose code parsing a filter runs ---- */
@@ -332,14 +345,54 @@ check_references(Node *node, void *arg)
 	return false;
 }
 
-/* evpub._check_rule_filter(rel, filter): ERROR if it must not be parsed here. */
-Datum
-evpub_check_rule_filter(PG_FUNCTION_ARGS)
+/* ERROR if the filter must not be parsed here. */
+static void
+check_rule_filter(Oid relid, const char *filter)
 {
 	/* locked as by CREATE TRIGGER, so that no column gets another type */
-	Relation	rel = table_open(PG_GETARG_OID(0), ShareRowExclusiveLock);
+	Relation	rel = table_open(relid, ShareRowExclusiveLock);
 
-	check_references(evpub_filter_parse(text_to_cstring(PG_GETARG_TEXT_PP(1)), "new"), rel);
+	check_references(evpub_filter_parse(filter, "new"), rel);
 	table_close(rel, NoLock);
+}
+
+/* evpub._needs_match(options): does {match} stand in a template? */
+Datum
+evpub_needs_match(PG_FUNCTION_ARGS)
+{
+	EvpubOptions options;
+
+	evpub_options_of_jsonb(&options, PG_GETARG_JSONB_P(0));
+	PG_RETURN_BOOL(evpub_options_replace(&options, "{match}", NULL));
+}
+
+/*
+ * evpub._capture_table(rel, options, match): capture a table as a rule says, with
+ * "match" for {match}, if it is not NULL.
+ */
+Datum
+evpub_capture_table_by_rule(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	EvpubOptions options;
+
+	evpub_options_of_jsonb(&options, PG_GETARG_JSONB_P(1));
+	if (!PG_ARGISNULL(2))
+	{
+		/* braces in a template are written twice */
+		StringInfoData match;
+
+		initStringInfo(&match);
+		for (char *p = text_to_cstring(PG_GETARG_TEXT_PP(2)); *p != '\0'; p++)
+		{
+			if (*p == '{' || *p == '}')
+				appendStringInfoChar(&match, *p);
+			appendStringInfoChar(&match, *p);
+		}
+		(void) evpub_options_replace(&options, "{match}", match.data);
+	}
+	if (options.value[EVPUB_OPTION_FILTER] != NULL)
+		check_rule_filter(relid, options.value[EVPUB_OPTION_FILTER]);
+	evpub_capture_relation(relid, &options);
 	PG_RETURN_VOID();
 }

@@ -30,15 +30,18 @@
 #include "admin/notices.h"
 #include "admin/refuse.h"
 #include "admin/result.h"
+#include "admin/tables.h"
 #include "admin/triggers.h"
 #include "capture/key.h"
 #include "capture/options.h"
 #include "capture/route.h"
+#include "compat.h"
 #include "evpub.h"
 
 PG_FUNCTION_INFO_V1(evpub_capture_table);
 PG_FUNCTION_INFO_V1(evpub_release_table);
 PG_FUNCTION_INFO_V1(evpub_capture_options);
+PG_FUNCTION_INFO_V1(evpub_options);
 
 static Oid
 capture_function(void)
@@ -222,8 +225,7 @@ typedef struct Capture
 {
 	Oid			relid;
 	Relation	rel;
-	EvpubOptions *options;
-	bool		on_replica;
+	const EvpubOptions *options;
 } Capture;
 
 static void
@@ -243,45 +245,41 @@ capture(void *arg)
 	SPI_connect();
 	drop_triggers(table, old);
 	SPI_finish();
-	evpub_triggers_create(capture->relid, capture->options, capture->on_replica);
-	evpub_notice_capture(capture->relid, was, capture->options, capture->on_replica);
+	evpub_triggers_create(capture->relid, capture->options);
+	evpub_notice_capture(capture->relid, was, capture->options);
 }
 
 /*
- * Arguments: rel, the options in their order, on_replica; NULL is the default.
- *
  * The caller may be a superuser who captures a table of somebody else's, or a rule
  * that captures what somebody makes: the owner's functions run with his rights.
  */
+void
+evpub_capture_relation(Oid relid, const EvpubOptions *options)
+{
+	Capture		arg;
+
+	/* writers would find out; but in a database that does not publish none does */
+	if (!evpub_preloaded())
+		(void) evpub_database_registered();
+	arg.relid = relid;
+	arg.rel = open_table(relid);
+	arg.options = options;
+	evpub_guarded(arg.rel->rd_rel->relowner, NIL, capture, &arg);
+}
+
+/* Arguments: rel, the options in their order; NULL is the default. */
 Datum
 evpub_capture_table(PG_FUNCTION_ARGS)
 {
 	EvpubOptions options;
-	Capture		arg;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("table to capture must not be null"),
 				 errhint("Give the table as argument \"rel\".")));
-
-	/* writers would find out; but in a database that does not publish none does */
-	if (!evpub_preloaded())
-		(void) evpub_database_registered();
-	evpub_options_default(&options);
-	for (int i = 0; i < EVPUB_TABLE_OPTIONS; i++)
-	{
-		if (!PG_ARGISNULL(i + 1))
-			evpub_options_set(&options, (EvpubOption) i, PG_GETARG_DATUM(i + 1));
-	}
-
-	arg.relid = PG_GETARG_OID(0);
-	arg.rel = open_table(arg.relid);
-	arg.options = &options;
-	arg.on_replica = !PG_ARGISNULL(EVPUB_TABLE_OPTIONS + 1) &&
-		PG_GETARG_BOOL(EVPUB_TABLE_OPTIONS + 1);
-	evpub_guarded(arg.rel->rd_rel->relowner, NIL, capture, &arg);
-
+	evpub_options_of_arguments(&options, fcinfo, 1);
+	evpub_capture_relation(PG_GETARG_OID(0), &options);
 	PG_RETURN_VOID();
 }
 
@@ -344,8 +342,9 @@ split_arguments(bytea *packed, int *count)
 
 /*
  * evpub._capture_options(rel, tgargs, on_replica): the options of a capture
- * trigger as a row, and the call that gives them.  Arguments that are not known
- * are passed over, so that one bad trigger does not hide the others.
+ * trigger as an object whose values are text, and the call that gives them.
+ * on_replica is what pg_trigger says, whatever the arguments do.  Arguments that
+ * are not known are passed over, so that one bad trigger does not hide the others.
  */
 Datum
 evpub_capture_options(PG_FUNCTION_ARGS)
@@ -354,9 +353,9 @@ evpub_capture_options(PG_FUNCTION_ARGS)
 	bytea	   *packed = PG_GETARG_BYTEA_PP(1);
 	char	   *table = get_rel_name(relid);
 	EvpubOptions options;
-	TupleDesc	desc = evpub_result_row(fcinfo, EVPUB_TABLE_OPTIONS + 1);
-	Datum		values[EVPUB_TABLE_OPTIONS + 1];
-	bool		nulls[EVPUB_TABLE_OPTIONS + 1] = {false};
+	TupleDesc	desc = evpub_result_row(fcinfo, 2);
+	Datum		values[2];
+	bool		nulls[2] = {false};
 	StringInfoData definition;
 	char	  **arguments;
 	int			count;
@@ -366,23 +365,43 @@ evpub_capture_options(PG_FUNCTION_ARGS)
 
 	arguments = split_arguments(packed, &count);
 	evpub_options_read(&options, count, arguments, false);
+	options.value[EVPUB_OPTION_ON_REPLICA] = PG_GETARG_BOOL(2) ? "true" : "false";
 
 	initStringInfo(&definition);
 	evpub_options_definition(&definition,
 							 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
 														table),
-							 &options, PG_GETARG_BOOL(2));
+							 &options);
 	if (options.value[EVPUB_OPTION_TOPIC] == NULL)
 		options.value[EVPUB_OPTION_TOPIC] = evpub_route_default_topic();
-
-	for (int i = 0; i < EVPUB_TABLE_OPTIONS; i++)
-	{
-		nulls[i] = (options.value[i] == NULL);
-		if (!nulls[i])
-			values[i] = CStringGetTextDatum(options.value[i]);
-	}
-	values[EVPUB_TABLE_OPTIONS] = CStringGetTextDatum(definition.data);
-
+	values[0] = JsonbPGetDatum(evpub_options_texts(&options));
+	values[1] = CStringGetTextDatum(definition.data);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
 													  values, nulls)));
+}
+
+/* evpub._options(): the options of evpub.capture_table(), in their order. */
+Datum
+evpub_options(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	EvpubOptions defaults;
+
+	(void) evpub_result_row(fcinfo, 4);
+	InitMaterializedSRF(fcinfo, 0);
+	evpub_options_default(&defaults);
+	for (int i = 0; i < EVPUB_TABLE_OPTIONS; i++)
+	{
+		EvpubOption option = (EvpubOption) i;
+		Datum		values[4] = {
+			CStringGetTextDatum(evpub_option_name(option)),
+			CStringGetTextDatum(evpub_option_type(option)),
+			defaults.value[i] ? CStringGetTextDatum(defaults.value[i]) : (Datum) 0,
+			CStringGetTextDatum(evpub_option_comment(option)),
+		};
+		bool		nulls[4] = {false, false, defaults.value[i] == NULL, false};
+
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
 }

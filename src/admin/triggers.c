@@ -431,20 +431,16 @@ create_plain(const Target *target)
 }
 
 void
-evpub_triggers_create(Oid relid, const EvpubOptions *options, bool on_replica)
+evpub_triggers_create(Oid relid, const EvpubOptions *options)
 {
-	EvpubOptions with_replica = *options;
 	Target		target;
 
-	if (on_replica)
-		with_replica.value[EVPUB_OPTION_ON_REPLICA] = "true";
-	options = &with_replica;
 	target.relid = relid;
 	target.schema = get_namespace_name(get_rel_namespace(relid));
 	target.table = get_rel_name(relid);
 	target.options = options;
 	target.query = "evpub.capture_table";
-	target.on_replica = on_replica;
+	target.on_replica = evpub_options_chosen(options, EVPUB_OPTION_ON_REPLICA, "true");
 	target.is_partitioned = get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE;
 	if (options->value[EVPUB_OPTION_FILTER] != NULL)
 		create_filtered(&target);

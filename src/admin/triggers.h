@@ -15,8 +15,7 @@
  * Make the triggers that capture a table with these options, which have been
  * checked but for the filter.  With the rights of the caller.
  */
-extern void evpub_triggers_create(Oid relid, const EvpubOptions *options,
-								  bool on_replica);
+extern void evpub_triggers_create(Oid relid, const EvpubOptions *options);
 
 /* ERROR unless a filter is one expression, on {row}, and on no system column. */
 extern void evpub_filter_check(const char *filter);

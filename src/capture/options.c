@@ -12,47 +12,68 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/varlena.h"
 
 #include "capture/options.h"
+#include "capture/template.h"
 
 typedef enum OptionKind
 {
 	KIND_TEXT,
+	KIND_TEMPLATE,				/* text that {match} of a rule may stand in */
+	KIND_WORD,					/* text: one of some choices */
 	KIND_NAME,
 	KIND_NAMES,					/* name[] */
-	KIND_WORDS,					/* text[] of identifiers */
-	KIND_JSON,
+	KIND_WORDS,					/* text[] of identifiers: some of the choices */
+	KIND_HEADERS,				/* jsonb: an object whose values are templates */
 	KIND_BOOL
 } OptionKind;
+
+/* Types of arguments. */
+static const char *const kind_types[] = {
+	[KIND_TEXT] = "text",
+	[KIND_TEMPLATE] = "text",
+	[KIND_WORD] = "text",
+	[KIND_NAME] = "name",
+	[KIND_NAMES] = "name[]",
+	[KIND_WORDS] = "text[]",
+	[KIND_HEADERS] = "jsonb",
+	[KIND_BOOL] = "boolean",
+};
 
 static const struct
 {
 	const char *name;
 	OptionKind	kind;
 	const char *value;			/* unless given */
+	const char *choices;		/* with commas between them; NULL: free */
+	const char *comment;
 }			known[EVPUB_OPTIONS] = {
-	[EVPUB_OPTION_TOPIC] = {"topic", KIND_TEXT, NULL},
-	[EVPUB_OPTION_TENANT_COLUMN] = {"tenant_column", KIND_NAME, NULL},
-	[EVPUB_OPTION_TENANT] = {"tenant", KIND_TEXT, NULL},
-	[EVPUB_OPTION_KEY] = {"key", KIND_TEXT, "{tenant}"},
-	[EVPUB_OPTION_TYPE] = {"type", KIND_TEXT, "{table}.{event}"},
-	[EVPUB_OPTION_OPERATIONS] = {"operations", KIND_WORDS, "insert,update,delete,truncate"},
-	[EVPUB_OPTION_UPDATE_COLUMNS] = {"update_columns", KIND_NAMES, NULL},
-	[EVPUB_OPTION_IGNORE_COLUMNS] = {"ignore_columns", KIND_NAMES, NULL},
-	[EVPUB_OPTION_FILTER] = {"filter", KIND_TEXT, NULL},
-	[EVPUB_OPTION_PAYLOAD] = {"payload", KIND_TEXT, "key"},
-	[EVPUB_OPTION_DATA_COLUMNS] = {"data_columns", KIND_NAMES, NULL},
-	[EVPUB_OPTION_HEADERS] = {"headers", KIND_JSON, NULL},
-	[EVPUB_OPTION_ENVELOPE] = {"envelope", KIND_TEXT, "plain"},
-	[EVPUB_OPTION_KEY_COLUMNS] = {"key_columns", KIND_NAMES, NULL},
-	[EVPUB_OPTION_ON_TRUNCATE] = {"on_truncate", KIND_TEXT, NULL},
-	[EVPUB_OPTION_ON_DELETE] = {"on_delete", KIND_TEXT, "event"},
-	[EVPUB_OPTION_COLLAPSE] = {"collapse", KIND_BOOL, "true"},
-	[EVPUB_OPTION_AS] = {"as", KIND_TEXT, NULL},
-	[EVPUB_OPTION_ON_REPLICA] = {"on_replica", KIND_BOOL, "false"},
+#define EVPUB_OPTION(symbol, name, kind, value, choices, comment) \
+	[EVPUB_OPTION_##symbol] = {name, KIND_##kind, value, choices, comment},
+#include "capture/optionlist.h"
+#undef EVPUB_OPTION
 };
+
+const char *
+evpub_option_name(EvpubOption option)
+{
+	return known[option].name;
+}
+
+const char *
+evpub_option_type(EvpubOption option)
+{
+	return kind_types[known[option].kind];
+}
+
+const char *
+evpub_option_comment(EvpubOption option)
+{
+	return known[option].comment;
+}
 
 void
 evpub_options_default(EvpubOptions *options)
@@ -151,35 +172,44 @@ list_from_array(EvpubOption option, ArrayType *array)
 	return list.data;
 }
 
-void
-evpub_options_set(EvpubOptions *options, EvpubOption option, Datum value)
+static char *
+jsonb_text(Jsonb *json)
 {
-	char	   *result = NULL;
+	return JsonbToCString(NULL, &json->root, VARSIZE(json));
+}
 
+static char *
+text_of_argument(EvpubOption option, Datum value)
+{
 	switch (known[option].kind)
 	{
 		case KIND_TEXT:
-			result = TextDatumGetCString(value);
-			break;
+		case KIND_TEMPLATE:
+		case KIND_WORD:
+			return TextDatumGetCString(value);
 		case KIND_NAME:
-			result = pstrdup(NameStr(*DatumGetName(value)));
-			break;
+			return pstrdup(NameStr(*DatumGetName(value)));
 		case KIND_NAMES:
 		case KIND_WORDS:
-			result = list_from_array(option, DatumGetArrayTypeP(value));
-			break;
-		case KIND_JSON:
-			{
-				Jsonb	   *json = DatumGetJsonbP(value);
-
-				result = JsonbToCString(NULL, &json->root, VARSIZE(json));
-				break;
-			}
+			return list_from_array(option, DatumGetArrayTypeP(value));
+		case KIND_HEADERS:
+			return jsonb_text(DatumGetJsonbP(value));
 		case KIND_BOOL:
-			result = pstrdup(DatumGetBool(value) ? "true" : "false");
 			break;
 	}
-	options->value[option] = result;
+	return pstrdup(DatumGetBool(value) ? "true" : "false");
+}
+
+void
+evpub_options_of_arguments(EvpubOptions *options, FunctionCallInfo fcinfo, int first)
+{
+	evpub_options_default(options);
+	for (int i = 0; i < EVPUB_TABLE_OPTIONS; i++)
+	{
+		if (!PG_ARGISNULL(first + i))
+			options->value[i] = text_of_argument((EvpubOption) i,
+												 PG_GETARG_DATUM(first + i));
+	}
 }
 
 List *
@@ -222,43 +252,59 @@ evpub_options_chosen(const EvpubOptions *options, EvpubOption option,
 
 /* ---- checks ---- */
 
+/* The words that an option takes, with commas between them. */
+static const char *
+choices_of(EvpubOption option)
+{
+	return known[option].kind == KIND_BOOL ? "true,false" : known[option].choices;
+}
+
 static char *
-list_choices(const char *const *choices)
+list_choices(const char *choices)
 {
 	StringInfoData list;
 
 	initStringInfo(&list);
-	for (int i = 0; choices[i] != NULL; i++)
-		appendStringInfo(&list, "%s\"%s\"",
-						 i == 0 ? "" : choices[i + 1] == NULL ? " or " : ", ", choices[i]);
+	while (*choices != '\0')
+	{
+		int			len = strcspn(choices, ",");
+		bool		last = choices[len] == '\0';
+
+		appendStringInfo(&list, "%s\"%.*s\"",
+						 list.len == 0 ? "" : last ? " or " : ", ", len, choices);
+		choices += last ? len : len + 1;
+	}
 	return list.data;
 }
 
 static void
-check_word(EvpubOption option, const char *value, const char *const *choices)
+check_word(EvpubOption option, const char *word)
 {
-	for (int i = 0; choices[i] != NULL; i++)
+	const char *choices = choices_of(option);
+
+	for (const char *p = choices; *p != '\0';)
 	{
-		if (strcmp(value, choices[i]) == 0)
+		Size		len = strcspn(p, ",");
+
+		if (strlen(word) == len && strncmp(p, word, len) == 0)
 			return;
+		p += p[len] == '\0' ? len : len + 1;
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown %s \"%s\"", known[option].name, value),
+			 errmsg("unknown %s \"%s\"", known[option].name, word),
 			 errhint("Use %s.", list_choices(choices))));
 }
 
 static void
-check_operations(const EvpubOptions *options)
+check_words(const EvpubOptions *options, EvpubOption option)
 {
-	static const char *const operations[] =
-	{"insert", "update", "delete", "truncate", NULL};
-	List	   *names = evpub_options_list(options, EVPUB_OPTION_OPERATIONS);
+	List	   *words = evpub_options_list(options, option);
 	ListCell   *cell;
 
-	foreach(cell, names)
-		check_word(EVPUB_OPTION_OPERATIONS, lfirst(cell), operations);
-	if (names == NIL)
+	foreach(cell, words)
+		check_word(option, lfirst(cell));
+	if (words == NIL && option == EVPUB_OPTION_OPERATIONS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("operations must not be empty"),
@@ -288,36 +334,25 @@ check_names(const EvpubOptions *options, EvpubOption option)
 void
 evpub_options_check(const EvpubOptions *options)
 {
-	static const char *const payloads[] = {"key", "changed_columns", "row", NULL};
-	static const char *const envelopes[] =
-	{"plain", "cloudevents", "cloudevents_binary", "none", NULL};
-	static const char *const deletes[] = {"event", "tombstone", NULL};
-	static const char *const truncates[] = {"per_tenant", "error", "ignore", NULL};
-	static const char *const crossings[] = {"created", "deleted", "moved", NULL};
-	static const char *const booleans[] = {"true", "false", NULL};
-
-	check_operations(options);
 	for (int i = 0; i < EVPUB_OPTIONS; i++)
 	{
+		EvpubOption option = (EvpubOption) i;
+
+		if (options->value[i] == NULL)
+			continue;
 		if (known[i].kind == KIND_NAMES)
-			check_names(options, (EvpubOption) i);
+			check_names(options, option);
+		else if (known[i].kind == KIND_WORDS)
+			check_words(options, option);
+		else if (choices_of(option) != NULL)
+			check_word(option, options->value[i]);
 	}
-	check_word(EVPUB_OPTION_PAYLOAD, options->value[EVPUB_OPTION_PAYLOAD], payloads);
-	check_word(EVPUB_OPTION_ENVELOPE, options->value[EVPUB_OPTION_ENVELOPE], envelopes);
-	check_word(EVPUB_OPTION_ON_DELETE, options->value[EVPUB_OPTION_ON_DELETE], deletes);
-	check_word(EVPUB_OPTION_COLLAPSE, options->value[EVPUB_OPTION_COLLAPSE], booleans);
-	check_word(EVPUB_OPTION_ON_REPLICA, options->value[EVPUB_OPTION_ON_REPLICA], booleans);
-	if (options->value[EVPUB_OPTION_ON_TRUNCATE] != NULL)
-		check_word(EVPUB_OPTION_ON_TRUNCATE,
-				   options->value[EVPUB_OPTION_ON_TRUNCATE], truncates);
 	if (options->value[EVPUB_OPTION_UPDATE_COLUMNS] != NULL &&
 		options->value[EVPUB_OPTION_IGNORE_COLUMNS] != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("update_columns and ignore_columns exclude each other"),
 				 errhint("Give the columns that count, or those that do not.")));
-	if (options->value[EVPUB_OPTION_AS] != NULL)
-		check_word(EVPUB_OPTION_AS, options->value[EVPUB_OPTION_AS], crossings);
 }
 
 static bool
@@ -365,7 +400,7 @@ array_text(const EvpubOptions *options, EvpubOption option)
 
 void
 evpub_options_definition(StringInfo dst, const char *table,
-						 const EvpubOptions *options, bool on_replica)
+						 const EvpubOptions *options)
 {
 	appendStringInfo(dst, "SELECT evpub.capture_table(%s",
 					 quote_literal_cstr(table));
@@ -384,7 +419,223 @@ evpub_options_definition(StringInfo dst, const char *table,
 			value = array_text(options, i);
 		appendStringInfo(dst, ", %s => %s", known[i].name, quote_literal_cstr(value));
 	}
-	if (on_replica)
-		appendStringInfoString(dst, ", on_replica => true");
 	appendStringInfoString(dst, ")");
+}
+
+/* ---- as JSON, for rules and for evpub.tables ---- */
+
+static void
+push_text(JsonbParseState **state, JsonbIteratorToken token, const char *text)
+{
+	JsonbValue	value;
+
+	value.type = jbvString;
+	value.val.string.val = unconstify(char *, text);
+	value.val.string.len = strlen(text);
+	(void) pushJsonbValue(state, token, &value);
+}
+
+static void
+push_value(JsonbParseState **state, const EvpubOptions *options, EvpubOption option)
+{
+	const char *text = options->value[option];
+	JsonbValue	value;
+	ListCell   *cell;
+
+	switch (known[option].kind)
+	{
+		case KIND_NAMES:
+		case KIND_WORDS:
+			(void) pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+			foreach(cell, evpub_options_list(options, option))
+				push_text(state, WJB_ELEM, lfirst(cell));
+			(void) pushJsonbValue(state, WJB_END_ARRAY, NULL);
+			break;
+		case KIND_HEADERS:
+			JsonbToJsonbValue(DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+																 CStringGetDatum(text))),
+							  &value);
+			(void) pushJsonbValue(state, WJB_VALUE, &value);
+			break;
+		case KIND_BOOL:
+			value.type = jbvBool;
+			value.val.boolean = strcmp(text, "true") == 0;
+			(void) pushJsonbValue(state, WJB_VALUE, &value);
+			break;
+		default:
+			push_text(state, WJB_VALUE, text);
+	}
+}
+
+Jsonb *
+evpub_options_to_jsonb(const EvpubOptions *options)
+{
+	JsonbParseState *state = NULL;
+
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < EVPUB_TABLE_OPTIONS; i++)
+	{
+		if (options->value[i] == NULL)
+			continue;
+		push_text(&state, WJB_KEY, known[i].name);
+		push_value(&state, options, (EvpubOption) i);
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/* The same, with each value as the text that stands in arguments. */
+Jsonb *
+evpub_options_texts(const EvpubOptions *options)
+{
+	JsonbParseState *state = NULL;
+
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < EVPUB_TABLE_OPTIONS; i++)
+	{
+		if (options->value[i] == NULL)
+			continue;
+		push_text(&state, WJB_KEY, known[i].name);
+		push_text(&state, WJB_VALUE, options->value[i]);
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+static void
+refuse_value(EvpubOption option)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("the value of option \"%s\" is not what evpub.capture_table() takes",
+					known[option].name),
+			 errdetail("It must be what to_jsonb() makes of a value of type %s.",
+					   kind_types[known[option].kind]),
+			 errhint("Correct it, or have evpub.capture_schemas() make the rule.")));
+}
+
+/* An array of strings as a list of identifiers. */
+static char *
+list_of_jsonb(EvpubOption option, const JsonbValue *array)
+{
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	item;
+	StringInfoData list;
+
+	if (array->type != jbvBinary || !JsonContainerIsArray(array->val.binary.data))
+		refuse_value(option);
+	initStringInfo(&list);
+	iterator = JsonbIteratorInit(array->val.binary.data);
+	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
+	{
+		char	   *word;
+
+		if (token != WJB_ELEM)
+			continue;
+		if (item.type != jbvString)
+			refuse_value(option);
+		word = pnstrdup(item.val.string.val, item.val.string.len);
+		appendStringInfo(&list, "%s%s", list.len > 0 ? "," : "",
+						 known[option].kind == KIND_WORDS ? word : quote_identifier(word));
+	}
+	return list.data;
+}
+
+static char *
+text_of_jsonb(EvpubOption option, JsonbValue *value)
+{
+	switch (known[option].kind)
+	{
+		case KIND_NAMES:
+		case KIND_WORDS:
+			return list_of_jsonb(option, value);
+		case KIND_HEADERS:
+			return jsonb_text(JsonbValueToJsonb(value));
+		case KIND_BOOL:
+			if (value->type != jbvBool)
+				refuse_value(option);
+			return pstrdup(value->val.boolean ? "true" : "false");
+		default:
+			break;
+	}
+	if (value->type != jbvString)
+		refuse_value(option);
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+void
+evpub_options_of_jsonb(EvpubOptions *options, Jsonb *object)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&object->root);
+	JsonbIteratorToken token;
+	JsonbValue	item;
+	int			option = -1;
+
+	evpub_options_default(options);
+	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			option = find_option(item.val.string.val, item.val.string.len);
+			if (option < 0 || option >= EVPUB_TABLE_OPTIONS)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("unknown option \"%s\"",
+								pnstrdup(item.val.string.val, item.val.string.len)),
+						 errhint("Options are %s.", list_options())));
+		}
+		else if (token == WJB_VALUE && item.type != jbvNull)
+			options->value[option] = text_of_jsonb((EvpubOption) option, &item);
+	}
+}
+
+/* ---- templates ---- */
+
+/* The same object, with a placeholder replaced in all values that are text. */
+static char *
+replace_in_values(const char *object, const char *place, const char *replacement)
+{
+	Jsonb	   *json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+														  CStringGetDatum(object)));
+	JsonbIterator *iterator = JsonbIteratorInit(&json->root);
+	JsonbParseState *state = NULL;
+	JsonbIteratorToken token;
+	JsonbValue	item;
+	JsonbValue *result = NULL;
+
+	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
+	{
+		if (token == WJB_VALUE && item.type == jbvString)
+		{
+			char	   *source = pnstrdup(item.val.string.val, item.val.string.len);
+
+			push_text(&state, token, evpub_template_replace(source, place, replacement));
+		}
+		else
+			result = pushJsonbValue(&state, token,
+									token == WJB_KEY || token == WJB_VALUE ||
+									token == WJB_ELEM ? &item : NULL);
+	}
+	return jsonb_text(JsonbValueToJsonb(result));
+}
+
+bool
+evpub_options_replace(EvpubOptions *options, const char *place, const char *replacement)
+{
+	bool		found = false;
+
+	for (int i = 0; i < EVPUB_OPTIONS; i++)
+	{
+		const char *source = options->value[i];
+		char	   *(*replace) (const char *, const char *, const char *) =
+			known[i].kind == KIND_HEADERS ? replace_in_values : evpub_template_replace;
+
+		if (source == NULL ||
+			(known[i].kind != KIND_TEMPLATE && known[i].kind != KIND_HEADERS) ||
+			strcmp(replace(source, place, ""), replace(source, place, place)) == 0)
+			continue;
+		found = true;
+		if (replacement != NULL)
+			options->value[i] = replace(source, place, replacement);
+	}
+	return found;
 }

@@ -7,46 +7,22 @@
 
 #include "postgres.h"
 
+#include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
+#include "utils/jsonb.h"
 
-/* In the order of the arguments of evpub.capture_table(). */
+/* EVPUB_OPTION_TOPIC and so on, in the order of the arguments of capture_table() */
 typedef enum EvpubOption
 {
-	EVPUB_OPTION_TOPIC,
-	EVPUB_OPTION_TENANT_COLUMN,
-	EVPUB_OPTION_TENANT,
-	EVPUB_OPTION_KEY,
-	EVPUB_OPTION_TYPE,
-	EVPUB_OPTION_OPERATIONS,
-	EVPUB_OPTION_UPDATE_COLUMNS,
-	EVPUB_OPTION_IGNORE_COLUMNS,
-	EVPUB_OPTION_FILTER,
-	EVPUB_OPTION_PAYLOAD,
-	EVPUB_OPTION_DATA_COLUMNS,
-	EVPUB_OPTION_HEADERS,
-	EVPUB_OPTION_ENVELOPE,
-	EVPUB_OPTION_KEY_COLUMNS,
-	EVPUB_OPTION_ON_TRUNCATE,
-	EVPUB_OPTION_ON_DELETE,
-	EVPUB_OPTION_COLLAPSE,
-
-	/*
-	 * only in arguments: what an update is that crosses the filter, or that the
-	 * trigger sees nothing but rows that change their partition
-	 */
-	EVPUB_OPTION_AS,
-
-	/*
-	 * Only in arguments: that the trigger is to fire always.  It is pg_trigger that
-	 * makes it do so; check() compares, since ENABLE TRIGGER ALL, with which dumps
-	 * made with --disable-triggers end, takes that back.
-	 */
-	EVPUB_OPTION_ON_REPLICA
+#define EVPUB_OPTION(symbol, name, kind, value, choices, comment) EVPUB_OPTION_##symbol,
+#include "capture/optionlist.h"
+#undef EVPUB_OPTION
+	EVPUB_OPTIONS
 } EvpubOption;
 
-#define EVPUB_TABLE_OPTIONS (EVPUB_OPTION_COLLAPSE + 1)
-#define EVPUB_OPTIONS (EVPUB_OPTION_ON_REPLICA + 1)
+/* Those that capture_table() takes. */
+#define EVPUB_TABLE_OPTIONS (EVPUB_OPTION_ON_REPLICA + 1)
 
 /*
  * Values in the server's encoding; NULL where there is none.  Lists are
@@ -67,9 +43,34 @@ extern void evpub_options_default(EvpubOptions *options);
 extern void evpub_options_read(EvpubOptions *options, int nargs, char **args,
 							   bool strict);
 
-/* Set an option from an argument of evpub.capture_table(). */
-extern void evpub_options_set(EvpubOptions *options, EvpubOption option,
-							  Datum value);
+/*
+ * The options in the arguments of evpub.capture_table() or capture_schemas(),
+ * which begin with number "first"; what is NULL stays as it is by default.
+ */
+extern void evpub_options_of_arguments(EvpubOptions *options,
+									   FunctionCallInfo fcinfo, int first);
+
+/*
+ * An object with these options: lists are arrays, headers an object, and what
+ * is NULL is left out.  The same with all values as the text that stands in
+ * arguments.  And what an object of the first form says, over the defaults: ERROR
+ * for an option that is not known, or has a value of another kind.
+ */
+extern Jsonb *evpub_options_to_jsonb(const EvpubOptions *options);
+extern Jsonb *evpub_options_texts(const EvpubOptions *options);
+extern void evpub_options_of_jsonb(EvpubOptions *options, Jsonb *object);
+
+/* Its name, the type of its argument, and what it is for. */
+extern const char *evpub_option_name(EvpubOption option);
+extern const char *evpub_option_type(EvpubOption option);
+extern const char *evpub_option_comment(EvpubOption option);
+
+/*
+ * Replace a placeholder in all templates, headers too, by another template.  True
+ * if it stood somewhere; with replacement NULL that is all.
+ */
+extern bool evpub_options_replace(EvpubOptions *options, const char *place,
+								  const char *replacement);
 
 /* ERROR for choices that do not exist (yet), and for those that contradict. */
 extern void evpub_options_check(const EvpubOptions *options);
@@ -90,7 +91,6 @@ extern List *evpub_options_arguments(const EvpubOptions *options);
 
 /* Append the call of evpub.capture_table() that gives these options. */
 extern void evpub_options_definition(StringInfo dst, const char *table,
-									 const EvpubOptions *options,
-									 bool on_replica);
+									 const EvpubOptions *options);
 
 #endif							/* EVPUB_CAPTURE_OPTIONS_H */

@@ -154,5 +154,21 @@ SHOW evpub.max_event_bytes;
 SHOW evpub.default_topic;
 SET evpub.no_such_setting = 1;
 
+-- names, types and defaults of the two functions' arguments, and columns of the
+-- view, are those of the options
+WITH o AS (SELECT string_agg(format('%s %s DEFAULT %s', quote_ident(name), type,
+			CASE WHEN value IS NULL THEN 'NULL::' || type WHEN type = 'boolean' THEN value
+			     WHEN type = 'text[]' THEN format('%L::text[]', '{' || value || '}')
+			     ELSE format('%L::%s', value, type) END), ', ' ORDER BY place) AS arguments
+		FROM evpub._options() WITH ORDINALITY AS p (name, type, value, comment, place))
+SELECT proname, right(pg_get_function_arguments(f.oid), length(arguments)) = arguments AS same
+  FROM pg_proc f, o WHERE proname IN ('capture_table', 'capture_schemas') ORDER BY 1;
+SELECT array_agg(attname::text ORDER BY attnum) =
+       (SELECT array_agg(name) FROM evpub._options()) AS same,
+       bool_and(col_description(attrelid, attnum) <> '') AS explained
+  FROM pg_attribute
+ WHERE attrelid = 'evpub.tables'::regclass AND attnum > 0
+   AND attname NOT IN ('table', 'enabled', 'definition');
+
 DROP VIEW a_view;
 DROP TABLE member, no_key, temporary, unlogged;

@@ -213,6 +213,33 @@ DROP SCHEMA twice CASCADE;
 SELECT evpub.release_schemas('^cust_(.*)$', '{member,organization}');
 SELECT "table" FROM evpub.tables ORDER BY 1;
 CREATE TABLE cust_acme.later (id int PRIMARY KEY);
+-- rules that were written by hand, and what they say wrong
+CREATE FUNCTION pg_temp.try_rule(options jsonb) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE message text; detail text;
+BEGIN
+	INSERT INTO evpub.schema_rules VALUES ('^hand_(.*)$', '{member}', options);
+	PERFORM evpub._watch_rules();
+	CREATE SCHEMA hand_x CREATE TABLE member (id int PRIMARY KEY, tenant text);
+	RAISE EXCEPTION 'captured: %', (SELECT definition FROM evpub.tables WHERE "table" = 'hand_x.member'::regclass);
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL;
+	RETURN message || coalesce(E'\n' || nullif(detail, ''), '');
+END $$;
+SELECT pg_temp.try_rule('{"tenant": "{match}-{{match}}", "headers": {"{match}": "a \"{match}\""}, "operations": ["insert"], "collapse": false}');
+SELECT pg_temp.try_rule('{"tenant": "x", "nickname": "y"}');
+SELECT pg_temp.try_rule('{"tenant": "x", "as": "moved"}');
+SELECT pg_temp.try_rule('{"tenant": null, "collapse": null}');
+SELECT pg_temp.try_rule('{"tenant": 1}');
+SELECT pg_temp.try_rule('{"tenant": "x", "collapse": "false"}');
+SELECT pg_temp.try_rule('{"tenant": "x", "data_columns": "tenant"}');
+SELECT pg_temp.try_rule('{"tenant": "x", "data_columns": [1]}');
+SELECT pg_temp.try_rule('{"tenant": "x", "data_columns": [["tenant"]]}');
+SELECT pg_temp.try_rule('{"tenant": "x", "data_columns": {"a": "tenant"}}');
+SELECT pg_temp.try_rule('{"tenant": "x", "headers": ["a"]}');
+SELECT pg_temp.try_rule('{"tenant": "x", "headers": {"a": {"b": "{match}"}}}');
+SELECT pg_temp.try_rule('["tenant"]');
+SELECT pg_temp.try_rule('"tenant"');
+SELECT pg_temp.try_rule('null');
 SELECT count(*) FROM evpub.schema_rules;
 SELECT count(*) FROM pg_event_trigger WHERE evtname = 'evpub_rules';
 DROP SCHEMA cust_acme, cust_beta, cust_carl, cust_dora, cust_emil, cust_fred CASCADE;
