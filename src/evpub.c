@@ -11,9 +11,8 @@
 #include "admin/guard.h"
 #include "admin/utility.h"
 #include "capture/capture.h"
-#include "evpub.h"
+#include "parameters.h"
 #include "publisher/publisher.h"
-#include "settings.h"
 
 PG_MODULE_MAGIC;
 
@@ -22,7 +21,7 @@ void		_PG_init(void);
 void
 _PG_init(void)
 {
-	evpub_define_settings();
+	evpub_parameters_define();
 	evpub_capture_init();
 	evpub_ddl_init();
 	evpub_guard_init();

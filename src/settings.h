@@ -1,6 +1,6 @@
 /*
  * settings.h
- *		The extension's configuration parameters (evpub.*).
+ *		Values of the extension's configuration parameters (evpub.*).
  */
 #ifndef EVPUB_SETTINGS_H
 #define EVPUB_SETTINGS_H
@@ -46,7 +46,11 @@ extern int	evpub_collapse_memory;	/* kB; changed by a reload */
 extern char *evpub_extra_headers;	/* JSON object, or empty */
 extern uint32 evpub_extra_headers_generation;	/* moves when it is set */
 
-extern void evpub_define_settings(void);
+/*
+ * What evpub.min_disk_free may be: a percentage, or a size with a unit; without
+ * one, MB.  True if it is either; of the two results one is set, and the other is 0.
+ */
+extern bool evpub_disk_free_parse(const char *text, double *percent, uint64 *bytes);
 
 /* Bytes that evpub.min_disk_free means on a file system of that size. */
 extern uint64 evpub_min_disk_free_bytes(uint64 total);

@@ -16,10 +16,9 @@
 #include "utils/pg_lsn.h"
 
 #include "admin/result.h"
-#include "evpub.h"
 #include "publisher/position.h"
-#include "publisher/shmem.h"
 #include "settings.h"
+#include "shmem.h"
 
 PG_FUNCTION_INFO_V1(evpub_check_server);
 PG_FUNCTION_INFO_V1(evpub_open_transactions);

@@ -46,7 +46,6 @@
 #include "capture/capture.h"
 #include "capture/route.h"
 #include "compat.h"
-#include "evpub.h"
 #include "settings.h"
 
 /* What a statement did to a table, what matters most last. */

@@ -25,12 +25,11 @@
 #include "admin/result.h"
 #include "compat.h"
 #include "event.h"
-#include "evpub.h"
 #include "publisher/assembler.h"
 #include "publisher/position.h"
-#include "publisher/shmem.h"
 #include "publisher/walreader.h"
 #include "settings.h"
+#include "shmem.h"
 
 PG_FUNCTION_INFO_V1(evpub_peek);
 PG_FUNCTION_INFO_V1(evpub_wal_chunks);

@@ -35,7 +35,7 @@
 
 #include "admin/refuse.h"
 #include "capture/route.h"
-#include "evpub.h"
+#include "names.h"
 
 void
 evpub_refuse_change(const char *table, const char *reason)

@@ -47,7 +47,7 @@
 #include "admin/triggers.h"
 #include "capture/row.h"
 #include "compat.h"
-#include "evpub.h"
+#include "registration.h"
 #include "settings.h"
 
 PG_FUNCTION_INFO_V1(evpub_resync);

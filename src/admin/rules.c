@@ -39,7 +39,6 @@
 #include "capture/options.h"
 #include "capture/template.h"
 #include "compat.h"
-#include "evpub.h"
 
 PG_FUNCTION_INFO_V1(evpub_rules);
 PG_FUNCTION_INFO_V1(evpub_made_tables);

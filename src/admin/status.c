@@ -21,11 +21,11 @@
 
 #include "admin/result.h"
 #include "admin/status.h"
-#include "evpub.h"
+#include "names.h"
 #include "publisher/position.h"
-#include "publisher/shmem.h"
 #include "publisher/walreader.h"
 #include "settings.h"
+#include "shmem.h"
 
 PG_FUNCTION_INFO_V1(evpub_status);
 PG_FUNCTION_INFO_V1(evpub_topics);

@@ -7,7 +7,7 @@
 
 #include "postgres.h"
 
-#include "publisher/shmem.h"
+#include "shmem.h"
 
 /* Also where evpub is not preloaded, or its worker does not run. */
 extern void evpub_status_read(EvpubStatus *status);

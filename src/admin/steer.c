@@ -16,10 +16,10 @@
 #include "admin/status.h"
 #include "clock.h"
 #include "compat.h"
-#include "evpub.h"
+#include "publisher/label.h"
 #include "publisher/registry.h"
-#include "publisher/shmem.h"
 #include "publisher/walreader.h"
+#include "shmem.h"
 
 PG_FUNCTION_INFO_V1(evpub_wait_published);
 PG_FUNCTION_INFO_V1(evpub_pause);
@@ -260,7 +260,7 @@ evpub_take_over(PG_FUNCTION_ARGS)
 
 	(void) fcinfo;
 	ask(EVPUB_ASK_TAKE_OVER, InvalidXLogRecPtr, &answer);
-	evpub_registry_relabel(answer.publisher_id);
+	evpub_label_rename(answer.publisher_id);
 	PG_RETURN_VOID();
 }
 
@@ -279,7 +279,7 @@ evpub_accept_gap(PG_FUNCTION_ARGS)
 
 	ask(EVPUB_ASK_ACCEPT_GAP, PG_GETARG_LSN(0), &answer);
 	if (answer.publisher_id != 0)
-		evpub_registry_relabel(answer.publisher_id);
+		evpub_label_rename(answer.publisher_id);
 	notice_given_up(&answer);
 	PG_RETURN_VOID();
 }

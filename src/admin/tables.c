@@ -36,7 +36,8 @@
 #include "capture/options.h"
 #include "capture/route.h"
 #include "compat.h"
-#include "evpub.h"
+#include "registration.h"
+#include "shmem.h"
 
 PG_FUNCTION_INFO_V1(evpub_capture_table);
 PG_FUNCTION_INFO_V1(evpub_release_table);

@@ -20,7 +20,7 @@
 
 #include "admin/utility.h"
 #include "compat.h"
-#include "evpub.h"
+#include "names.h"
 
 #define OUR_TRIGGERS "_evpub_capture"
 

@@ -32,9 +32,9 @@
 #include "capture/intern.h"
 #include "capture/render.h"
 #include "compat.h"
-#include "evpub.h"
 #include "event.h"
 #include "settings.h"
+#include "shmem.h"
 
 /*
  * Bytes of one level's events beyond which they may be logged early, to make

@@ -20,7 +20,7 @@
 #include "capture/render.h"
 #include "capture/route.h"
 #include "capture/template.h"
-#include "evpub.h"
+#include "registration.h"
 #include "settings.h"
 
 PG_FUNCTION_INFO_V1(evpub_publish);

@@ -38,7 +38,7 @@
 #include "capture/filter.h"
 #include "capture/key.h"
 #include "capture/route.h"
-#include "evpub.h"
+#include "names.h"
 #include "settings.h"
 
 typedef struct CacheEntry

@@ -27,7 +27,7 @@
 #include "capture/truncate.h"
 #include "capture/twin.h"
 #include "compat.h"
-#include "evpub.h"
+#include "registration.h"
 #include "settings.h"
 
 PG_FUNCTION_INFO_V1(evpub_capture);

@@ -54,7 +54,7 @@
 #include "capture/tenants.h"
 #include "capture/truncate.h"
 #include "compat.h"
-#include "evpub.h"
+#include "registration.h"
 #include "settings.h"
 
 static object_access_hook_type next_object_access_hook = NULL;

@@ -23,17 +23,9 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#include "evpub.h"
-#include "publisher/registry.h"
-
-bool
-evpub_label_parse(const char *text, uint64 *publisher_id)
-{
-	if (strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16)
-		return false;
-	*publisher_id = strtoull(text, NULL, 16);
-	return true;
-}
+#include "names.h"
+#include "publisher/label.h"
+#include "registration.h"
 
 /* Our label on a database: true, and the publisher id that it names, or 0. */
 static bool
@@ -57,7 +49,7 @@ read_label(HeapTuple tuple, TupleDesc desc, uint64 *publisher_id)
 }
 
 int
-evpub_registry_count(uint64 *publisher_id)
+evpub_label_count(uint64 *publisher_id)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	bool		own_transaction = !IsTransactionState();
@@ -113,7 +105,7 @@ labelled_databases(void)
 }
 
 void
-evpub_registry_relabel(uint64 publisher_id)
+evpub_label_rename(uint64 publisher_id)
 {
 	char	   *text = psprintf("%016llx", (unsigned long long) publisher_id);
 	ListCell   *cell;

@@ -24,15 +24,15 @@
 #include "replication/slot.h"
 #include "utils/timestamp.h"
 
-#include "evpub.h"
 #include "publisher/follow.h"
 #include "publisher/gap.h"
+#include "publisher/label.h"
 #include "publisher/licence.h"
 #include "publisher/recovery.h"
 #include "publisher/registry.h"
-#include "publisher/shmem.h"
 #include "publisher/slot.h"
 #include "publisher/walreader.h"
+#include "shmem.h"
 
 /* ---- making and dropping ---- */
 
@@ -121,7 +121,7 @@ why_not_created_here(const EvpubPosition *position)
 	char	   *reason = why_not_ours(position);
 
 	if (!reason && position->nlineage > 0 &&
-		evpub_registry_count(&labelled) > 0 &&
+		evpub_label_count(&labelled) > 0 &&
 		labelled == evpub_position_publisher(position))
 		reason = pstrdup("the state file was copied while its publisher was made");
 	return reason;
@@ -183,7 +183,7 @@ examine_without_file(EvpubPosition *position, EvpubSlotFound slot,
 {
 	uint64		publisher_id;
 
-	if (evpub_registry_count(&publisher_id) == 0)
+	if (evpub_label_count(&publisher_id) == 0)
 	{
 		if (damaged)
 		{
@@ -271,7 +271,7 @@ reserve_for_take_over(EvpubPosition *position, EvpubSlotFound slot)
 	if (!EvpubShmem->standby || position->nlineage == 0 ||
 		position->restart_lsn == InvalidXLogRecPtr ||
 		position->system_identifier != GetSystemIdentifier() ||
-		evpub_registry_count(&labelled) == 0 ||
+		evpub_label_count(&labelled) == 0 ||
 		(slot == EVPUB_SLOT_ABSENT && !evpub_slot_available()))
 		return;
 	PG_TRY();

@@ -7,14 +7,15 @@
 #include "miscadmin.h"
 
 #include "publisher/publisher.h"
-#include "publisher/registry.h"
-#include "publisher/shmem.h"
+#include "publisher/recovery.h"
 #include "publisher/worker.h"
+#include "registration.h"
+#include "shmem.h"
 
 void
 evpub_publisher_init(void)
 {
-	evpub_registry_init();
+	evpub_registration_init();
 
 	/*
 	 * pg_upgrade starts servers with our library, too: it must not find a
@@ -22,6 +23,6 @@ evpub_publisher_init(void)
 	 */
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
-	evpub_shmem_init();
+	evpub_shmem_init(evpub_recovery_note);
 	evpub_worker_register();
 }

@@ -10,7 +10,7 @@
 
 #include "postgres.h"
 
-#include "publisher/shmem.h"
+#include "shmem.h"
 
 /* A buffer for both, the line feed and the NUL included. */
 #define EVPUB_REASON_LENGTH (2 * EVPUB_TEXT_LENGTH)

@@ -14,9 +14,9 @@
 #include "access/xact.h"
 #include "utils/memutils.h"
 
-#include "evpub.h"
 #include "publisher/registry.h"
 #include "publisher/workerstate.h"
+#include "shmem.h"
 
 /* Between two tries, when the state file cannot be written, in ms. */
 #define RETIRE_INTERVAL 1000

@@ -1,7 +1,7 @@
 /*
  * registry.h
- *		Which databases publish: a security label on each, and the requests of
- *		transactions that are about to set one.
+ *		Which databases publish, as the worker sees it: a security label on
+ *		each, and the requests of transactions that are about to set one.
  */
 #ifndef EVPUB_REGISTRY_H
 #define EVPUB_REGISTRY_H
@@ -9,26 +9,6 @@
 #include "postgres.h"
 
 #include "publisher/gate.h"
-
-/* ---- in every backend ---- */
-
-/* Register label provider, object-access hook and transaction callback. */
-extern void evpub_registry_init(void);
-
-/* Have the labels of all registered databases name this publisher. */
-extern void evpub_registry_relabel(uint64 publisher_id);
-
-/* The publisher id that a label's text names: 16 hexadecimal digits.  False: none. */
-extern bool evpub_label_parse(const char *text, uint64 *publisher_id);
-
-/* ---- in the worker ---- */
-
-/*
- * Registered databases by the newest snapshot; *publisher_id gets the id that
- * one of the labels names (0: none, or a label that names none).  Runs a
- * transaction of its own.
- */
-extern int	evpub_registry_count(uint64 *publisher_id);
 
 /*
  * Does a request wait for the slot?  *publisher_id gets the id that a label of

@@ -14,7 +14,7 @@
 #include "storage/spin.h"
 
 #include "compat.h"
-#include "evpub.h"
+#include "names.h"
 #include "publisher/slot.h"
 #include "publisher/walreader.h"
 

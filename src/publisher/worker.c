@@ -35,7 +35,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
-#include "evpub.h"
+#include "names.h"
 #include "publisher/follow.h"
 #include "publisher/gap.h"
 #include "publisher/recovery.h"

@@ -11,13 +11,13 @@
 
 #include "clock.h"
 #include "publisher/gate.h"
-#include "publisher/licence.h"
 #include "publisher/kafkafiles.h"
+#include "publisher/licence.h"
 #include "publisher/position.h"
 #include "publisher/reason.h"
 #include "publisher/relayclient.h"
-#include "publisher/shmem.h"
 #include "publisher/stream.h"
+#include "shmem.h"
 
 /* What stands between us and a relay that publishes. */
 typedef enum EvpubHindrance

@@ -11,7 +11,7 @@
 #include "postmaster/bgworker_internals.h"
 
 #include "compat.h"
-#include "evpub.h"
+#include "names.h"
 
 PG_MODULE_MAGIC;
 

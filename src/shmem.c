@@ -1,7 +1,7 @@
 /*
  * shmem.c
- *		Shared memory of the publisher, and the calls by which other rooms
- *		reach the worker.
+ *		What the publisher and the backends share, and the calls by which
+ *		backends reach the publisher.
  */
 #include "postgres.h"
 
@@ -9,9 +9,8 @@
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 
-#include "evpub.h"
-#include "publisher/recovery.h"
-#include "publisher/shmem.h"
+#include "names.h"
+#include "shmem.h"
 
 EvpubShared *EvpubShmem = NULL;
 
@@ -28,6 +27,7 @@ const char *const evpub_state_names[] = {
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+static bool (*was_recovered) (void) = NULL;
 
 static void
 shmem_request(void)
@@ -56,7 +56,7 @@ shmem_startup(void)
 		pg_atomic_init_u32(&EvpubShmem->wake_wanted, 0);
 		pg_atomic_init_u64(&EvpubShmem->registry_generation, 1);
 		pg_atomic_init_u32(&EvpubShmem->registry_changers, 0);
-		EvpubShmem->recovered = evpub_recovery_note();
+		EvpubShmem->recovered = was_recovered();
 		EvpubShmem->standby = evpub_recovery_standby();
 		EvpubShmem->lock = &(GetNamedLWLockTranche(EVPUB_NAME))->lock;
 		SpinLockInit(&EvpubShmem->mutex);
@@ -67,8 +67,9 @@ shmem_startup(void)
 }
 
 void
-evpub_shmem_init(void)
+evpub_shmem_init(bool (*recovered) (void))
 {
+	was_recovered = recovered;
 	prev_shmem_request_hook = shmem_request_hook;
 	shmem_request_hook = shmem_request;
 	prev_shmem_startup_hook = shmem_startup_hook;

@@ -1,6 +1,7 @@
 /*
  * shmem.h
- *		What the publisher and the backends share.
+ *		What the publisher and the backends share, and the calls by which
+ *		backends reach the publisher.
  *
  * "lock" guards requests, everything that goes with registration, and
  * steering; "mutex" guards status.  The order is lock before mutex.  Atomics
@@ -192,8 +193,25 @@ extern EvpubShared *EvpubShmem;
 
 extern const char *const evpub_state_names[];
 
-/* Register the hooks that reserve and set up shared memory. */
-extern void evpub_shmem_init(void);
+/*
+ * Register the hooks that reserve and set up shared memory.  "recovered" is asked,
+ * in the postmaster, whenever it is set up; its answer becomes the field.
+ */
+extern void evpub_shmem_init(bool (*recovered) (void));
+
+/* True when loaded by shared_preload_libraries: shared memory exists. */
+extern bool evpub_preloaded(void);
+
+/* ERROR, with what to do, if it is not. */
+extern void evpub_require_preloaded(void);
+
+/*
+ * Tell the publisher that a transaction with events has committed and is
+ * visible.  lsn is the end of its commit record; the publisher flushes up to
+ * it if the committer did not wait for the flush.  Does not throw; without
+ * preloading it does nothing.
+ */
+extern void evpub_wake_publisher(XLogRecPtr lsn);
 
 /* A consistent copy of the status. */
 extern void evpub_shmem_status(EvpubStatus *status);

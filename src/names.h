@@ -1,0 +1,11 @@
+/*
+ * names.h
+ *		Names that are the same everywhere.
+ */
+#ifndef EVPUB_NAMES_H
+#define EVPUB_NAMES_H
+
+/* Name of the schema, the slot, the label provider and the state directory. */
+#define EVPUB_NAME "evpub"
+
+#endif							/* EVPUB_NAMES_H */
