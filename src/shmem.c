@@ -27,7 +27,7 @@ const char *const evpub_state_names[] = {
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
-static bool (*was_recovered) (void) = NULL;
+static void (*fill) (EvpubShared *) = NULL;
 
 static void
 shmem_request(void)
@@ -56,20 +56,19 @@ shmem_startup(void)
 		pg_atomic_init_u32(&EvpubShmem->wake_wanted, 0);
 		pg_atomic_init_u64(&EvpubShmem->registry_generation, 1);
 		pg_atomic_init_u32(&EvpubShmem->registry_changers, 0);
-		EvpubShmem->recovered = was_recovered();
-		EvpubShmem->standby = evpub_recovery_standby();
 		EvpubShmem->lock = &(GetNamedLWLockTranche(EVPUB_NAME))->lock;
 		SpinLockInit(&EvpubShmem->mutex);
 		ConditionVariableInit(&EvpubShmem->changed);
 		EvpubShmem->status.state = EVPUB_STARTING;
+		fill(EvpubShmem);
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
 
 void
-evpub_shmem_init(bool (*recovered) (void))
+evpub_shmem_init(void (*fill_in) (EvpubShared *))
 {
-	was_recovered = recovered;
+	fill = fill_in;
 	prev_shmem_request_hook = shmem_request_hook;
 	shmem_request_hook = shmem_request;
 	prev_shmem_startup_hook = shmem_startup_hook;

@@ -194,10 +194,10 @@ extern EvpubShared *EvpubShmem;
 extern const char *const evpub_state_names[];
 
 /*
- * Register the hooks that reserve and set up shared memory.  "recovered" is asked,
- * in the postmaster, whenever it is set up; its answer becomes the field.
+ * Register the hooks that reserve and set up shared memory.  What the publisher
+ * knows of this start goes in by "fill_in", in the postmaster, whenever that is done.
  */
-extern void evpub_shmem_init(bool (*recovered) (void));
+extern void evpub_shmem_init(void (*fill_in) (EvpubShared *));
 
 /* True when loaded by shared_preload_libraries: shared memory exists. */
 extern bool evpub_preloaded(void);

@@ -44,7 +44,7 @@
 #include "admin/refuse.h"
 #include "admin/untold.h"
 #include "capture/capture.h"
-#include "capture/route.h"
+#include "capture/captures.h"
 #include "compat.h"
 #include "settings.h"
 
@@ -233,7 +233,7 @@ check_settings(const Statement *statement, Relation rel, const Trigger *trigger)
 	PG_TRY();
 	{
 		/* without the index, those who need it are told, until a restore makes it */
-		evpub_route_check(trigger, rel,
+		evpub_captures_check(trigger, rel,
 						  has_lost(statement, rel, CHANGE_LOST_INDEX));
 	}
 	PG_CATCH();

@@ -22,8 +22,8 @@
 #include "utils/snapmgr.h"
 
 #include "admin/notices.h"
+#include "capture/captures.h"
 #include "capture/key.h"
-#include "capture/route.h"
 
 static char *
 qualified_name(Oid relid)

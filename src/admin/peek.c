@@ -24,7 +24,7 @@
 
 #include "admin/result.h"
 #include "compat.h"
-#include "event.h"
+#include "event/event.h"
 #include "publisher/assembler.h"
 #include "publisher/position.h"
 #include "publisher/walreader.h"

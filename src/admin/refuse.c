@@ -34,7 +34,7 @@
 #include "utils/rel.h"
 
 #include "admin/refuse.h"
-#include "capture/route.h"
+#include "capture/captures.h"
 #include "names.h"
 
 void
@@ -157,7 +157,7 @@ check_index(Relation rel, Oid index, Oid function)
 
 		if (trigger->tgfoid != function || trigger->tgenabled == TRIGGER_DISABLED)
 			continue;
-		capture = evpub_route_get(trigger, rel);
+		capture = evpub_captures_get(trigger, rel);
 		if (capture->has_filter && capture->key_index == index)
 			ereport(ERROR,
 					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),

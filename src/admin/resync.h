@@ -11,8 +11,8 @@
 #include "utils/portal.h"
 #include "utils/rel.h"
 
+#include "capture/captured.h"
 #include "capture/options.h"
-#include "capture/route.h"
 
 /* How rows are named in the filter: it replaces {row}. */
 #define EVPUB_RESYNC_ROW "_evpub_row"

@@ -26,6 +26,7 @@
 #include "utils/syscache.h"
 
 #include "admin/resync.h"
+#include "capture/compile.h"
 #include "capture/filter.h"
 
 static void
@@ -214,7 +215,7 @@ evpub_resync_open(EvpubResyncTable *table, const EvpubResync *resync, Oid relid)
 	read_trigger(table);
 	if (resync->topic != NULL)
 		table->options.value[EVPUB_OPTION_TOPIC] = resync->topic;
-	table->capture = evpub_route_compile(&table->options, table->rel, relid);
+	table->capture = evpub_compile_options(&table->options, table->rel, relid);
 	if (resync->tenant != NULL)
 		find_tenant(table);
 }
@@ -260,10 +261,10 @@ evpub_resync_mark(const EvpubResyncTable *table, const char *event)
 		(table->capture->key.places & EVPUB_PLACE_BIT(EVPUB_PLACE_PK)) ?
 		"{tenant}" : evpub_template_replace(key, "{type}", type);
 	options.value[EVPUB_OPTION_TOPIC] =
-		evpub_template_replace(topic ? topic : evpub_route_default_topic(), "{type}", type);
+		evpub_template_replace(topic ? topic : evpub_compiled_default_topic(), "{type}", type);
 	if (headers != NULL)
 		options.value[EVPUB_OPTION_HEADERS] = evpub_template_replace(headers, "{event}", event);
 	/* a tombstone wants a key of a row */
 	options.value[EVPUB_OPTION_ON_DELETE] = "event";
-	return evpub_route_compile(&options, table->rel, RelationGetRelid(table->rel));
+	return evpub_compile_options(&options, table->rel, RelationGetRelid(table->rel));
 }

@@ -32,9 +32,9 @@
 #include "admin/result.h"
 #include "admin/tables.h"
 #include "admin/triggers.h"
+#include "capture/compile.h"
 #include "capture/key.h"
 #include "capture/options.h"
-#include "capture/route.h"
 #include "compat.h"
 #include "registration.h"
 #include "shmem.h"
@@ -175,7 +175,7 @@ drop_triggers(const char *table, List *names)
 static void
 check_options(const EvpubOptions *options, Relation rel, Oid root)
 {
-	evpub_key_check_filter(evpub_route_compile(options, rel, root), rel);
+	evpub_key_check_filter(evpub_compile_options(options, rel, root), rel);
 }
 
 /*
@@ -374,7 +374,7 @@ evpub_capture_options(PG_FUNCTION_ARGS)
 														table),
 							 &options);
 	if (options.value[EVPUB_OPTION_TOPIC] == NULL)
-		options.value[EVPUB_OPTION_TOPIC] = evpub_route_default_topic();
+		options.value[EVPUB_OPTION_TOPIC] = evpub_compiled_default_topic();
 	values[0] = JsonbPGetDatum(evpub_options_texts(&options));
 	values[1] = CStringGetTextDatum(definition.data);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),

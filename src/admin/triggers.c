@@ -33,7 +33,7 @@
 #include "utils/typcache.h"
 
 #include "admin/triggers.h"
-#include "capture/route.h"
+#include "capture/compile.h"
 #include "compat.h"
 
 /*
@@ -370,7 +370,7 @@ static Node *
 counted_changes(const Target *target)
 {
 	Relation	rel = table_open(target->relid, NoLock);
-	EvpubCapture *capture = evpub_route_compile(target->options, rel, target->relid);
+	EvpubCapture *capture = evpub_compile_options(target->options, rel, target->relid);
 	TupleDesc	desc = RelationGetDescr(rel);
 	List	   *changes = NIL;
 	List	   *old = NIL;

@@ -42,7 +42,7 @@
 #include "admin/refuse.h"
 #include "admin/renamed.h"
 #include "admin/untold.h"
-#include "capture/route.h"
+#include "capture/captures.h"
 #include "compat.h"
 
 /* A column that a statement has added, or altered in some way. */
@@ -202,7 +202,7 @@ capture_of(Relation rel, Oid function, bool own)
 		if (trigger->tgfoid == function && trigger->tgenabled != TRIGGER_DISABLED &&
 			!(own && trigger->tgisclone) && TRIGGER_FOR_ROW(trigger->tgtype) &&
 			!waits_for_key(rel, trigger))
-			return evpub_route_get(trigger, rel);
+			return evpub_captures_get(trigger, rel);
 	}
 	return NULL;
 }

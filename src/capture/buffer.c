@@ -32,7 +32,7 @@
 #include "capture/intern.h"
 #include "capture/render.h"
 #include "compat.h"
-#include "event.h"
+#include "event/event.h"
 #include "settings.h"
 #include "shmem.h"
 

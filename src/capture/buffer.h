@@ -6,7 +6,7 @@
 #define EVPUB_CAPTURE_BUFFER_H
 
 #include "capture/collapse.h"
-#include "event.h"
+#include "event/event.h"
 
 /* Register the transaction callbacks. */
 extern void evpub_buffer_init(void);

@@ -9,7 +9,7 @@
 
 #include "storage/itemptr.h"
 
-#include "event.h"
+#include "event/event.h"
 
 typedef enum EvpubChangeKind
 {

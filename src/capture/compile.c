@@ -18,9 +18,9 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#include "capture/compile.h"
 #include "capture/headers.h"
 #include "capture/key.h"
-#include "capture/route.h"
 #include "settings.h"
 
 #define TEXT_SLICE(s) {s, sizeof(s) - 1}
@@ -53,7 +53,7 @@ keep_text(const char *text)
 }
 
 const char *
-evpub_route_default_topic(void)
+evpub_compiled_default_topic(void)
 {
 	return evpub_default_topic != NULL ? evpub_default_topic : "";
 }
@@ -298,7 +298,7 @@ compile_tenant(EvpubCapture *capture, const EvpubOptions *options,
 }
 
 void
-evpub_route_render(const EvpubCapture *capture, EvpubPlaceValues *values,
+evpub_compiled_route(const EvpubCapture *capture, EvpubPlaceValues *values,
 				   StringInfo type_text, StringInfo topic, StringInfo type)
 {
 	EvpubSlice	text;
@@ -342,7 +342,7 @@ check_constant_topics(const EvpubCapture *capture)
 		initStringInfo(&type);
 		values.place[EVPUB_PLACE_OP] = evpub_op_names[op];
 		values.place[EVPUB_PLACE_EVENT] = evpub_event_names[op];
-		evpub_route_render(capture, &values, &type_text, &topic, &type);
+		evpub_compiled_route(capture, &values, &type_text, &topic, &type);
 	}
 }
 
@@ -361,10 +361,10 @@ compile_templates(EvpubCapture *capture, const EvpubOptions *options,
 		evpub_template_compile(&capture->topic, topic, EVPUB_TEMPLATE_TOPIC,
 							   "topic", names, known);
 	else
-		evpub_template_compile(&capture->topic, evpub_route_default_topic(),
+		evpub_template_compile(&capture->topic, evpub_compiled_default_topic(),
 							   EVPUB_TEMPLATE_TOPIC, "evpub.default_topic",
 							   names, known);
-	capture->topic_source = pstrdup(topic != NULL ? topic : evpub_route_default_topic());
+	capture->topic_source = pstrdup(topic != NULL ? topic : evpub_compiled_default_topic());
 	capture->places = capture->topic.places | capture->key.places |
 		capture->type.places;
 
@@ -453,7 +453,7 @@ compile_makes(EvpubCapture *capture)
 }
 
 EvpubCapture *
-evpub_route_compile(const EvpubOptions *options, Relation rel, Oid root)
+evpub_compile_options(const EvpubOptions *options, Relation rel, Oid root)
 {
 	EvpubCapture *capture = palloc0(sizeof(EvpubCapture));
 	EvpubPlaceValues names;

@@ -5,7 +5,7 @@
 #ifndef EVPUB_CAPTURE_FILTER_H
 #define EVPUB_CAPTURE_FILTER_H
 
-#include "capture/route.h"
+#include "capture/captured.h"
 
 /*
  * Take the filter out of the condition of a trigger that has one, into the

@@ -9,7 +9,7 @@
 
 #include "lib/stringinfo.h"
 
-#include "event.h"
+#include "event/event.h"
 
 typedef struct EvpubHeader
 {

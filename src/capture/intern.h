@@ -5,7 +5,7 @@
 #ifndef EVPUB_CAPTURE_INTERN_H
 #define EVPUB_CAPTURE_INTERN_H
 
-#include "event.h"
+#include "event/event.h"
 
 /*
  * The route with the envelope, topic, type and source of *wanted.  The pointer

@@ -5,8 +5,8 @@
 #ifndef EVPUB_CAPTURE_KEY_H
 #define EVPUB_CAPTURE_KEY_H
 
+#include "capture/captured.h"
 #include "capture/options.h"
-#include "capture/route.h"
 
 /*
  * Fill in key columns and what is known of their uniqueness.  Errors: there is

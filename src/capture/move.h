@@ -7,7 +7,7 @@
 
 #include "commands/trigger.h"
 
-#include "capture/route.h"
+#include "capture/captured.h"
 
 /* The row that an UPDATE took out of its partition. */
 typedef struct EvpubMove

@@ -15,10 +15,10 @@
 #include "utils/jsonb.h"
 
 #include "capture/buffer.h"
+#include "capture/compile.h"
 #include "capture/headers.h"
 #include "capture/intern.h"
 #include "capture/render.h"
-#include "capture/route.h"
 #include "capture/template.h"
 #include "registration.h"
 #include "settings.h"
@@ -88,7 +88,7 @@ default_topic(EvpubSlice tenant, EvpubSlice type)
 	EvpubPlaceValues values;
 	EvpubTemplate template;
 	StringInfoData topic;
-	const char *source = evpub_route_default_topic();
+	const char *source = evpub_compiled_default_topic();
 	char	   *detail;
 
 	if (!evpub_template_check(source, EVPUB_TEMPLATE_TOPIC_BY_HAND, &detail))

@@ -9,7 +9,7 @@
 #include "fmgr.h"
 
 #include "capture/fixed.h"
-#include "event.h"
+#include "event/event.h"
 
 /* How a value of the column becomes text. */
 typedef enum EvpubColumnKind

@@ -7,6 +7,7 @@
 #include "utils/rel.h"
 
 #include "capture/buffer.h"
+#include "capture/compile.h"
 #include "capture/headers.h"
 #include "capture/intern.h"
 #include "capture/row.h"
@@ -163,7 +164,7 @@ find_route(EvpubCapture *capture, EvpubOp op, EvpubPlaceValues *values,
 
 	initStringInfo(&topic);
 	initStringInfo(&type);
-	evpub_route_render(capture, values, type_text, &topic, &type);
+	evpub_compiled_route(capture, values, type_text, &topic, &type);
 	wanted.envelope = capture->envelope;
 	wanted.topic = (EvpubSlice) {topic.data, topic.len};
 	wanted.type = (EvpubSlice) {type.data, type.len};

@@ -7,8 +7,8 @@
 
 #include "executor/tuptable.h"
 
+#include "capture/captured.h"
 #include "capture/collapse.h"
-#include "capture/route.h"
 
 typedef struct EvpubRow
 {

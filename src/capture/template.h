@@ -9,7 +9,7 @@
 #ifndef EVPUB_CAPTURE_TEMPLATE_H
 #define EVPUB_CAPTURE_TEMPLATE_H
 
-#include "event.h"
+#include "event/event.h"
 
 /* What a template is for: decides which placeholders it may hold. */
 typedef enum EvpubTemplateUse

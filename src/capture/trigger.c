@@ -19,10 +19,10 @@
 
 #include "capture/buffer.h"
 #include "capture/capture.h"
+#include "capture/captures.h"
 #include "capture/compare.h"
 #include "capture/key.h"
 #include "capture/move.h"
-#include "capture/route.h"
 #include "capture/row.h"
 #include "capture/truncate.h"
 #include "capture/twin.h"
@@ -505,7 +505,7 @@ evpub_capture(PG_FUNCTION_ARGS)
 		PG_RETURN_POINTER(NULL);
 	}
 
-	capture = evpub_route_get(trigdata->tg_trigger, trigdata->tg_relation);
+	capture = evpub_captures_get(trigdata->tg_trigger, trigdata->tg_relation);
 	late = find_late(trigdata);
 	if (capture->enters || capture->leaves)
 		capture_crossing(capture, trigdata, late);
@@ -525,6 +525,6 @@ void
 evpub_capture_init(void)
 {
 	evpub_buffer_init();
-	evpub_route_init();
+	evpub_captures_init();
 	evpub_truncate_init();
 }

@@ -50,6 +50,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "capture/captures.h"
 #include "capture/row.h"
 #include "capture/tenants.h"
 #include "capture/truncate.h"
@@ -158,7 +159,7 @@ static void
 tell_truncate(const Trigger *trigger, Relation rel, RowCallback callback,
 			  EvpubTenants *seen)
 {
-	EvpubCapture *capture = evpub_route_get(trigger, rel);
+	EvpubCapture *capture = evpub_captures_get(trigger, rel);
 	ListCell   *cell;
 
 	if (capture->on_truncate == EVPUB_TRUNCATE_IGNORE)
@@ -180,7 +181,7 @@ tell_truncate(const Trigger *trigger, Relation rel, RowCallback callback,
 			continue;
 		leaf = table_open(lfirst_oid(cell), AccessExclusiveLock);
 		if (lfirst_oid(cell) != RelationGetRelid(rel))
-			of_leaf = evpub_route_of_partition(trigger, leaf, capture->root);
+			of_leaf = evpub_captures_of_partition(trigger, leaf, capture->root);
 		if (RELKIND_HAS_TABLE_AM(leaf->rd_rel->relkind))
 			each_row(of_leaf, leaf, callback, seen);
 		table_close(leaf, NoLock);
@@ -301,7 +302,7 @@ truncate_partition(Oid relid, Oid function)
 
 		if (trigger->tgfoid != function || !fires(trigger->tgenabled))
 			continue;
-		capture = evpub_route_get(trigger, rel);
+		capture = evpub_captures_get(trigger, rel);
 		foreach(cell, told)
 		{
 			if (*(uint64 *) lfirst(cell) == capture->identity)

@@ -14,7 +14,7 @@
 #include "utils/json.h"
 #include "utils/memutils.h"
 
-#include "event.h"
+#include "event/event.h"
 #include "frame.h"
 #include "publisher/announce.h"
 #include "publisher/flight.h"

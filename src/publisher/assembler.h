@@ -9,7 +9,7 @@
 
 #include "lib/ilist.h"
 
-#include "event.h"
+#include "event/event.h"
 #include "publisher/walreader.h"
 
 /* One chunk: where it is, and what it holds. */

@@ -31,7 +31,7 @@
 #include "storage/fd.h"
 #include "utils/memutils.h"
 
-#include "event.h"
+#include "event/event.h"
 #include "publisher/follow.h"
 #include "publisher/position_format.h"
 #include "publisher/track.h"

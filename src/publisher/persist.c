@@ -18,7 +18,7 @@
 
 #include "clock.h"
 #include "compat.h"
-#include "event.h"
+#include "event/event.h"
 #include "publisher/advice.h"
 #include "publisher/position_format.h"
 #include "publisher/sizes.h"

@@ -12,6 +12,14 @@
 #include "registration.h"
 #include "shmem.h"
 
+/* Before recovery begins, when its signs are still there. */
+static void
+look_at_start(EvpubShared *shared)
+{
+	shared->recovered = evpub_recovery_note();
+	shared->standby = evpub_recovery_standby();
+}
+
 void
 evpub_publisher_init(void)
 {
@@ -23,6 +31,6 @@ evpub_publisher_init(void)
 	 */
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
-	evpub_shmem_init(evpub_recovery_note);
+	evpub_shmem_init(look_at_start);
 	evpub_worker_register();
 }

@@ -26,7 +26,7 @@
 #include "postmaster/interrupt.h"
 #include "replication/message.h"
 
-#include "event.h"
+#include "event/event.h"
 #include "publisher/walpass.h"
 
 /* Pages are read in runs of so many bytes. */

@@ -1,6 +1,6 @@
 /*
- * event_read.c
- *		Decoding chunks.  The encoding is described in event_chunk.h, the
+ * read.c
+ *		Decoding chunks.  The encoding is described in event/chunk.h, the
  *		chunk's header in event.h.
  *
  * A chunk comes out of WAL, where anyone may have written it: the check of
@@ -11,8 +11,8 @@
 
 #include "utils/memutils.h"
 
-#include "event.h"
-#include "event_chunk.h"
+#include "event/chunk.h"
+#include "event/event.h"
 
 static uint32
 header_field(const char *data, int at)

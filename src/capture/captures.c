@@ -1,6 +1,6 @@
 /*
- * route.c
- *		What a capture trigger does: compiled settings, cached.
+ * captures.c
+ *		Captured tables that triggers of this session have met, compiled.
  *
  * The cache is by trigger: partitions have triggers of their own, and their
  * columns may stand in another order.  Everything that a trigger looks up in
@@ -35,9 +35,11 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#include "capture/captures.h"
+#include "capture/compile.h"
 #include "capture/filter.h"
 #include "capture/key.h"
-#include "capture/route.h"
+#include "capture/options.h"
 #include "names.h"
 #include "settings.h"
 
@@ -173,7 +175,7 @@ compile_trigger(const Trigger *trigger, Relation rel)
 	for (int i = 0; i < trigger->tgnargs; i++)
 		arguments[i] = pstrdup(trigger->tgargs[i]);
 	evpub_options_read(&options, trigger->tgnargs, arguments, true);
-	capture = evpub_route_compile(&options, rel, find_root(trigger, rel));
+	capture = evpub_compile_options(&options, rel, find_root(trigger, rel));
 	if (capture->has_filter)
 		evpub_filter_compile(capture, trigger, rel);
 	else
@@ -186,16 +188,16 @@ compile_trigger(const Trigger *trigger, Relation rel)
 }
 
 EvpubCapture *
-evpub_route_of_partition(const Trigger *trigger, Relation partition, Oid root)
+evpub_captures_of_partition(const Trigger *trigger, Relation partition, Oid root)
 {
 	EvpubOptions options;
 
 	evpub_options_read(&options, trigger->tgnargs, trigger->tgargs, true);
-	return evpub_route_compile(&options, partition, root);
+	return evpub_compile_options(&options, partition, root);
 }
 
 void
-evpub_route_check(const Trigger *trigger, Relation rel, bool with_index)
+evpub_captures_check(const Trigger *trigger, Relation rel, bool with_index)
 {
 	EvpubCapture *capture = compile_trigger(trigger, rel);
 
@@ -205,7 +207,7 @@ evpub_route_check(const Trigger *trigger, Relation rel, bool with_index)
 }
 
 EvpubCapture *
-evpub_route_get(const Trigger *trigger, Relation rel)
+evpub_captures_get(const Trigger *trigger, Relation rel)
 {
 	CacheEntry *entry;
 	EvpubCapture *capture;
@@ -327,7 +329,7 @@ free_replaced(XactEvent event, void *arg)
 }
 
 void
-evpub_route_init(void)
+evpub_captures_init(void)
 {
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, any_changed, (Datum) 0);

@@ -1,7 +1,7 @@
 /*
- * event_chunk.h
- *		How events are encoded in the body of a chunk: for event_write.c and
- *		event_read.c only.
+ * chunk.h
+ *		How events are encoded in the body of a chunk: for event/write.c and
+ *		event/read.c only.
  *
  * Per event, in this order; "varint" is an unsigned LEB128 of at most 32 bits,
  * "bytes" a varint length and that many bytes:

@@ -1,15 +1,14 @@
 /*
- * route.h
- *		What a capture trigger does, compiled from its arguments.
+ * captured.h
+ *		A captured table, or a partition of one: its options, compiled.
  */
-#ifndef EVPUB_CAPTURE_ROUTE_H
-#define EVPUB_CAPTURE_ROUTE_H
+#ifndef EVPUB_CAPTURE_CAPTURED_H
+#define EVPUB_CAPTURE_CAPTURED_H
 
 #include "nodes/primnodes.h"
 #include "utils/rel.h"
 #include "utils/reltrigger.h"
 
-#include "capture/options.h"
 #include "capture/render.h"
 #include "capture/template.h"
 
@@ -121,48 +120,4 @@ typedef struct EvpubCapture
 /* The trigger for updates where it is one of its own. */
 #define EVPUB_UPDATE_TRIGGER "_evpub_capture_update"
 
-/* {op} and {event} of an operation. */
-extern const EvpubSlice evpub_op_names[EVPUB_OPS];
-extern const EvpubSlice evpub_event_names[EVPUB_OPS];
-
-/* Register the invalidation and transaction callbacks. */
-extern void evpub_route_init(void);
-
-/*
- * Compiled settings of a trigger that is firing; good until the end of the
- * transaction.  ERROR if its arguments do not fit the relation.
- */
-extern EvpubCapture *evpub_route_get(const Trigger *trigger, Relation rel);
-
-/*
- * The same for a partition, which has no such trigger, in memory of the
- * current context.
- */
-extern EvpubCapture *evpub_route_of_partition(const Trigger *trigger,
-											  Relation partition, Oid root);
-
-/*
- * ERROR if a trigger's arguments do not fit the relation; keeps nothing.  With
- * or without what evpub_key_check_filter() asks for.
- */
-extern void evpub_route_check(const Trigger *trigger, Relation rel, bool with_index);
-
-/*
- * Compile options for a relation into CurrentMemoryContext; ERROR if they do
- * not fit.  "root" is the captured relation, rel itself or above it.
- */
-extern EvpubCapture *evpub_route_compile(const EvpubOptions *options,
-										 Relation rel, Oid root);
-
-/* Append the topic of a constant-route event and the type as a JSON string. */
-extern void evpub_route_render(const EvpubCapture *capture,
-							   EvpubPlaceValues *values, StringInfo type_text,
-							   StringInfo topic, StringInfo type);
-
-/* Topic template in force where none is given. */
-extern const char *evpub_route_default_topic(void);
-
-/* The function of capture triggers, InvalidOid where there is no extension. */
-extern Oid	evpub_capture_function(void);
-
-#endif							/* EVPUB_CAPTURE_ROUTE_H */
+#endif							/* EVPUB_CAPTURE_CAPTURED_H */

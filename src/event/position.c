@@ -1,5 +1,5 @@
 /*
- * event_position.c
+ * position.c
  *		The message by which a publisher says in WAL how far it has come.
  *
  * Layout: kind, version, form (EvpubPositionForm), a zero byte, the MAC, and
@@ -15,7 +15,7 @@
 
 #include "access/transam.h"
 
-#include "event.h"
+#include "event/event.h"
 
 #define HEADER_LENGTH 4
 #define MAC_AT HEADER_LENGTH

@@ -1,5 +1,5 @@
 /*
- * event_mac.c
+ * mac.c
  *		Proof that a message was written by evpub: HMAC-SHA256, cut to 128 bits.
  *
  * The key is the cluster's mock authentication nonce: it lies in pg_control, and
@@ -21,7 +21,7 @@
 #include "common/sha2.h"
 #include "utils/resowner.h"
 
-#include "event.h"
+#include "event/event.h"
 
 /* Length of what GetMockAuthenticationNonce() returns. */
 #define NONCE_LENGTH 32

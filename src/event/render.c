@@ -1,5 +1,5 @@
 /*
- * event_render.c
+ * render.c
  *		What Kafka gets of an event: its id, its value and its headers.
  *
  * Runs for every event that is published, several hundred thousand times a
@@ -11,7 +11,7 @@
 #include "datatype/timestamp.h"
 #include "utils/datetime.h"
 
-#include "event.h"
+#include "event/event.h"
 
 #define LITERAL(s) s, (sizeof(s) - 1)
 

@@ -3,10 +3,10 @@
  *		The form in which events travel through WAL: chunks.
  *
  * A chunk is one transactional logical message with prefix "evpub".  Capture
- * writes chunks (event_write.c), the publisher and evpub.peek read them
- * (event_read.c).  A chunk carries a contiguous range of event numbers of one
+ * writes chunks (event/write.c), the publisher and evpub.peek read them
+ * (event/read.c).  A chunk carries a contiguous range of event numbers of one
  * transaction; the values in it are complete but for what is unknown until
- * commit (id, lsn, tx, time), which event_render.c splices in.
+ * commit (id, lsn, tx, time), which event/render.c splices in.
  *
  * Layout, integers in the byte order of the server (WAL is not portable either):
  *
@@ -116,7 +116,7 @@ typedef struct EvpubEvent
 	EvpubSlice	headers;
 } EvpubEvent;
 
-/* ---- writing (event_write.c) ---- */
+/* ---- writing (event/write.c) ---- */
 
 typedef struct EvpubChunkWriter
 {
@@ -156,7 +156,7 @@ extern void evpub_chunk_finish(EvpubChunkWriter *writer, Oid dbid,
 extern void evpub_headers_add(StringInfo headers, const char *name, int namelen,
 							  const char *value, int valuelen);
 
-/* ---- reading (event_read.c) ---- */
+/* ---- reading (event/read.c) ---- */
 
 /* A chunk's range, known without decoding its events. */
 typedef struct EvpubChunkInfo
@@ -208,7 +208,7 @@ extern void evpub_chunk_open(EvpubChunkReader *reader, const char *data, Size le
 extern bool evpub_chunk_next(EvpubChunkReader *reader, EvpubEvent *event);
 extern void evpub_chunk_close(EvpubChunkReader *reader);
 
-/* ---- position messages (event_position.c) ---- */
+/* ---- position messages (event/position.c) ---- */
 
 /* Kind, version, form, zero, MAC; then the position. */
 #define EVPUB_POSITION_VERSION 3
@@ -227,7 +227,7 @@ extern void evpub_position_message_finish(StringInfo message);
  */
 extern bool evpub_position_message_check(const char *data, Size len, char *form);
 
-/* ---- rendering what Kafka gets (event_render.c) ---- */
+/* ---- rendering what Kafka gets (event/render.c) ---- */
 
 /* What a commit adds to its events. */
 typedef struct EvpubCommit
@@ -259,7 +259,7 @@ extern void evpub_event_headers(StringInfo dst, const EvpubEvent *event,
  */
 extern Size evpub_event_max_size(const EvpubEvent *event);
 
-/* ---- MAC (event_mac.c) ---- */
+/* ---- MAC (event/mac.c) ---- */
 
 extern void evpub_mac(uint8 *dst, Oid dbid, TransactionId xid,
 					  const char *header, Size header_len,

@@ -1,14 +1,14 @@
 /*
- * event_write.c
+ * write.c
  *		Encoding events into a chunk.  The encoding is described in
- *		event_chunk.h, the chunk's header in event.h.
+ *		event/chunk.h, the chunk's header in event.h.
  */
 #include "postgres.h"
 
 #include "utils/memutils.h"
 
-#include "event.h"
-#include "event_chunk.h"
+#include "event/chunk.h"
+#include "event/event.h"
 
 static inline char *
 put_varint(char *p, uint32 value)
