@@ -7,7 +7,7 @@ PG_CONFIG ?= pg_config
 EXTENSION = evpub
 DATA = sql/evpub--1.0.sql
 MODULE_big = evpub
-ROOMS = src src/event src/capture src/publisher src/admin
+ROOMS = src src/event src/capture src/reader src/publisher src/admin
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard $(addsuffix /*.c,$(ROOMS)))))
 
 RELAY = evpub-relay

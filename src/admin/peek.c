@@ -25,9 +25,9 @@
 #include "admin/result.h"
 #include "compat.h"
 #include "event/event.h"
-#include "publisher/assembler.h"
 #include "publisher/position.h"
-#include "publisher/walreader.h"
+#include "reader/assembler.h"
+#include "reader/walreader.h"
 #include "settings.h"
 #include "shmem.h"
 

@@ -19,7 +19,7 @@
 #include "admin/arguments.h"
 #include "clock.h"
 #include "compat.h"
-#include "publisher/walreader.h"
+#include "reader/walreader.h"
 
 PG_FUNCTION_INFO_V1(evpub_wait_replayed);
 

@@ -23,7 +23,7 @@
 #include "admin/status.h"
 #include "names.h"
 #include "publisher/position.h"
-#include "publisher/walreader.h"
+#include "reader/walreader.h"
 #include "settings.h"
 #include "shmem.h"
 

@@ -18,7 +18,7 @@
 #include "compat.h"
 #include "publisher/label.h"
 #include "publisher/registry.h"
-#include "publisher/walreader.h"
+#include "reader/walreader.h"
 #include "shmem.h"
 
 PG_FUNCTION_INFO_V1(evpub_wait_published);

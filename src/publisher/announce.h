@@ -10,10 +10,10 @@
 #include "lib/ilist.h"
 #include "lib/stringinfo.h"
 
-#include "publisher/assembler.h"
 #include "publisher/position.h"
 #include "publisher/relayclient.h"
 #include "publisher/stream.h"
+#include "reader/assembler.h"
 
 /*
  * Put the accepted gaps that consumers do not know yet at the end of a queue,

@@ -13,9 +13,9 @@
 #include "postmaster/interrupt.h"
 #include "utils/memutils.h"
 
-#include "publisher/assembler.h"
 #include "publisher/count.h"
-#include "publisher/walreader.h"
+#include "reader/assembler.h"
+#include "reader/walreader.h"
 
 /* Look at the clock after so many records, and after so many bytes of one. */
 #define RECORDS_BETWEEN 64

@@ -11,7 +11,7 @@
 #include "lib/stringinfo.h"
 
 #include "publisher/position.h"
-#include "publisher/walreader.h"
+#include "reader/walreader.h"
 
 /* The record that was just read may be a message that tells of growth. */
 extern void evpub_follow_growth(EvpubPosition *position, EvpubWalReader *reader);

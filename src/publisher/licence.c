@@ -31,7 +31,7 @@
 #include "publisher/recovery.h"
 #include "publisher/registry.h"
 #include "publisher/slot.h"
-#include "publisher/walreader.h"
+#include "reader/walreader.h"
 #include "shmem.h"
 
 /* ---- making and dropping ---- */

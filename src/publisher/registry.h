@@ -8,7 +8,7 @@
 
 #include "postgres.h"
 
-#include "publisher/gate.h"
+#include "reader/gate.h"
 
 /*
  * Does a request wait for the slot?  *publisher_id gets the id that a label of

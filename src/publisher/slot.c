@@ -16,7 +16,7 @@
 #include "compat.h"
 #include "names.h"
 #include "publisher/slot.h"
-#include "publisher/walreader.h"
+#include "reader/walreader.h"
 
 EvpubSlotFound
 evpub_slot_find(void)

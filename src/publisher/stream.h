@@ -10,10 +10,10 @@
 #include "lib/ilist.h"
 
 #include "clock.h"
-#include "publisher/assembler.h"
-#include "publisher/gate.h"
 #include "publisher/position.h"
 #include "publisher/relayclient.h"
+#include "reader/assembler.h"
+#include "reader/gate.h"
 
 /* What the acknowledgement of a record means; see flight.h. */
 typedef struct EvpubRecordMark

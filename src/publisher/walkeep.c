@@ -47,7 +47,7 @@
 #include "compat.h"
 #include "publisher/slot.h"
 #include "publisher/walkeep.h"
-#include "publisher/walreader.h"
+#include "reader/walreader.h"
 
 /* Wait so long for the end of a checkpoint, and look so often, in ms. */
 #define CHECKPOINT_PATIENCE 10000

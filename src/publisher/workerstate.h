@@ -10,13 +10,13 @@
 #include "postgres.h"
 
 #include "clock.h"
-#include "publisher/gate.h"
 #include "publisher/kafkafiles.h"
 #include "publisher/licence.h"
 #include "publisher/position.h"
 #include "publisher/reason.h"
 #include "publisher/relayclient.h"
 #include "publisher/stream.h"
+#include "reader/gate.h"
 #include "shmem.h"
 
 /* What stands between us and a relay that publishes. */

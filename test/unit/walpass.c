@@ -17,7 +17,7 @@
 #include "postmaster/interrupt.h"
 #include "replication/message.h"
 
-#include "../../src/publisher/walpass.c"
+#include "../../src/reader/walpass.c"
 
 #define SEGMENT (1024 * 1024)
 #define FIRST_SEGMENT 5

@@ -12,8 +12,8 @@
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 
-#include "../../src/publisher/walpass.c"
-#include "../../src/publisher/walreader.c"
+#include "../../src/reader/walpass.c"
+#include "../../src/reader/walreader.c"
 
 PG_MODULE_MAGIC;
 

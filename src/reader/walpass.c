@@ -27,7 +27,7 @@
 #include "replication/message.h"
 
 #include "event/event.h"
-#include "publisher/walpass.h"
+#include "reader/walpass.h"
 
 /* Pages are read in runs of so many bytes. */
 #define RUN_BYTES (128 * 1024)

@@ -26,7 +26,7 @@
 #include "utils/memutils.h"
 
 #include "compat.h"
-#include "publisher/assembler.h"
+#include "reader/assembler.h"
 
 /* Chunks logged with one xid. */
 typedef struct OpenXid

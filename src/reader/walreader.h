@@ -11,7 +11,7 @@
 #include "nodes/pg_list.h"
 
 #include "clock.h"
-#include "publisher/walpass.h"
+#include "reader/walpass.h"
 
 typedef struct EvpubWalReader
 {

@@ -10,7 +10,7 @@
 #include "lib/ilist.h"
 
 #include "event/event.h"
-#include "publisher/walreader.h"
+#include "reader/walreader.h"
 
 /* One chunk: where it is, and what it holds. */
 typedef struct EvpubPlace

@@ -19,7 +19,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "publisher/gate.h"
+#include "reader/gate.h"
 
 void
 evpub_gate_init(EvpubGate *gate)

@@ -22,7 +22,7 @@
 #include "storage/fd.h"
 #include "utils/memutils.h"
 
-#include "publisher/walreader.h"
+#include "reader/walreader.h"
 
 /* Bytes of a record's buffer that are kept for the next one. */
 #define KEEP_BUFFER (2 * 1024 * 1024)
