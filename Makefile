@@ -70,7 +70,7 @@ uninstall-relay:
 # without a server, so that the sanitizers see each byte.
 UNIT_LIBRARY = $(wildcard test/unit/lib/*.[ch])
 UNIT_FLAGS = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all
-test/unit/%.bin: test/unit/%.c $(UNIT_LIBRARY) $(wildcard src/*.h src/publisher/*.[ch]) .pg-version
+test/unit/%.bin: test/unit/%.c $(UNIT_LIBRARY) $(wildcard src/*.h src/publisher/*.[ch] src/reader/*.[ch]) .pg-version
 	$(CC) -std=gnu11 $(UNIT_FLAGS) $(WARNINGS) -D_GNU_SOURCE $(PG_CPPFLAGS) -o $@ \
 		$< test/unit/lib/assertion.c -L$(shell $(PG_CONFIG) --pkglibdir) -lpgport
 
@@ -92,7 +92,7 @@ $(EAGER): test/eager/evpub_eager.c src/compat.h .pg-version
 
 # The publisher's reader of WAL as an SQL function, which passes over all records
 # that are long enough for it.  -Bsymbolic: evpub.so has functions of the same names.
-$(WALK): test/walk/evpub_walk.c $(wildcard src/*.h src/publisher/wal*.[ch]) .pg-version
+$(WALK): test/walk/evpub_walk.c $(wildcard src/*.h src/reader/wal*.[ch]) .pg-version
 	$(CC) -O2 -g -fPIC -shared -Wl,-Bsymbolic $(WARNINGS) -D_GNU_SOURCE \
 		-DEVPUB_PASS_ABOVE=EVPUB_PASS_HEAD $(PG_CPPFLAGS) -o $@ $<
 
