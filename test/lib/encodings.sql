@@ -1,4 +1,4 @@
--- Run in a database of each encoding by t/031_encodings.pl: captures a table
+-- Run in a database of each encoding by t/064_encodings.pl: captures a table
 -- whose names are not ASCII, puts in every character that the encoding has, and
 -- tries those that have no place in UTF-8.
 SET client_min_messages = warning;
