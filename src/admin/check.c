@@ -16,7 +16,7 @@
 #include "utils/pg_lsn.h"
 
 #include "admin/result.h"
-#include "publisher/position.h"
+#include "publisher/statefile.h"
 #include "settings.h"
 #include "shmem.h"
 
@@ -68,14 +68,14 @@ state_file(const char **detail)
 	char	   *problem;
 
 	*detail = NULL;
-	switch (evpub_position_read(&position, &problem))
+	switch (evpub_statefile_read(&position, &problem))
 	{
-		case EVPUB_POSITION_ABSENT:
+		case EVPUB_STATEFILE_ABSENT:
 			return "absent";
-		case EVPUB_POSITION_FOUND:
+		case EVPUB_STATEFILE_FOUND:
 			*detail = role_name(position.role);
 			return "found";
-		case EVPUB_POSITION_DAMAGED:
+		case EVPUB_STATEFILE_DAMAGED:
 			break;
 	}
 	*detail = problem;

@@ -25,7 +25,7 @@
 #include "admin/result.h"
 #include "compat.h"
 #include "event/event.h"
-#include "publisher/position.h"
+#include "publisher/statefile.h"
 #include "reader/assembler.h"
 #include "reader/walreader.h"
 #include "settings.h"
@@ -61,17 +61,17 @@ find_position(PeekScan *scan)
 {
 	char	   *problem;
 
-	switch (evpub_position_read(&scan->position, &problem))
+	switch (evpub_statefile_read(&scan->position, &problem))
 	{
-		case EVPUB_POSITION_FOUND:
+		case EVPUB_STATEFILE_FOUND:
 			break;
-		case EVPUB_POSITION_ABSENT:
+		case EVPUB_STATEFILE_ABSENT:
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("there is no publisher on this server"),
 					 errhint("CREATE EXTENSION evpub, in a server that preloads it, makes one.")));
 			break;
-		case EVPUB_POSITION_DAMAGED:
+		case EVPUB_STATEFILE_DAMAGED:
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_CORRUPTED),
 					 errmsg("%s", problem),

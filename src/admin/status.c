@@ -22,7 +22,7 @@
 #include "admin/result.h"
 #include "admin/status.h"
 #include "names.h"
-#include "publisher/position.h"
+#include "publisher/statefile.h"
 #include "reader/walreader.h"
 #include "settings.h"
 #include "shmem.h"
@@ -219,7 +219,7 @@ evpub_topics(PG_FUNCTION_ARGS)
 
 	(void) evpub_result_row(fcinfo, 3);
 	InitMaterializedSRF(fcinfo, 0);
-	if (evpub_position_read(&position, &problem) != EVPUB_POSITION_FOUND)
+	if (evpub_statefile_read(&position, &problem) != EVPUB_STATEFILE_FOUND)
 	{
 		if (problem)
 			ereport(ERROR,

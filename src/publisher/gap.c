@@ -25,6 +25,7 @@
 #include "publisher/gap.h"
 #include "publisher/registry.h"
 #include "publisher/slot.h"
+#include "publisher/statefile.h"
 
 /* Between two looks at WAL that could not be read, in ms. */
 #define LOOK_AGAIN_INTERVAL 10000
@@ -432,7 +433,7 @@ accept_lost_file(EvpubWorker *worker, EvpubAnswer *answer)
 	evpub_position_add_gap(position, &gap);
 	PG_TRY();
 	{
-		evpub_position_write(position);
+		evpub_statefile_write(position);
 	}
 	PG_CATCH();
 	{

@@ -31,6 +31,7 @@
 #include "publisher/recovery.h"
 #include "publisher/registry.h"
 #include "publisher/slot.h"
+#include "publisher/statefile.h"
 #include "reader/walreader.h"
 #include "shmem.h"
 
@@ -76,14 +77,14 @@ finish_creating(EvpubPosition *position)
 			position->lineage[0].from_lsn = position->restart_lsn;
 	}
 	position->role = position->nlineage > 0 ? EVPUB_ROLE_ACTIVE : EVPUB_ROLE_FENCED;
-	evpub_position_write(position);
+	evpub_statefile_write(position);
 }
 
 void
 evpub_licence_finish_retired(EvpubPosition *position)
 {
 	evpub_slot_drop();
-	evpub_position_remove();
+	evpub_statefile_remove();
 	memset(position, 0, sizeof(*position));
 }
 
@@ -102,7 +103,7 @@ why_not_ours(const EvpubPosition *position)
 	if (position->timeline != timeline)
 		return psprintf("the state file was written on timeline %u, this server is on %u: it was restored or promoted",
 						position->timeline, timeline);
-	if (evpub_position_moved(position))
+	if (evpub_statefile_moved(position))
 		return pstrdup("the data directory was copied from that of a publisher, or moved to another file system");
 	if (evpub_walreader_before_header(Max(position->confirmed_lsn, position->restart_lsn)) > end)
 		return psprintf("the state file is ahead of WAL, which ends at %X/%X: the data directory is older than it",
@@ -160,11 +161,11 @@ examine_label_only(EvpubPosition *position, uint64 publisher_id, char **reason)
 		return evpub_licence_create(position, publisher_id, reason);
 
 	/* but a restored server must not fill its disk unasked */
-	evpub_position_settle(position, current_timeline());
+	evpub_statefile_settle(position, current_timeline());
 	position->role = EVPUB_ROLE_FENCED;
 	position->restart_lsn = flushed_now();
 	position->confirmed_lsn = position->restart_lsn;
-	evpub_position_write(position);
+	evpub_statefile_write(position);
 	*reason = pstrdup("this server was restored from a backup of a publisher");
 	return EVPUB_STAND_FENCED;
 }
@@ -187,7 +188,7 @@ examine_without_file(EvpubPosition *position, EvpubSlotFound slot,
 	{
 		if (damaged)
 		{
-			evpub_position_set_aside();
+			evpub_statefile_set_aside();
 			ereport(WARNING,
 					(errmsg("evpub: %s, and nobody is registered: renamed it to \"%s\"",
 							problem, EVPUB_STATE_DAMAGED)));
@@ -208,17 +209,17 @@ examine_without_file(EvpubPosition *position, EvpubSlotFound slot,
 }
 
 /* What a crash has cut, in the file; *reason if it was not ours to finish. */
-static EvpubPositionFound
+static EvpubStatefileFound
 finish_intent(EvpubPosition *position, char **problem, char **reason)
 {
-	EvpubPositionFound found = evpub_position_read(position, problem);
+	EvpubStatefileFound found = evpub_statefile_read(position, problem);
 
-	if (found == EVPUB_POSITION_FOUND && position->role == EVPUB_ROLE_RETIRED)
+	if (found == EVPUB_STATEFILE_FOUND && position->role == EVPUB_ROLE_RETIRED)
 	{
 		evpub_licence_finish_retired(position);
-		found = EVPUB_POSITION_ABSENT;
+		found = EVPUB_STATEFILE_ABSENT;
 	}
-	if (found == EVPUB_POSITION_FOUND && position->role == EVPUB_ROLE_CREATING)
+	if (found == EVPUB_STATEFILE_FOUND && position->role == EVPUB_ROLE_CREATING)
 	{
 		*reason = why_not_created_here(position);
 		if (!*reason)
@@ -229,8 +230,8 @@ finish_intent(EvpubPosition *position, char **problem, char **reason)
 			position->role = EVPUB_ROLE_FENCED;
 			position->restart_lsn = flushed_now();
 			position->confirmed_lsn = position->restart_lsn;
-			evpub_position_settle(position, current_timeline());
-			evpub_position_write(position);
+			evpub_statefile_settle(position, current_timeline());
+			evpub_statefile_write(position);
 		}
 	}
 	return found;
@@ -251,7 +252,7 @@ reserve(EvpubPosition *position, EvpubSlotFound slot)
 {
 	/* with hot_standby = off nobody has followed */
 	if (!evpub_walreader_has(position->restart_lsn) && evpub_follow_latest(position))
-		evpub_position_write(position);
+		evpub_statefile_write(position);
 	if (slot == EVPUB_SLOT_ABSENT)
 		evpub_slot_make();
 	evpub_slot_hold();
@@ -298,7 +299,7 @@ EvpubVerdict
 evpub_licence_examine(EvpubPosition *position, char **reason)
 {
 	EvpubVerdict verdict = EVPUB_STAND_FENCED;
-	EvpubPositionFound found;
+	EvpubStatefileFound found;
 	EvpubSlotFound slot;
 	char	   *problem;
 
@@ -311,9 +312,9 @@ evpub_licence_examine(EvpubPosition *position, char **reason)
 		*reason = pstrdup("a logical replication slot has the name \"evpub\"; drop it");
 		return EVPUB_STAND_GAP;
 	}
-	if (found != EVPUB_POSITION_FOUND)
+	if (found != EVPUB_STATEFILE_FOUND)
 		verdict = examine_without_file(position, slot,
-									   found == EVPUB_POSITION_DAMAGED, problem, reason);
+									   found == EVPUB_STATEFILE_DAMAGED, problem, reason);
 	else if (*reason == NULL &&
 			 (position->role == EVPUB_ROLE_ACTIVE || position->role == EVPUB_ROLE_GAP))
 		verdict = examine_own(position, slot, reason);
@@ -349,12 +350,12 @@ evpub_licence_create(EvpubPosition *position, uint64 foreign_id, char **reason)
 						 max_replication_slots)));
 
 	memset(position, 0, sizeof(*position));
-	evpub_position_settle(position, current_timeline());
+	evpub_statefile_settle(position, current_timeline());
 	position->role = EVPUB_ROLE_CREATING;
 	if (foreign_id == 0)
 		evpub_position_add_lineage(position, evpub_position_new_publisher(position),
 								   position->timeline, InvalidXLogRecPtr);
-	evpub_position_write(position);
+	evpub_statefile_write(position);
 	PG_TRY();
 	{
 		finish_creating(position);
@@ -370,7 +371,7 @@ evpub_licence_create(EvpubPosition *position, uint64 foreign_id, char **reason)
 		memset(position, 0, sizeof(*position));
 		if (MyReplicationSlot)
 			evpub_slot_drop();
-		evpub_position_remove();
+		evpub_statefile_remove();
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -452,21 +453,21 @@ evpub_licence_take_over(EvpubPosition *position)
 	if (position->nlineage > 0)
 		(void) evpub_follow_latest(position);
 	find_start(position);
-	evpub_position_settle(position, current_timeline());
+	evpub_statefile_settle(position, current_timeline());
 	evpub_position_add_lineage(position, evpub_position_new_publisher(position),
 							   position->timeline, position->confirmed_lsn);
 	position->gap.reason = NULL;
 	position->role = EVPUB_ROLE_CREATING;
 	PG_TRY();
 	{
-		evpub_position_write(position);
+		evpub_statefile_write(position);
 		finish_creating(position);
 	}
 	PG_CATCH();
 	{
 		/* a crash here takes over; an error must not */
 		*position = before;
-		evpub_position_write(position);
+		evpub_statefile_write(position);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -478,10 +479,10 @@ evpub_licence_start_anew(EvpubPosition *position, XLogRecPtr from)
 	EvpubPosition old;
 	char	   *problem;
 
-	if (evpub_position_read(&old, &problem) == EVPUB_POSITION_DAMAGED)
-		evpub_position_set_aside();
+	if (evpub_statefile_read(&old, &problem) == EVPUB_STATEFILE_DAMAGED)
+		evpub_statefile_set_aside();
 	memset(position, 0, sizeof(*position));
-	evpub_position_settle(position, current_timeline());
+	evpub_statefile_settle(position, current_timeline());
 	evpub_position_add_lineage(position, evpub_position_new_publisher(position),
 							   position->timeline, from);
 	position->role = EVPUB_ROLE_ACTIVE;

@@ -23,6 +23,7 @@
 #include "publisher/position_format.h"
 #include "publisher/sizes.h"
 #include "publisher/slot.h"
+#include "publisher/statefile.h"
 #include "publisher/track.h"
 #include "publisher/workerstate.h"
 
@@ -122,7 +123,7 @@ evpub_worker_store(EvpubWorker *worker, const EvpubPosition *before,
 	worker->position.sequence++;
 	PG_TRY();
 	{
-		evpub_position_write(&worker->position);
+		evpub_statefile_write(&worker->position);
 		evpub_track_written(&worker->position);
 		if (slot != InvalidXLogRecPtr)
 			evpub_slot_move(slot);

@@ -1,6 +1,7 @@
 /*
  * position.h
- *		The publisher's state file: who this publisher is, and how far it got.
+ *		Who this publisher is, and how far it got: what the state file and the
+ *		position messages hold, as structures.
  */
 #ifndef EVPUB_POSITION_H
 #define EVPUB_POSITION_H
@@ -12,15 +13,6 @@
 #include "datatype/timestamp.h"
 
 #include "publisher/lost.h"
-
-#define EVPUB_STATE_DIRECTORY "evpub"
-#define EVPUB_STATE_FILE EVPUB_STATE_DIRECTORY "/state"
-
-/* A damaged state file, set aside when a person has decided how to go on. */
-#define EVPUB_STATE_DAMAGED EVPUB_STATE_DIRECTORY "/state.damaged"
-
-/* Is there when the server was started to recover from an archive. */
-#define EVPUB_RECOVERED_FILE EVPUB_STATE_DIRECTORY "/recovered"
 
 /*
  * What the server is to the publisher; the file says so before anything is
@@ -135,7 +127,7 @@ typedef struct EvpubPosition
 	EvpubRole	role;
 	bool		paused;
 	uint64		directory_inode;	/* of EVPUB_STATE_DIRECTORY, see
-									 * evpub_position_settle() */
+									 * evpub_statefile_settle() */
 	XLogRecPtr	restart_lsn;	/* read from here */
 	XLogRecPtr	confirmed_lsn;	/* commits up to here are in Kafka */
 	uint32		next_event;		/* of the first transaction after it */
@@ -152,37 +144,6 @@ typedef struct EvpubPosition
 	int			ngaps;			/* accepted, oldest first */
 	EvpubGap   *gaps;
 } EvpubPosition;
-
-typedef enum EvpubPositionFound
-{
-	EVPUB_POSITION_ABSENT,
-	EVPUB_POSITION_FOUND,
-	EVPUB_POSITION_DAMAGED		/* unreadable, cut, wrong checksum or version */
-} EvpubPositionFound;
-
-/*
- * Read the state file into memory of the current context.  *problem says what
- * is wrong with a damaged one.
- */
-extern EvpubPositionFound evpub_position_read(EvpubPosition *position, char **problem);
-
-/* Replace the state file, durably; it is the old or the new one after a crash. */
-extern void evpub_position_write(const EvpubPosition *position);
-
-/* Remove it, durably. */
-extern void evpub_position_remove(void);
-
-/*
- * Name this server as the one that the file belongs to: system identifier,
- * the given timeline, and the inode of the file's directory.
- */
-extern void evpub_position_settle(EvpubPosition *position, TimeLineID timeline);
-
-/* Has the directory been copied since? */
-extern bool evpub_position_moved(const EvpubPosition *position);
-
-/* Set a damaged one aside, durably. */
-extern void evpub_position_set_aside(void);
 
 /*
  * Remember a gap that was accepted.  reason and cut are copied, as all of a

@@ -21,8 +21,8 @@
 #include "storage/fd.h"
 #include "utils/memutils.h"
 
-#include "publisher/position.h"
 #include "publisher/recovery.h"
+#include "publisher/statefile.h"
 
 static bool
 file_exists(const char *path)
@@ -75,25 +75,25 @@ evpub_recovery_fence(void)
 {
 	MemoryContext old;
 	EvpubPosition position;
-	EvpubPositionFound found;
+	EvpubStatefileFound found;
 	char	   *problem;
 
 	if (!file_exists(EVPUB_RECOVERED_FILE))
 		return;
 	old = MemoryContextSwitchTo(TopMemoryContext);
-	found = evpub_position_read(&position, &problem);
-	if (found == EVPUB_POSITION_DAMAGED)
+	found = evpub_statefile_read(&position, &problem);
+	if (found == EVPUB_STATEFILE_DAMAGED)
 	{
 		/* a copy, too; what it says is not needed to know that */
 		ereport(WARNING, (errmsg("evpub: %s: renamed it to \"%s\"", problem, EVPUB_STATE_DAMAGED)));
-		evpub_position_set_aside();
+		evpub_statefile_set_aside();
 		memset(&position, 0, sizeof(position));
-		evpub_position_settle(&position, 0);
+		evpub_statefile_settle(&position, 0);
 	}
-	if (found != EVPUB_POSITION_ABSENT && position.role != EVPUB_ROLE_FENCED)
+	if (found != EVPUB_STATEFILE_ABSENT && position.role != EVPUB_ROLE_FENCED)
 	{
 		position.role = EVPUB_ROLE_FENCED;
-		evpub_position_write(&position);
+		evpub_statefile_write(&position);
 	}
 	MemoryContextSwitchTo(old);
 	if (unlink(EVPUB_RECOVERED_FILE) != 0)

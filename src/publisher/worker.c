@@ -39,6 +39,7 @@
 #include "publisher/follow.h"
 #include "publisher/gap.h"
 #include "publisher/recovery.h"
+#include "publisher/statefile.h"
 #include "publisher/steering.h"
 #include "publisher/waiting.h"
 #include "publisher/walkeep.h"
@@ -440,10 +441,10 @@ follow(EvpubFollower *follower, XLogRecPtr *written, bool last)
 	context = AllocSetContextCreate(TopMemoryContext, "evpub follow",
 									ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
-	if (evpub_position_read(&position, &problem) == EVPUB_POSITION_FOUND &&
+	if (evpub_statefile_read(&position, &problem) == EVPUB_STATEFILE_FOUND &&
 		position.role == EVPUB_ROLE_FENCED &&
 		evpub_follow_take(follower, &position))
-		evpub_position_write(&position);
+		evpub_statefile_write(&position);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	*written = end;
@@ -460,7 +461,7 @@ begin_to_follow(void)
 	EvpubPosition position;
 	char	   *problem;
 
-	if (evpub_position_read(&position, &problem) == EVPUB_POSITION_FOUND &&
+	if (evpub_statefile_read(&position, &problem) == EVPUB_STATEFILE_FOUND &&
 		position.role == EVPUB_ROLE_FENCED && position.nlineage > 0)
 		follower = evpub_follow_begin(&position);
 	MemoryContextSwitchTo(old);

@@ -24,8 +24,9 @@ static void append(StringInfo str, const void *data, int length);
 
 #include "../../src/publisher/position.c"
 #include "../../src/publisher/position_format.c"
+#include "../../src/publisher/statefile.c"
 
-/* ---- the server's functions that the two files call ---- */
+/* ---- the server's functions that the three files call ---- */
 
 void
 initStringInfo(StringInfo str)
@@ -547,8 +548,8 @@ test_file(double seconds)
 		StringInfoData bytes;
 		uint32		header[2];
 
-		evpub_position_write(&position);
-		usable = evpub_position_read(&read, &problem) == EVPUB_POSITION_FOUND;
+		evpub_statefile_write(&position);
+		usable = evpub_statefile_read(&read, &problem) == EVPUB_STATEFILE_FOUND;
 
 		/* damaged, under a checksum that fits */
 		bytes = serialized(&position, EVPUB_POSITION_FILE);
@@ -556,18 +557,18 @@ test_file(double seconds)
 		header[0] = pg_hton32(bytes.len);
 		header[1] = pg_hton32(checksum(bytes.data, bytes.len));
 		write_state(bytes.data, bytes.len, header);
-		if (evpub_position_read(&read, &problem) == EVPUB_POSITION_FOUND)
+		if (evpub_statefile_read(&read, &problem) == EVPUB_STATEFILE_FOUND)
 			usable = usable && is_usable(&read);
 
 		/* and under one that does not */
 		header[below(2)] ^= 1u << below(32);
 		write_state(bytes.data, bytes.len, header);
-		refused = evpub_position_read(&read, &problem) == EVPUB_POSITION_DAMAGED &&
+		refused = evpub_statefile_read(&read, &problem) == EVPUB_STATEFILE_DAMAGED &&
 			problem != NULL;
 		if (truncate(EVPUB_STATE_FILE, below(STATE_HEADER + 1)) != 0)
 			abort();
 		refused = refused &&
-			evpub_position_read(&read, &problem) == EVPUB_POSITION_DAMAGED;
+			evpub_statefile_read(&read, &problem) == EVPUB_STATEFILE_DAMAGED;
 		forget_memory();
 	}
 	ok(usable, "a state file is read, or what is read of it can be used");
@@ -589,14 +590,14 @@ test_roles(void)
 		EvpubPosition read;
 
 		position.role = role;
-		evpub_position_write(&position);
-		if ((evpub_position_read(&read, &problem) == EVPUB_POSITION_FOUND) != known)
+		evpub_statefile_write(&position);
+		if ((evpub_statefile_read(&read, &problem) == EVPUB_STATEFILE_FOUND) != known)
 			right = false;
 	}
 	position.role = EVPUB_ROLE_GAP;
 	position.gap.reason = pstrdup("why");
-	evpub_position_write(&position);
-	right = right && evpub_position_read(&position, &problem) == EVPUB_POSITION_FOUND;
+	evpub_statefile_write(&position);
+	right = right && evpub_statefile_read(&position, &problem) == EVPUB_STATEFILE_FOUND;
 	forget_memory();
 	ok(right, "a role that does not exist, or a gap without a reason, is damage");
 }
