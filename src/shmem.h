@@ -140,7 +140,6 @@ typedef struct EvpubStatus
 	TimestampTz last_error_at;
 	char		librdkafka_version[32];
 	bool		paused;
-	char		paused_by[EVPUB_TEXT_LENGTH];	/* role and time; "" not known */
 	int			nholders;
 	EvpubHolder holders[EVPUB_MAX_HOLDERS]; /* the oldest first */
 	char		small_topics[EVPUB_TEXT_LENGTH];	/* see sizes.h */

@@ -211,7 +211,7 @@ extern void evpub_chunk_close(EvpubChunkReader *reader);
 /* ---- position messages (event/position.c) ---- */
 
 /* Kind, version, form, zero, MAC; then the position. */
-#define EVPUB_POSITION_VERSION 3
+#define EVPUB_POSITION_VERSION 4
 #define EVPUB_POSITION_HEADER_LENGTH (4 + EVPUB_MAC_LENGTH)
 
 /*

@@ -253,7 +253,6 @@ fill_status(EvpubWorker *worker, EvpubStatus *status)
 	strlcpy(status->librdkafka_version, worker->librdkafka_version,
 			sizeof(status->librdkafka_version));
 	status->paused = worker->position.paused;
-	strlcpy(status->paused_by, worker->paused_by, sizeof(status->paused_by));
 	evpub_holders_show(worker, status);
 	evpub_sizes_tell(&worker->position, status->small_topics,
 					 sizeof(status->small_topics));

@@ -126,6 +126,8 @@ typedef struct EvpubPosition
 	TimeLineID	timeline;
 	EvpubRole	role;
 	bool		paused;
+	char		paused_by[NAMEDATALEN]; /* role; "" nobody */
+	TimestampTz paused_at;
 	uint64		directory_inode;	/* of EVPUB_STATE_DIRECTORY, see
 									 * evpub_statefile_settle() */
 	XLogRecPtr	restart_lsn;	/* read from here */

@@ -137,6 +137,11 @@ evpub_position_serialize(StringInfo out, const EvpubPosition *position,
 	pq_sendint64(out, position->sequence);
 	pq_sendint8(out, position->delivery);
 	pq_sendint32(out, 0);		/* no skipped ids */
+	if (position->paused)
+	{
+		pq_sendint64(out, position->paused_at);
+		put_text(out, position->paused_by);
+	}
 
 	pq_sendint32(out, position->nlineage);
 	for (int i = 0; i < position->nlineage; i++)
@@ -183,6 +188,19 @@ get_text(StringInfo in)
 	if (memchr(text, '\0', length) != NULL)
 		malformed();
 	return pnstrdup(text, length);
+}
+
+/* The name of a role. */
+static void
+get_name(StringInfo in, char *name)
+{
+	int			length = get_count(in, 1);
+	const char *text = pq_getmsgbytes(in, length);
+
+	if (length >= NAMEDATALEN || memchr(text, '\0', length) != NULL)
+		malformed();
+	memcpy(name, text, length);
+	name[length] = '\0';
 }
 
 static TransactionId *
@@ -315,6 +333,11 @@ deserialize(StringInfo in, EvpubPosition *position)
 	position->delivery = pq_getmsgbyte(in);
 	if (pq_getmsgint(in, 4) != 0)
 		malformed();
+	if (position->paused)
+	{
+		position->paused_at = pq_getmsgint64(in);
+		get_name(in, position->paused_by);
+	}
 
 	position->nlineage = get_count(in, 20);
 	position->lineage = palloc(sizeof(EvpubLineage) * Max(position->nlineage, 1));
@@ -408,6 +431,8 @@ evpub_position_merge(EvpubPosition *position, const EvpubPosition *message, bool
 {
 	position->timeline = message->timeline;
 	position->paused = message->paused;
+	memcpy(position->paused_by, message->paused_by, sizeof(position->paused_by));
+	position->paused_at = message->paused_at;
 	position->restart_lsn = message->restart_lsn;
 	position->confirmed_lsn = message->confirmed_lsn;
 	position->next_event = message->next_event;

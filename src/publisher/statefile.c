@@ -27,7 +27,7 @@
 #include "publisher/position_format.h"
 #include "publisher/statefile.h"
 
-#define STATE_MAGIC "evpubst5"
+#define STATE_MAGIC "evpubst6"
 #define STATE_HEADER 16
 #define STATE_TEMPORARY EVPUB_STATE_FILE ".tmp"
 

@@ -64,6 +64,8 @@ pause_or_resume(EvpubWorker *worker, bool pause, const char *role,
 	}
 	evpub_worker_take_position(worker);
 	worker->position.paused = pause;
+	strlcpy(worker->position.paused_by, role, sizeof(worker->position.paused_by));
+	worker->position.paused_at = GetCurrentTimestamp();
 	if (!evpub_worker_store(worker, &before, worker->position.restart_lsn,
 							worker->verdict == EVPUB_PUBLISH))
 	{
@@ -71,10 +73,6 @@ pause_or_resume(EvpubWorker *worker, bool pause, const char *role,
 							"Try again when the state file can be written.");
 		return;
 	}
-	worker->paused_by[0] = '\0';
-	if (pause)
-		snprintf(worker->paused_by, sizeof(worker->paused_by), "by role \"%s\" at %s",
-				 role, timestamptz_to_str(GetCurrentTimestamp()));
 	if (!pause)
 		evpub_caps_lift(&worker->relay, &worker->position, NULL);
 	if (!pause && worker->hindrance == EVPUB_HINDRANCE_RESUME)

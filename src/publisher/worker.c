@@ -279,8 +279,8 @@ with_hint(const char *reason, const char *hint)
 static const char *
 paused_reason(const char *more)
 {
-	const char *by = worker.paused_by[0] ? worker.paused_by :
-		"since before the server was started";
+	const char *by = psprintf("by role \"%s\" at %s", worker.position.paused_by,
+							  timestamptz_to_str(worker.position.paused_at));
 	char	   *hint;
 
 	if (!worker.stream.caught_up && !worker.stream.broken)
@@ -528,7 +528,6 @@ set_up(void)
 
 	memset(&worker, 0, sizeof(worker));
 	evpub_shmem_status(&worker.before);
-	strlcpy(worker.paused_by, worker.before.paused_by, sizeof(worker.paused_by));
 	evpub_gate_init(&worker.gate);
 	evpub_relay_init(&worker.relay);
 	evpub_waiting_old_relay(worker.before.relay_pid);

@@ -83,8 +83,6 @@ typedef struct EvpubWorker
 	EvpubMsec	flushed_at;
 	char		persist_problem[EVPUB_REASON_LENGTH]; /* "" if the last write went well */
 
-	char		paused_by[EVPUB_TEXT_LENGTH];	/* role and time; "" not known */
-
 	char		last_error[EVPUB_TEXT_LENGTH];
 	TimestampTz last_error_at;
 	EvpubMsec	error_logged_at;

@@ -258,6 +258,11 @@ random_position(void)
 	position.timeline = 1 + below(5);
 	position.role = EVPUB_ROLE_FENCED;
 	position.paused = below(2);
+	if (position.paused)
+	{
+		strcpy(position.paused_by, "anna");
+		position.paused_at = (TimestampTz) next_random();
+	}
 	position.directory_inode = next_random();
 	position.restart_lsn = next_random() >> 8;
 	position.confirmed_lsn = position.restart_lsn + below(1000);
