@@ -47,7 +47,8 @@ sub free_port
 }
 
 # new(name => ..., conf => {'broker.setting' => value}, java => ['-X...'],
-#     log => file, listeners => {NAME => 'SSL'}, scram => {user => password})
+#     log => file, listeners => {NAME => 'SSL'}, scram => {user => password},
+#     port => number)
 # Prepares a broker; start() starts it.  Each of "listeners" gets a port of its
 # own beside the plaintext one, see bootstrap(NAME); its certificates and users
 # are settings ("listener.name.name.…").
@@ -59,7 +60,7 @@ sub new
 	my $self = bless {
 		name => $name,
 		dir => $dir,
-		port => free_port(),
+		port => $args{port} || free_port(),
 		controller_port => free_port(),
 		java => $args{java}
 		  || [
