@@ -109,7 +109,7 @@ like(status($node, 'hint'), qr/ALTER SYSTEM SET evpub\.bootstrap_servers/, 'with
 
 # ---- what the documentation names is there, and what is there is named ----
 
-my $readme = slurp_file('README.md');
+my $settings = slurp_file('docs/settings.md');
 my $sql = slurp_file('docs/sql.md');
 my %bytes = ('' => 1, B => 1, kB => 1024, MB => 1024 * 1024);
 
@@ -120,7 +120,6 @@ sub value
 	return $text =~ /^(\d+)(B|kB|MB)$/ ? $1 * $bytes{$2} : $text;
 }
 my %who = (reload => 'sighup', superuser => 'superuser', everybody => 'user');
-my ($settings) = $readme =~ /^## Settings\n(.*?)^## /ms;
 my @told = map { $_->[1] =~ s/^'(.*)'$/$1/r =~ s/(.*)/join '|', $_->[0], value($1), $who{$_->[2]} \/\/ $_->[2]/er }
   map { [/^\| `([^`]+)` \| `(.*?)` \| (.*?) \|/] } grep { /^\| `/ } split /\n/, $settings;
 my @are = map {
@@ -128,7 +127,7 @@ my @are = map {
 	join '|', $name, value($default =~ /^\d+$/ ? "$default$unit" : $default), $context
 } split /\n/, $node->safe_psql('postgres', q{
 SELECT name, boot_val, coalesce(unit, ''), context FROM pg_settings WHERE name ~ '^evpub[.]'});
-is(join("\n", sort @told), join("\n", sort @are), 'README.md: settings, their defaults, and who may change them');
+is(join("\n", sort @told), join("\n", sort @are), 'docs/settings.md: settings, their defaults, and who may change them');
 
 for my $column (split /\n/, $node->safe_psql('postgres', q{
 SELECT relname || ' ' || attname FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
