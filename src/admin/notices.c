@@ -84,12 +84,12 @@ notice_constants(Relation rel, const EvpubOptions *options)
 				(errmsg("events go to topic \"%s\", which is also the name of a column", topic),
 				 errhint("Arguments by position are rel, topic, tenant_column: give the others by name.")));
 	if (key && strpbrk(key, "{}") == NULL &&
-		(evpub_has_column(desc, key) || evpub_template_is_place(key)))
+		(evpub_has_column(desc, key) || evpub_template_is_placeholder(key)))
 		ereport(NOTICE,
 				(errmsg("all events of the table have the key \"%s\"", key),
 				 errhint("The key is a template, such as '{tenant}' or '{tenant}/{table}/{pk}'.")));
 	if (type && strpbrk(type, "{}") == NULL &&
-		(evpub_has_column(desc, type) || evpub_template_is_place(type)))
+		(evpub_has_column(desc, type) || evpub_template_is_placeholder(type)))
 		ereport(NOTICE,
 				(errmsg("all events of the table have the type \"%s\"", type),
 				 errhint("The type is a template, such as '{table}.{event}'.")));

@@ -42,6 +42,7 @@
 #include "utils/snapmgr.h"
 
 #include "admin/arguments.h"
+#include "admin/filtertext.h"
 #include "admin/resync.h"
 #include "admin/settle.h"
 #include "admin/triggers.h"
@@ -169,7 +170,7 @@ read_arguments(FunctionCallInfo fcinfo, EvpubResync *resync, Oid **rels, int *nr
 				 errmsg("batch must be at least 1"),
 				 errhint("It is the number of rows that are committed together.")));
 	if (resync->filter != NULL)
-		(void) evpub_filter_parse(resync->filter, EVPUB_RESYNC_ROW);
+		(void) evpub_filtertext_parse(resync->filter, EVPUB_RESYNC_ROW);
 }
 
 /* ---- transactions ---- */

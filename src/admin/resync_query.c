@@ -34,6 +34,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+#include "admin/filtertext.h"
 #include "admin/guard.h"
 #include "admin/resync.h"
 #include "admin/triggers.h"
@@ -274,7 +275,7 @@ append_source(EvpubResyncQuery *query, const EvpubResyncTable *table)
 	/* it was parsed between such parentheses, as one expression */
 	if (table->resync->filter != NULL)
 		appendStringInfo(&query->text, " AND ((%s\n))",
-						 evpub_filter_text(table->resync->filter, ROW));
+						 evpub_filtertext_replace(table->resync->filter, ROW));
 }
 
 /* Key columns by their places in the result, the greatest key first. */

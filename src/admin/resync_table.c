@@ -231,7 +231,7 @@ evpub_resync_close(EvpubResyncTable *table)
 /* ---- marks ---- */
 
 static bool
-has_place(const char *source, const char *place)
+has_placeholder(const char *source, const char *place)
 {
 	return strcmp(evpub_template_replace(source, place, ""), source) != 0;
 }
@@ -252,13 +252,13 @@ evpub_resync_mark(const EvpubResyncTable *table, const char *event)
 
 	if (table->capture->envelope == EVPUB_ENVELOPE_NONE &&
 		(headers == NULL ||
-		 !(has_place(headers, "{event}") || has_place(headers, "{type}"))))
+		 !(has_placeholder(headers, "{event}") || has_placeholder(headers, "{type}"))))
 		return NULL;
 
-	options.value[EVPUB_OPTION_TYPE] = has_place(type, "{event}") ?
+	options.value[EVPUB_OPTION_TYPE] = has_placeholder(type, "{event}") ?
 		evpub_template_replace(type, "{event}", event) : psprintf("{table}.%s", event);
 	options.value[EVPUB_OPTION_KEY] =
-		(table->capture->key.places & EVPUB_PLACE_BIT(EVPUB_PLACE_PK)) ?
+		(table->capture->key.placeholders & EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_PK)) ?
 		"{tenant}" : evpub_template_replace(key, "{type}", type);
 	options.value[EVPUB_OPTION_TOPIC] =
 		evpub_template_replace(topic ? topic : evpub_compiled_default_topic(), "{type}", type);

@@ -32,6 +32,7 @@
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
 
+#include "admin/filtertext.h"
 #include "admin/result.h"
 #include "admin/tables.h"
 #include "admin/triggers.h"
@@ -239,7 +240,7 @@ check_options(EvpubOptions options)
 				 errdetail("Every event names the tenant that it belongs to."),
 				 errhint("Give tenant_column, or tenant as a constant or a template such as '{match}'.")));
 	if (options.value[EVPUB_OPTION_FILTER] != NULL)
-		evpub_filter_check(options.value[EVPUB_OPTION_FILTER]);
+		evpub_filtertext_check(options.value[EVPUB_OPTION_FILTER]);
 }
 
 /*
@@ -351,7 +352,7 @@ check_rule_filter(Oid relid, const char *filter)
 	/* locked as by CREATE TRIGGER, so that no column gets another type */
 	Relation	rel = table_open(relid, ShareRowExclusiveLock);
 
-	check_references(evpub_filter_parse(filter, "new"), rel);
+	check_references(evpub_filtertext_parse(filter, "new"), rel);
 	table_close(rel, NoLock);
 }
 

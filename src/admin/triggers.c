@@ -32,6 +32,7 @@
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
 
+#include "admin/filtertext.h"
 #include "admin/triggers.h"
 #include "capture/compile.h"
 #include "compat.h"
@@ -53,11 +54,6 @@ typedef struct Target
 	bool		on_replica;
 	bool		is_partitioned;
 } Target;
-
-/* A filter is parsed between these. */
-#define FILTER_BEGIN "/* evpub.capture_table */ SELECT ("
-/* a comment at its end must not swallow what follows */
-#define FILTER_END "\n)"
 
 static void
 run(const Target *target, Node *statement)
@@ -103,125 +99,7 @@ create_trigger(const Target *target, const char *name, int16 timing, int16 event
 	}
 }
 
-/* ---- the filter ---- */
-
-static void
-refuse_filter(const char *filter)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("filter \"%s\" is not one expression on {row}", filter),
-			 errhint("Write a condition on {row}, such as '{row}.deleted_at IS NULL'.")));
-}
-
-char *
-evpub_filter_text(const char *filter, const char *row)
-{
-	StringInfoData text;
-
-	initStringInfo(&text);
-	while (*filter)
-	{
-		if (strncmp(filter, "{row}", 5) == 0)
-		{
-			appendStringInfoString(&text, row);
-			filter += 5;
-		}
-		else
-			appendStringInfoChar(&text, *filter++);
-	}
-	return text.data;
-}
-
-/* Of an error: its place in the filter, not in what the caller sent. */
-static void
-tell_place(void *filter)
-{
-	int			place = geterrposition();
-
-	if (place <= 0)
-		return;
-	errposition(0);
-	internalerrposition(Max(place - (int) strlen(FILTER_BEGIN), 1));
-	internalerrquery(filter);
-}
-
-static void
-push_place(ErrorContextCallback *callback, char *filter)
-{
-	callback->callback = tell_place;
-	callback->arg = filter;
-	callback->previous = error_context_stack;
-	error_context_stack = callback;
-}
-
-/* Has the statement nothing but one expression? */
-static Node *
-only_expression(Node *node)
-{
-	SelectStmt *select = (SelectStmt *) node;
-	ResTarget  *target;
-
-	if (!IsA(node, SelectStmt) || list_length(select->targetList) != 1 ||
-		select->distinctClause || select->intoClause || select->fromClause ||
-		select->whereClause || select->groupClause || select->havingClause ||
-		select->windowClause || select->valuesLists || select->sortClause ||
-		select->limitOffset || select->limitCount || select->lockingClause ||
-		select->withClause || select->op != SETOP_NONE)
-		return NULL;
-	target = linitial(select->targetList);
-	if (target->name != NULL || target->indirection != NIL ||
-		IsA(target->val, SetToDefault))
-		return NULL;
-	return target->val;
-}
-
-Node *
-evpub_filter_parse(const char *filter, const char *row)
-{
-	char	   *text = evpub_filter_text(filter, row);
-	ErrorContextCallback callback;
-	List	   *statements;
-	Node	   *expression = NULL;
-
-	push_place(&callback, text);
-	statements = raw_parser(psprintf(FILTER_BEGIN "%s" FILTER_END, text),
-							RAW_PARSE_DEFAULT);
-	error_context_stack = callback.previous;
-	if (list_length(statements) == 1)
-		expression = only_expression(linitial_node(RawStmt, statements)->stmt);
-	if (expression == NULL)
-		refuse_filter(filter);
-	return expression;
-}
-
-static bool
-check_reference(Node *node, void *filter)
-{
-	ColumnRef  *reference = (ColumnRef *) node;
-
-	if (node == NULL)
-		return false;
-	if (!IsA(node, ColumnRef))
-		return raw_expression_tree_walker(node, check_reference, filter);
-	if (IsA(llast(reference->fields), String) &&
-		SystemAttributeByName(strVal(llast(reference->fields))) != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("filter \"%s\" must not look at system column \"%s\"",
-						(char *) filter, strVal(llast(reference->fields))),
-				 errdetail("Rows that are looked up later have other ones."),
-				 errhint("Write the filter on columns of the table.")));
-	return false;
-}
-
-void
-evpub_filter_check(const char *filter)
-{
-	if (strstr(filter, "{row}") == NULL)
-		refuse_filter(filter);
-	(void) check_reference(evpub_filter_parse(filter, "NEW"), (void *) filter);
-}
+/* ---- triggers of a filter ---- */
 
 static Node *
 is_true(Node *condition, bool wanted)
@@ -239,8 +117,8 @@ static Node *
 crossing(const char *filter, bool was, bool is)
 {
 	return (Node *) makeBoolExpr(AND_EXPR,
-								 list_make2(is_true(evpub_filter_parse(filter, "OLD"), was),
-											is_true(evpub_filter_parse(filter, "NEW"), is)),
+								 list_make2(is_true(evpub_filtertext_parse(filter, "OLD"), was),
+											is_true(evpub_filtertext_parse(filter, "NEW"), is)),
 								 -1);
 }
 
@@ -274,19 +152,19 @@ create_filtered(Target *target)
 	bool		moves = target->is_partitioned && captures_rows(&options);
 	char	   *text;
 
-	evpub_filter_check(filter);
-	/* with OLD places are the same as with NEW */
-	text = evpub_filter_text(filter, "NEW");
-	target->query = psprintf(FILTER_BEGIN "%s" FILTER_END, text);
-	push_place(&callback, text);
+	evpub_filtertext_check(filter);
+	/* positions in the text are the same with OLD as with NEW */
+	text = evpub_filtertext_replace(filter, "NEW");
+	target->query = evpub_filtertext_query(text);
+	evpub_filtertext_push_context(&callback, text);
 	if (moves || evpub_options_operation(&options, "insert"))
 		create_trigger(target, TRIGGER_NAME "_insert", TRIGGER_TYPE_AFTER,
 					   TRIGGER_TYPE_INSERT, true, &options,
-					   is_true(evpub_filter_parse(filter, "NEW"), true));
+					   is_true(evpub_filtertext_parse(filter, "NEW"), true));
 	if (moves || evpub_options_operation(&options, "delete"))
 		create_trigger(target, TRIGGER_NAME "_delete", TRIGGER_TYPE_AFTER,
 					   TRIGGER_TYPE_DELETE, true, &options,
-					   is_true(evpub_filter_parse(filter, "OLD"), true));
+					   is_true(evpub_filtertext_parse(filter, "OLD"), true));
 	if (evpub_options_operation(&options, "update"))
 	{
 		create_trigger(target, TRIGGER_NAME "_update", TRIGGER_TYPE_AFTER,

@@ -66,8 +66,8 @@ typedef struct EvpubCapture
 	const char *topic_source;	/* of the template, for messages */
 	EvpubTemplate key;
 	EvpubTemplate type;
-	uint32		places;			/* EVPUB_PLACE_BITs of all, headers too */
-	uint32		places_but_topic;	/* those of key and headers */
+	uint32		placeholders;	/* EVPUB_PLACEHOLDER_BITs of all, headers too */
+	uint32		placeholders_but_topic;	/* those of key and headers */
 
 	/* topic and type depend on the operation alone */
 	bool		route_is_constant;

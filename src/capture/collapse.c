@@ -303,7 +303,7 @@ take_replaced(Row *row, Size index)
 		take_updated(row, index);
 	}
 	else if (!row->has_update && is_all_here(row->created) &&
-			 ItemPointerEquals(&created->change.place, &events_at[index].change.place))
+			 ItemPointerEquals(&created->change.tid, &events_at[index].change.tid))
 	{
 		drop(index);
 		make_update(created);

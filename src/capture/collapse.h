@@ -40,7 +40,7 @@ typedef struct EvpubChange
 	const EvpubMerged *merged;	/* of an update, while collapsing; or NULL */
 	uint32		changed_len;	/* bytes of the tail, at its beginning, that name
 								 * the columns that changed */
-	ItemPointerData place;		/* of the row's version */
+	ItemPointerData tid;			/* of the row's version */
 	uint8		kind;			/* EvpubChangeKind */
 	bool		unique;			/* at most one row has this key at any moment */
 } EvpubChange;

@@ -41,8 +41,8 @@ const EvpubSlice evpub_event_names[EVPUB_OPS] = {
 };
 
 /* Places that are the same for all rows of a trigger and operation. */
-#define ROW_PLACES (EVPUB_PLACE_BIT(EVPUB_PLACE_TENANT) | \
-					EVPUB_PLACE_BIT(EVPUB_PLACE_PK))
+#define ROW_PLACEHOLDERS (EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_TENANT) | \
+					EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_PK))
 
 static EvpubSlice
 keep_text(const char *text)
@@ -139,7 +139,7 @@ compile_counts(EvpubCapture *capture, const EvpubOptions *options, Relation rel)
 
 static void
 compile_headers(EvpubCapture *capture, const EvpubOptions *options,
-				const EvpubPlaceValues *names, uint32 known)
+				const EvpubPlaceholderValues *names, uint32 known)
 {
 	const char *source = options->value[EVPUB_OPTION_HEADERS];
 	EvpubHeader *headers;
@@ -154,8 +154,8 @@ compile_headers(EvpubCapture *capture, const EvpubOptions *options,
 		capture->header[i].name = headers[i].name;
 		evpub_template_compile(&capture->header[i].value, headers[i].value,
 							   EVPUB_TEMPLATE_KEY, "headers", names, known);
-		capture->places |= capture->header[i].value.places;
-		capture->places_but_topic |= capture->header[i].value.places;
+		capture->placeholders |= capture->header[i].value.placeholders;
+		capture->placeholders_but_topic |= capture->header[i].value.placeholders;
 	}
 }
 
@@ -189,7 +189,7 @@ refuse_empty_type(void)
 
 static void
 compile_envelope(EvpubCapture *capture, const EvpubOptions *options,
-				 const EvpubPlaceValues *names)
+				 const EvpubPlaceholderValues *names)
 {
 	capture->envelope = EVPUB_ENVELOPE_PLAIN;
 	if (evpub_options_chosen(options, EVPUB_OPTION_ENVELOPE, "none"))
@@ -201,7 +201,7 @@ compile_envelope(EvpubCapture *capture, const EvpubOptions *options,
 	if (capture->envelope == EVPUB_ENVELOPE_CLOUDEVENTS ||
 		capture->envelope == EVPUB_ENVELOPE_CLOUDEVENTS_BINARY)
 	{
-		EvpubSlice	database = names->place[EVPUB_PLACE_DATABASE];
+		EvpubSlice	database = names->text[EVPUB_PLACEHOLDER_DATABASE];
 
 		if (capture->type.count == 0)
 			refuse_empty_type();
@@ -211,12 +211,12 @@ compile_envelope(EvpubCapture *capture, const EvpubOptions *options,
 			database.len = strlen(database.data);
 		}
 		capture->source = uri_text(database);
-		capture->places |= EVPUB_PLACE_BIT(EVPUB_PLACE_PK);
+		capture->placeholders |= EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_PK);
 	}
 
 	capture->tombstone = evpub_options_chosen(options, EVPUB_OPTION_ON_DELETE, "tombstone");
 	if (capture->tombstone &&
-		(~capture->key.named & (EVPUB_PLACE_BIT(EVPUB_PLACE_TABLE) | EVPUB_PLACE_BIT(EVPUB_PLACE_PK))))
+		(~capture->key.named & (EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_TABLE) | EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_PK))))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a tombstone needs a key of its row"),
@@ -239,16 +239,16 @@ compile_operations(EvpubCapture *capture, const EvpubOptions *options)
 
 /* The names that templates of this relation may hold. */
 static void
-fill_names(EvpubPlaceValues *values, Oid root)
+fill_names(EvpubPlaceholderValues *values, Oid root)
 {
 	char	   *schema = get_namespace_name(get_rel_namespace(root));
 	char	   *table = get_rel_name(root);
 
 	if (schema == NULL || table == NULL)
 		elog(ERROR, "cache lookup failed for relation %u", root);
-	values->place[EVPUB_PLACE_DATABASE] = evpub_database_name();
-	values->place[EVPUB_PLACE_SCHEMA] = keep_text(schema);
-	values->place[EVPUB_PLACE_TABLE] = keep_text(table);
+	values->text[EVPUB_PLACEHOLDER_DATABASE] = evpub_database_name();
+	values->text[EVPUB_PLACEHOLDER_SCHEMA] = keep_text(schema);
+	values->text[EVPUB_PLACEHOLDER_TABLE] = keep_text(table);
 }
 
 /* Is the topic the name of a column?  Somebody has given the tenant there. */
@@ -262,7 +262,7 @@ given_as_topic(const EvpubOptions *options, Relation rel)
 
 static void
 compile_tenant(EvpubCapture *capture, const EvpubOptions *options,
-			   Relation rel, const EvpubPlaceValues *names, uint32 known)
+			   Relation rel, const EvpubPlaceholderValues *names, uint32 known)
 {
 	const char *column = options->value[EVPUB_OPTION_TENANT_COLUMN];
 	const char *tenant = options->value[EVPUB_OPTION_TENANT];
@@ -298,7 +298,7 @@ compile_tenant(EvpubCapture *capture, const EvpubOptions *options,
 }
 
 void
-evpub_compiled_route(const EvpubCapture *capture, EvpubPlaceValues *values,
+evpub_compiled_route(const EvpubCapture *capture, EvpubPlaceholderValues *values,
 				   StringInfo type_text, StringInfo topic, StringInfo type)
 {
 	EvpubSlice	text;
@@ -309,7 +309,7 @@ evpub_compiled_route(const EvpubCapture *capture, EvpubPlaceValues *values,
 	if (text.len == 0 && (capture->envelope == EVPUB_ENVELOPE_CLOUDEVENTS ||
 						  capture->envelope == EVPUB_ENVELOPE_CLOUDEVENTS_BINARY))
 		refuse_empty_type();
-	values->place[EVPUB_PLACE_TYPE] = text;
+	values->text[EVPUB_PLACEHOLDER_TYPE] = text;
 	if (capture->envelope == EVPUB_ENVELOPE_CLOUDEVENTS_BINARY)
 		appendBinaryStringInfo(type, text.data, text.len);
 	else if (capture->envelope != EVPUB_ENVELOPE_NONE)
@@ -330,7 +330,7 @@ check_constant_topics(const EvpubCapture *capture)
 {
 	for (int op = 0; op < EVPUB_OPS; op++)
 	{
-		EvpubPlaceValues values;
+		EvpubPlaceholderValues values;
 		StringInfoData type_text;
 		StringInfoData topic;
 		StringInfoData type;
@@ -340,18 +340,18 @@ check_constant_topics(const EvpubCapture *capture)
 		initStringInfo(&type_text);
 		initStringInfo(&topic);
 		initStringInfo(&type);
-		values.place[EVPUB_PLACE_OP] = evpub_op_names[op];
-		values.place[EVPUB_PLACE_EVENT] = evpub_event_names[op];
+		values.text[EVPUB_PLACEHOLDER_OP] = evpub_op_names[op];
+		values.text[EVPUB_PLACEHOLDER_EVENT] = evpub_event_names[op];
 		evpub_compiled_route(capture, &values, &type_text, &topic, &type);
 	}
 }
 
 static void
 compile_templates(EvpubCapture *capture, const EvpubOptions *options,
-				  const EvpubPlaceValues *names, uint32 known)
+				  const EvpubPlaceholderValues *names, uint32 known)
 {
 	const char *topic = options->value[EVPUB_OPTION_TOPIC];
-	uint32		topic_places;
+	uint32		topic_placeholders;
 
 	evpub_template_compile(&capture->key, options->value[EVPUB_OPTION_KEY],
 						   EVPUB_TEMPLATE_KEY, "key", names, known);
@@ -365,15 +365,15 @@ compile_templates(EvpubCapture *capture, const EvpubOptions *options,
 							   EVPUB_TEMPLATE_TOPIC, "evpub.default_topic",
 							   names, known);
 	capture->topic_source = pstrdup(topic != NULL ? topic : evpub_compiled_default_topic());
-	capture->places = capture->topic.places | capture->key.places |
-		capture->type.places;
+	capture->placeholders = capture->topic.placeholders | capture->key.placeholders |
+		capture->type.placeholders;
 
-	capture->places_but_topic = capture->key.places;
-	topic_places = capture->topic.places;
-	if (topic_places & EVPUB_PLACE_BIT(EVPUB_PLACE_TYPE))
-		topic_places |= capture->type.places;
+	capture->placeholders_but_topic = capture->key.placeholders;
+	topic_placeholders = capture->topic.placeholders;
+	if (topic_placeholders & EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_TYPE))
+		topic_placeholders |= capture->type.placeholders;
 	capture->route_is_constant =
-		((topic_places | capture->type.places) & ROW_PLACES) == 0;
+		((topic_placeholders | capture->type.placeholders) & ROW_PLACEHOLDERS) == 0;
 }
 
 /* Tables whose rows come and go with their events. */
@@ -417,7 +417,7 @@ check_relation(Relation rel)
 static void
 compile_on_truncate(EvpubCapture *capture, const EvpubOptions *options)
 {
-	bool		by_row = (capture->key.places & EVPUB_PLACE_BIT(EVPUB_PLACE_PK)) != 0;
+	bool		by_row = (capture->key.placeholders & EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_PK)) != 0;
 
 	if (!evpub_options_operation(options, "truncate") ||
 		evpub_options_chosen(options, EVPUB_OPTION_ON_TRUNCATE, "ignore"))
@@ -456,9 +456,9 @@ EvpubCapture *
 evpub_compile_options(const EvpubOptions *options, Relation rel, Oid root)
 {
 	EvpubCapture *capture = palloc0(sizeof(EvpubCapture));
-	EvpubPlaceValues names;
-	uint32		known = EVPUB_PLACE_BIT(EVPUB_PLACE_DATABASE) |
-		EVPUB_PLACE_BIT(EVPUB_PLACE_SCHEMA) | EVPUB_PLACE_BIT(EVPUB_PLACE_TABLE);
+	EvpubPlaceholderValues names;
+	uint32		known = EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_DATABASE) |
+		EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_SCHEMA) | EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_TABLE);
 
 	capture->context = CurrentMemoryContext;
 	capture->relation = RelationGetRelid(rel);

@@ -23,7 +23,7 @@ extern EvpubCapture *evpub_compile_options(const EvpubOptions *options,
 
 /* Append the topic of a constant-route event and the type as a JSON string. */
 extern void evpub_compiled_route(const EvpubCapture *capture,
-							   EvpubPlaceValues *values, StringInfo type_text,
+							   EvpubPlaceholderValues *values, StringInfo type_text,
 							   StringInfo topic, StringInfo type);
 
 /* Topic template in force where none is given. */

@@ -113,7 +113,7 @@ evpub_move_begin(const EvpubCapture *capture, const TriggerData *trigdata)
 		if (moves[i].identity != capture->identity)
 			continue;
 		if (moves[i].partition == capture->relation &&
-			ItemPointerEquals(&moves[i].place, &row->t_self))
+			ItemPointerEquals(&moves[i].tid, &row->t_self))
 			return &moves[i];
 
 		/* an earlier row of the statement, which did not arrive */
@@ -136,7 +136,7 @@ evpub_move_begin(const EvpubCapture *capture, const TriggerData *trigdata)
 	move->transaction = evpub_local_transaction();
 	move->command = command;
 	move->partition = capture->relation;
-	move->place = row->t_self;
+	move->tid = row->t_self;
 	move_count++;
 	return move;
 }
@@ -244,7 +244,7 @@ evpub_move_old_row(const EvpubMove *move, Relation partition)
 	else
 		ExecCopySlot(slot, old);
 	ExecMaterializeSlot(slot);
-	slot->tts_tid = move->place;
+	slot->tts_tid = move->tid;
 	ExecDropSingleTupleTableSlot(old);
 	table_close(from, NoLock);
 	return slot;

@@ -85,7 +85,7 @@ jsonb_slice(Datum datum)
 static EvpubSlice
 default_topic(EvpubSlice tenant, EvpubSlice type)
 {
-	EvpubPlaceValues values;
+	EvpubPlaceholderValues values;
 	EvpubTemplate template;
 	StringInfoData topic;
 	const char *source = evpub_compiled_default_topic();
@@ -99,12 +99,12 @@ default_topic(EvpubSlice tenant, EvpubSlice type)
 				 errdetail_internal("%s", detail),
 				 errhint("Give argument \"topic\".")));
 
-	values.place[EVPUB_PLACE_DATABASE] = evpub_database_name();
-	values.place[EVPUB_PLACE_TENANT] = tenant;
-	values.place[EVPUB_PLACE_TYPE] = type;
+	values.text[EVPUB_PLACEHOLDER_DATABASE] = evpub_database_name();
+	values.text[EVPUB_PLACEHOLDER_TENANT] = tenant;
+	values.text[EVPUB_PLACEHOLDER_TYPE] = type;
 	evpub_template_compile(&template, source, EVPUB_TEMPLATE_TOPIC_BY_HAND,
 						   "evpub.default_topic", &values,
-						   EVPUB_PLACE_BIT(EVPUB_PLACE_DATABASE));
+						   EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_DATABASE));
 	initStringInfo(&topic);
 	evpub_template_render(&topic, &template, &values);
 	return (EvpubSlice) {topic.data, topic.len};

@@ -14,9 +14,9 @@
 #include "settings.h"
 
 /* Places that differ between the events of one row. */
-#define OP_PLACES \
-	(EVPUB_PLACE_BIT(EVPUB_PLACE_OP) | EVPUB_PLACE_BIT(EVPUB_PLACE_EVENT) | \
-	 EVPUB_PLACE_BIT(EVPUB_PLACE_TYPE))
+#define OP_PLACEHOLDERS \
+	(EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_OP) | EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_EVENT) | \
+	 EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_TYPE))
 
 /* Append the key as a JSON object, and as text if that is asked for. */
 static void
@@ -56,14 +56,14 @@ render_data(EvpubCapture *capture, TupleTableSlot *slot, StringInfo json)
 	for (int i = 0; i < capture->data_columns; i++)
 	{
 		EvpubColumn *column = &capture->data_column[i];
-		int			place = column->number - 1;
+		int			index = column->number - 1;
 
 		if (i > 0)
 			appendStringInfoChar(json, ',');
 		appendBinaryStringInfo(json, column->json_name.data, column->json_name.len);
 		appendStringInfoChar(json, ':');
-		evpub_column_data(json, column, slot->tts_values[place],
-						  slot->tts_isnull[place]);
+		evpub_column_data(json, column, slot->tts_values[index],
+						  slot->tts_isnull[index]);
 		if (unlikely(json->len > EVPUB_MAX_EVENT_BYTES))
 			evpub_check_bytes(json->len);
 	}
@@ -74,12 +74,12 @@ render_data(EvpubCapture *capture, TupleTableSlot *slot, StringInfo json)
 static void
 find_tenant(EvpubRow *row, EvpubCapture *capture, TupleTableSlot *slot)
 {
-	int			place = capture->tenant_column.number - 1;
+	int			index = capture->tenant_column.number - 1;
 
 	row->has_tenant = true;
-	if (capture->has_tenant_column && !slot->tts_isnull[place])
+	if (capture->has_tenant_column && !slot->tts_isnull[index])
 		row->tenant = evpub_column_text(&capture->tenant_column,
-										slot->tts_values[place], row->small);
+										slot->tts_values[index], row->small);
 	else if (capture->has_tenant)
 		row->tenant = capture->tenant;
 	else
@@ -97,7 +97,7 @@ evpub_row_tenant(EvpubRow *row, EvpubCapture *capture, TupleTableSlot *slot)
 }
 
 void
-evpub_row_render_old(EvpubRow *row, EvpubCapture *capture, TupleTableSlot *slot)
+evpub_row_render_unchecked(EvpubRow *row, EvpubCapture *capture, TupleTableSlot *slot)
 {
 	const EvpubSlice nothing = {"", 0};
 	StringInfoData json;
@@ -105,7 +105,7 @@ evpub_row_render_old(EvpubRow *row, EvpubCapture *capture, TupleTableSlot *slot)
 	uint32		data_at;
 
 	slot_getsomeattrs(slot, capture->last_column);
-	row->place = slot->tts_tid;
+	row->tid = slot->tts_tid;
 	find_tenant(row, capture, slot);
 	row->changed_json = nothing;
 	row->old_pk_json = nothing;
@@ -113,7 +113,7 @@ evpub_row_render_old(EvpubRow *row, EvpubCapture *capture, TupleTableSlot *slot)
 	initStringInfo(&json);
 	evpub_json_string(&json, row->tenant);
 	pk_at = json.len;
-	if (capture->places & EVPUB_PLACE_BIT(EVPUB_PLACE_PK))
+	if (capture->placeholders & EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_PK))
 	{
 		StringInfoData text;
 
@@ -138,7 +138,7 @@ evpub_row_render(EvpubRow *row, EvpubCapture *capture, Relation rel,
 {
 	int			column = capture->tenant_column.number - 1;
 
-	evpub_row_render_old(row, capture, slot);
+	evpub_row_render_unchecked(row, capture, slot);
 	if (likely(row->has_tenant))
 		return;
 	ereport(ERROR,
@@ -154,7 +154,7 @@ evpub_row_render(EvpubRow *row, EvpubCapture *capture, Relation rel,
 
 /* The route of an event; "values" gets the text of {type}. */
 static const EvpubRoute *
-find_route(EvpubCapture *capture, EvpubOp op, EvpubPlaceValues *values,
+find_route(EvpubCapture *capture, EvpubOp op, EvpubPlaceholderValues *values,
 		   StringInfo type_text)
 {
 	const EvpubRoute *route;
@@ -233,7 +233,7 @@ fill_value(EvpubCapture *capture, EvpubOp op, const EvpubRow *row,
 }
 
 static void
-fill_headers(EvpubCapture *capture, const EvpubPlaceValues *values,
+fill_headers(EvpubCapture *capture, const EvpubPlaceholderValues *values,
 			 EvpubEvent *event)
 {
 	StringInfoData headers;
@@ -258,12 +258,12 @@ fill_headers(EvpubCapture *capture, const EvpubPlaceValues *values,
 
 /* The route of an operation: the one at hand, or found for this row. */
 static const EvpubRoute *
-route_of(EvpubCapture *capture, EvpubOp op, EvpubPlaceValues *values)
+route_of(EvpubCapture *capture, EvpubOp op, EvpubPlaceholderValues *values)
 {
 	StringInfoData type_text;
 
 	if (likely(capture->routes[op].epoch == evpub_intern_epoch() &&
-			   !(capture->places_but_topic & EVPUB_PLACE_BIT(EVPUB_PLACE_TYPE))))
+			   !(capture->placeholders_but_topic & EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_TYPE))))
 		return capture->routes[op].route;
 	initStringInfo(&type_text);
 	return find_route(capture, op, values, &type_text);
@@ -272,24 +272,24 @@ route_of(EvpubCapture *capture, EvpubOp op, EvpubPlaceValues *values)
 /* How an event may collapse with others of its row. */
 static void
 fill_change(EvpubCapture *capture, EvpubChangeKind kind, const EvpubRow *row,
-			const EvpubPlaceValues *values, EvpubChange *change)
+			const EvpubPlaceholderValues *values, EvpubChange *change)
 {
 	change->capture = capture->identity;
 	change->as_update = NULL;
 	change->merged = NULL;
 	change->changed_len = 0;
-	change->place = row->place;
+	change->tid = row->tid;
 	change->kind = kind;
 	change->unique = capture->key_is_unique;
 
 	/* key and headers must be the same for it to become an update */
 	if ((kind == EVPUB_CHANGE_INSERT || kind == EVPUB_CHANGE_CREATE) &&
-		capture->makes[EVPUB_OP_UPDATE] && !(capture->places_but_topic & OP_PLACES))
+		capture->makes[EVPUB_OP_UPDATE] && !(capture->placeholders_but_topic & OP_PLACEHOLDERS))
 	{
-		EvpubPlaceValues as_update = *values;
+		EvpubPlaceholderValues as_update = *values;
 
-		as_update.place[EVPUB_PLACE_OP] = evpub_op_names[EVPUB_OP_UPDATE];
-		as_update.place[EVPUB_PLACE_EVENT] = evpub_event_names[EVPUB_OP_UPDATE];
+		as_update.text[EVPUB_PLACEHOLDER_OP] = evpub_op_names[EVPUB_OP_UPDATE];
+		as_update.text[EVPUB_PLACEHOLDER_EVENT] = evpub_event_names[EVPUB_OP_UPDATE];
 		change->as_update = route_of(capture, EVPUB_OP_UPDATE, &as_update);
 	}
 }
@@ -323,14 +323,14 @@ evpub_row_event(EvpubCapture *capture, EvpubChangeKind kind, const EvpubRow *row
 {
 	EvpubEvent	event = {.has_key = true};
 	EvpubOp		op = op_of(kind);
-	EvpubPlaceValues values;
+	EvpubPlaceholderValues values;
 	EvpubChange change;
 	StringInfoData key;
 
-	values.place[EVPUB_PLACE_TENANT] = row->tenant;
-	values.place[EVPUB_PLACE_PK] = row->pk_text;
-	values.place[EVPUB_PLACE_OP] = evpub_op_names[op];
-	values.place[EVPUB_PLACE_EVENT] = evpub_event_names[op];
+	values.text[EVPUB_PLACEHOLDER_TENANT] = row->tenant;
+	values.text[EVPUB_PLACEHOLDER_PK] = row->pk_text;
+	values.text[EVPUB_PLACEHOLDER_OP] = evpub_op_names[op];
+	values.text[EVPUB_PLACEHOLDER_EVENT] = evpub_event_names[op];
 
 	/* from here on no user code runs, so that the routes stay good */
 	if (capture->collapse)
@@ -338,7 +338,7 @@ evpub_row_event(EvpubCapture *capture, EvpubChangeKind kind, const EvpubRow *row
 	event.route = route_of(capture, op, &values);
 
 	if (capture->key.count == 1 &&
-		capture->key.segments[0].place == EVPUB_PLACE_TENANT)
+		capture->key.segments[0].placeholder == EVPUB_PLACEHOLDER_TENANT)
 		event.key = row->tenant;
 	else
 	{

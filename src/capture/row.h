@@ -23,20 +23,20 @@ typedef struct EvpubRow
 	EvpubSlice	changed_json;	/* array of names */
 	EvpubSlice	old_pk_json;	/* object */
 
-	ItemPointerData place;		/* of this version of the row */
+	ItemPointerData tid;			/* of this version of the row */
 
 	char		small[EVPUB_SMALL_TEXT];	/* tenant may lie here */
 } EvpubRow;
 
 /*
  * Render a row into memory of CurrentMemoryContext.  ERROR if it has no
- * tenant; the second leaves has_tenant false then, for the old row of an
- * update.
+ * tenant; the unchecked one leaves has_tenant false then, for the old row of
+ * an update.
  */
 extern void evpub_row_render(EvpubRow *row, EvpubCapture *capture, Relation rel,
 							 TupleTableSlot *slot);
-extern void evpub_row_render_old(EvpubRow *row, EvpubCapture *capture,
-								 TupleTableSlot *slot);
+extern void evpub_row_render_unchecked(EvpubRow *row, EvpubCapture *capture,
+									   TupleTableSlot *slot);
 
 /* Find only the tenant of a row. */
 extern void evpub_row_tenant(EvpubRow *row, EvpubCapture *capture,

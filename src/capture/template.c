@@ -20,53 +20,53 @@
 /* Kafka's own limit on the name of a topic */
 #define MAX_TOPIC_LENGTH 249
 
-#define BIT EVPUB_PLACE_BIT
+#define BIT EVPUB_PLACEHOLDER_BIT
 
-static const char *const place_names[EVPUB_PLACES] = {
-	[EVPUB_PLACE_DATABASE] = "database",
-	[EVPUB_PLACE_SCHEMA] = "schema",
-	[EVPUB_PLACE_TABLE] = "table",
-	[EVPUB_PLACE_TENANT] = "tenant",
-	[EVPUB_PLACE_PK] = "pk",
-	[EVPUB_PLACE_OP] = "op",
-	[EVPUB_PLACE_EVENT] = "event",
-	[EVPUB_PLACE_TYPE] = "type",
+static const char *const placeholder_names[EVPUB_PLACEHOLDERS] = {
+	[EVPUB_PLACEHOLDER_DATABASE] = "database",
+	[EVPUB_PLACEHOLDER_SCHEMA] = "schema",
+	[EVPUB_PLACEHOLDER_TABLE] = "table",
+	[EVPUB_PLACEHOLDER_TENANT] = "tenant",
+	[EVPUB_PLACEHOLDER_PK] = "pk",
+	[EVPUB_PLACEHOLDER_OP] = "op",
+	[EVPUB_PLACEHOLDER_EVENT] = "event",
+	[EVPUB_PLACEHOLDER_TYPE] = "type",
 };
 
-#define NAMES (BIT(EVPUB_PLACE_DATABASE) | BIT(EVPUB_PLACE_SCHEMA) | \
-			   BIT(EVPUB_PLACE_TABLE))
-#define ALL ((1u << EVPUB_PLACES) - 1)
+#define NAMES (BIT(EVPUB_PLACEHOLDER_DATABASE) | BIT(EVPUB_PLACEHOLDER_SCHEMA) | \
+			   BIT(EVPUB_PLACEHOLDER_TABLE))
+#define ALL ((1u << EVPUB_PLACEHOLDERS) - 1)
 
 /* A tenant does not depend on the operation; nothing holds itself. */
-static const uint32 allowed_places[] = {
+static const uint32 allowed_placeholders[] = {
 	[EVPUB_TEMPLATE_TOPIC] = ALL,
 	[EVPUB_TEMPLATE_TENANT] = NAMES,
 	[EVPUB_TEMPLATE_KEY] = ALL,
-	[EVPUB_TEMPLATE_TYPE] = ALL & ~BIT(EVPUB_PLACE_TYPE),
-	[EVPUB_TEMPLATE_TOPIC_BY_HAND] = BIT(EVPUB_PLACE_DATABASE) |
-	BIT(EVPUB_PLACE_TENANT) | BIT(EVPUB_PLACE_TYPE),
+	[EVPUB_TEMPLATE_TYPE] = ALL & ~BIT(EVPUB_PLACEHOLDER_TYPE),
+	[EVPUB_TEMPLATE_TOPIC_BY_HAND] = BIT(EVPUB_PLACEHOLDER_DATABASE) |
+	BIT(EVPUB_PLACEHOLDER_TENANT) | BIT(EVPUB_PLACEHOLDER_TYPE),
 };
 
 /* A piece of the source: a run of text, or one placeholder. */
 typedef struct Piece
 {
-	EvpubPlace	place;
-	const char *text;			/* of EVPUB_PLACE_TEXT: one run, not ending at NUL */
+	EvpubPlaceholder placeholder;
+	const char *text;			/* of EVPUB_PLACEHOLDER_TEXT: one run, not ending at NUL */
 	int			len;
 } Piece;
 
 /* "{database}, {schema}": what a use allows, for messages. */
 static char *
-list_places(EvpubTemplateUse use)
+list_placeholders(EvpubTemplateUse use)
 {
 	StringInfoData list;
 
 	initStringInfo(&list);
-	for (int i = 0; i < EVPUB_PLACES; i++)
+	for (int i = 0; i < EVPUB_PLACEHOLDERS; i++)
 	{
-		if (allowed_places[use] & BIT(i))
+		if (allowed_placeholders[use] & BIT(i))
 			appendStringInfo(&list, "%s{%s}", list.len > 0 ? ", " : "",
-							 place_names[i]);
+							 placeholder_names[i]);
 	}
 	return list.data;
 }
@@ -76,7 +76,7 @@ list_places(EvpubTemplateUse use)
  * False sets *detail.
  */
 static bool
-parse_place(const char **cursor, EvpubTemplateUse use, Piece *piece,
+parse_placeholder(const char **cursor, EvpubTemplateUse use, Piece *piece,
 			char **detail)
 {
 	const char *name = *cursor;
@@ -92,25 +92,25 @@ parse_place(const char **cursor, EvpubTemplateUse use, Piece *piece,
 	len = end - name;
 	*cursor = end + 1;
 
-	for (int i = 0; i < EVPUB_PLACES; i++)
+	for (int i = 0; i < EVPUB_PLACEHOLDERS; i++)
 	{
-		if (strlen(place_names[i]) != (size_t) len ||
-			strncmp(place_names[i], name, len) != 0)
+		if (strlen(placeholder_names[i]) != (size_t) len ||
+			strncmp(placeholder_names[i], name, len) != 0)
 			continue;
-		if (!(allowed_places[use] & BIT(i)))
+		if (!(allowed_placeholders[use] & BIT(i)))
 		{
 			*detail = psprintf("Placeholder {%s} is not available here; there are %s.",
-							   place_names[i], list_places(use));
+							   placeholder_names[i], list_placeholders(use));
 			return false;
 		}
-		piece->place = (EvpubPlace) i;
+		piece->placeholder = (EvpubPlaceholder) i;
 		return true;
 	}
 	if (len == 5 && strncmp(name, "match", 5) == 0)
 		*detail = pstrdup("Placeholder {match} has a value only in evpub.capture_schemas().");
 	else
 		*detail = psprintf("Placeholder {%.*s} is unknown; there are %s.",
-						   len, name, list_places(use));
+						   len, name, list_placeholders(use));
 	return false;
 }
 
@@ -128,7 +128,7 @@ next_piece(const char **cursor, EvpubTemplateUse use, Piece *piece,
 	if (*p == '\0')
 		return false;
 
-	piece->place = EVPUB_PLACE_TEXT;
+	piece->placeholder = EVPUB_PLACEHOLDER_TEXT;
 	piece->text = p;
 	if (*p == '{' || *p == '}')
 	{
@@ -145,7 +145,7 @@ next_piece(const char **cursor, EvpubTemplateUse use, Piece *piece,
 			return false;
 		}
 		*cursor = p + 1;
-		return parse_place(cursor, use, piece, detail);
+		return parse_placeholder(cursor, use, piece, detail);
 	}
 	piece->len = strcspn(p, "{}");
 	*cursor = p + piece->len;
@@ -194,7 +194,7 @@ evpub_template_check(const char *source, EvpubTemplateUse use, char **detail)
 
 	while (next_piece(&cursor, use, &piece, detail))
 	{
-		if (piece.place != EVPUB_PLACE_TEXT)
+		if (piece.placeholder != EVPUB_PLACEHOLDER_TEXT)
 		{
 			constant = false;
 			continue;
@@ -237,10 +237,10 @@ add_text(EvpubTemplate *dst, const char *data, int len)
 	uint32		before;
 	char	   *joined;
 
-	if (last == NULL || last->place != EVPUB_PLACE_TEXT)
+	if (last == NULL || last->placeholder != EVPUB_PLACEHOLDER_TEXT)
 	{
 		last = &dst->segments[dst->count++];
-		last->place = EVPUB_PLACE_TEXT;
+		last->placeholder = EVPUB_PLACEHOLDER_TEXT;
 		last->text.data = "";
 		last->text.len = 0;
 	}
@@ -255,21 +255,21 @@ add_text(EvpubTemplate *dst, const char *data, int len)
 void
 evpub_template_compile(EvpubTemplate *dst, const char *source,
 					   EvpubTemplateUse use, const char *option,
-					   const EvpubPlaceValues *constants, uint32 known)
+					   const EvpubPlaceholderValues *constants, uint32 known)
 {
 	const char *cursor = source;
 	char	   *detail;
 	Piece		piece;
 
 	dst->count = 0;
-	dst->places = 0;
+	dst->placeholders = 0;
 	dst->named = 0;
 	/* a segment takes at least one byte of the source */
 	dst->segments = palloc((strlen(source) + 1) * sizeof(EvpubSegment));
 
 	while (next_piece(&cursor, use, &piece, &detail))
 	{
-		if (piece.place == EVPUB_PLACE_TEXT)
+		if (piece.placeholder == EVPUB_PLACEHOLDER_TEXT)
 		{
 			EvpubSlice	text = evpub_utf8(pnstrdup(piece.text, piece.len),
 										  piece.len);
@@ -277,24 +277,24 @@ evpub_template_compile(EvpubTemplate *dst, const char *source,
 			add_text(dst, text.data, text.len);
 			continue;
 		}
-		dst->named |= BIT(piece.place);
-		if (known & BIT(piece.place))
+		dst->named |= BIT(piece.placeholder);
+		if (known & BIT(piece.placeholder))
 		{
 			/* only the database's name can be missing */
-			if (constants->place[piece.place].data == NULL)
+			if (constants->text[piece.placeholder].data == NULL)
 				ereport(ERROR,
 						(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
 						 errmsg("the name of the database cannot stand in an event"),
 						 errdetail("Template \"%s\" for %s holds {database}, and the name is not valid in the encoding of the database (%s).",
 								   source, option, GetDatabaseEncodingName()),
 						 errhint("Write a name instead of {database}, or rename the database.")));
-			add_text(dst, constants->place[piece.place].data,
-					 constants->place[piece.place].len);
+			add_text(dst, constants->text[piece.placeholder].data,
+					 constants->text[piece.placeholder].len);
 		}
 		else
 		{
-			dst->segments[dst->count++].place = piece.place;
-			dst->places |= BIT(piece.place);
+			dst->segments[dst->count++].placeholder = piece.placeholder;
+			dst->placeholders |= BIT(piece.placeholder);
 		}
 	}
 	if (detail != NULL)
@@ -312,7 +312,7 @@ evpub_template_compile(EvpubTemplate *dst, const char *source,
 		EvpubSegment *segment = &dst->segments[i];
 		const char *fault;
 
-		if (segment->place != EVPUB_PLACE_TEXT)
+		if (segment->placeholder != EVPUB_PLACEHOLDER_TEXT)
 			continue;
 		fault = topic_fault(segment->text.data, segment->text.len, false);
 		if (fault != NULL)
@@ -326,18 +326,19 @@ evpub_template_compile(EvpubTemplate *dst, const char *source,
 }
 
 bool
-evpub_template_is_place(const char *name)
+evpub_template_is_placeholder(const char *name)
 {
-	for (int i = 0; i < EVPUB_PLACES; i++)
+	for (int i = 0; i < EVPUB_PLACEHOLDERS; i++)
 	{
-		if (strcmp(place_names[i], name) == 0)
+		if (strcmp(placeholder_names[i], name) == 0)
 			return true;
 	}
 	return false;
 }
 
 char *
-evpub_template_replace(const char *source, const char *place, const char *replacement)
+evpub_template_replace(const char *source, const char *placeholder,
+					   const char *replacement)
 {
 	StringInfoData result;
 
@@ -349,10 +350,10 @@ evpub_template_replace(const char *source, const char *place, const char *replac
 			appendStringInfoString(&result, "{{");
 			source += 2;
 		}
-		else if (strncmp(source, place, strlen(place)) == 0)
+		else if (strncmp(source, placeholder, strlen(placeholder)) == 0)
 		{
 			appendStringInfoString(&result, replacement);
-			source += strlen(place);
+			source += strlen(placeholder);
 		}
 		else
 			appendStringInfoChar(&result, *source++);
@@ -362,13 +363,13 @@ evpub_template_replace(const char *source, const char *place, const char *replac
 
 void
 evpub_template_render(StringInfo dst, const EvpubTemplate *src,
-					  const EvpubPlaceValues *values)
+					  const EvpubPlaceholderValues *values)
 {
 	for (int i = 0; i < src->count; i++)
 	{
 		const EvpubSegment *segment = &src->segments[i];
-		const EvpubSlice *text = segment->place == EVPUB_PLACE_TEXT ?
-			&segment->text : &values->place[segment->place];
+		const EvpubSlice *text = segment->placeholder == EVPUB_PLACEHOLDER_TEXT ?
+			&segment->text : &values->text[segment->placeholder];
 
 		appendBinaryStringInfo(dst, text->data, text->len);
 	}

@@ -2,7 +2,7 @@
  * template.h
  *		Templates such as '{tenant}/{table}/{pk}'.
  *
- * A template is compiled once into segments: text, and places that are filled
+ * A template is compiled once into segments: text, and placeholders that are filled
  * for each event.  What is known when it is compiled (database, schema, table)
  * becomes text.  All text is UTF-8.
  */
@@ -22,42 +22,42 @@ typedef enum EvpubTemplateUse
 } EvpubTemplateUse;
 
 /* What a segment stands for; the order is that of the table in template.c. */
-typedef enum EvpubPlace
+typedef enum EvpubPlaceholder
 {
-	EVPUB_PLACE_DATABASE,
-	EVPUB_PLACE_SCHEMA,
-	EVPUB_PLACE_TABLE,
-	EVPUB_PLACE_TENANT,
-	EVPUB_PLACE_PK,
-	EVPUB_PLACE_OP,
-	EVPUB_PLACE_EVENT,
-	EVPUB_PLACE_TYPE,
-	EVPUB_PLACE_TEXT
-} EvpubPlace;
+	EVPUB_PLACEHOLDER_DATABASE,
+	EVPUB_PLACEHOLDER_SCHEMA,
+	EVPUB_PLACEHOLDER_TABLE,
+	EVPUB_PLACEHOLDER_TENANT,
+	EVPUB_PLACEHOLDER_PK,
+	EVPUB_PLACEHOLDER_OP,
+	EVPUB_PLACEHOLDER_EVENT,
+	EVPUB_PLACEHOLDER_TYPE,
+	EVPUB_PLACEHOLDER_TEXT
+} EvpubPlaceholder;
 
-#define EVPUB_PLACES EVPUB_PLACE_TEXT
+#define EVPUB_PLACEHOLDERS EVPUB_PLACEHOLDER_TEXT
 
-#define EVPUB_PLACE_BIT(place) (1u << (place))
+#define EVPUB_PLACEHOLDER_BIT(placeholder) (1u << (placeholder))
 
 typedef struct EvpubSegment
 {
-	EvpubPlace	place;
-	EvpubSlice	text;			/* of EVPUB_PLACE_TEXT */
+	EvpubPlaceholder placeholder;
+	EvpubSlice	text;			/* of EVPUB_PLACEHOLDER_TEXT */
 } EvpubSegment;
 
 typedef struct EvpubTemplate
 {
 	int			count;
 	EvpubSegment *segments;
-	uint32		places;			/* EVPUB_PLACE_BITs that rendering fills */
+	uint32		placeholders;	/* EVPUB_PLACEHOLDER_BITs that rendering fills */
 	uint32		named;			/* those of all placeholders in the source */
 } EvpubTemplate;
 
-/* Text for each place, in UTF-8; only those that a template holds are read. */
-typedef struct EvpubPlaceValues
+/* Text for each placeholder, in UTF-8; only those that a template holds are read. */
+typedef struct EvpubPlaceholderValues
 {
-	EvpubSlice	place[EVPUB_PLACES];
-} EvpubPlaceValues;
+	EvpubSlice	text[EVPUB_PLACEHOLDERS];
+} EvpubPlaceholderValues;
 
 /*
  * Is the template well-formed, with placeholders that its use allows, and is
@@ -69,24 +69,24 @@ extern bool evpub_template_check(const char *source, EvpubTemplateUse use,
 
 /*
  * Compile a template (in the server's encoding) into CurrentMemoryContext.
- * "constants" has the values of the places in the bit set "known"; "option"
+ * "constants" has the values of the placeholders in the bit set "known"; "option"
  * names the template in error messages.
  */
 extern void evpub_template_compile(EvpubTemplate *dst, const char *source,
 								   EvpubTemplateUse use, const char *option,
-								   const EvpubPlaceValues *constants,
+								   const EvpubPlaceholderValues *constants,
 								   uint32 known);
 
 /* A template with one placeholder ("{match}") replaced by another template. */
-extern char *evpub_template_replace(const char *source, const char *place,
+extern char *evpub_template_replace(const char *source, const char *placeholder,
 									const char *replacement);
 
 /* Is this the name of a placeholder? */
-extern bool evpub_template_is_place(const char *name);
+extern bool evpub_template_is_placeholder(const char *name);
 
-/* Append the template with its places filled. */
+/* Append the template with its placeholders filled. */
 extern void evpub_template_render(StringInfo dst, const EvpubTemplate *src,
-								  const EvpubPlaceValues *values);
+								  const EvpubPlaceholderValues *values);
 
 /* May it be evpub.allowed_topics?  Does not throw; false sets *detail. */
 extern bool evpub_topic_pattern_check(const char *pattern, char **detail);

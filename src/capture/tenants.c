@@ -108,6 +108,6 @@ evpub_tenant_event(EvpubCapture *capture, EvpubChangeKind kind, EvpubSlice tenan
 	row.pk_json = (EvpubSlice) {"null", 4};
 	row.pk_text = (EvpubSlice) {"", 0};
 	row.data_json = data_json;
-	ItemPointerSetInvalid(&row.place);
+	ItemPointerSetInvalid(&row.tid);
 	evpub_row_event(capture, kind, &row);
 }

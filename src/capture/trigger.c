@@ -230,7 +230,7 @@ capture_update(EvpubCapture *capture, const TriggerData *trigdata, Late late)
 	evpub_row_render(&new, capture, rel, trigdata->tg_newslot);
 	if (!same_identity(capture, desc, trigdata->tg_trigslot, trigdata->tg_newslot))
 	{
-		evpub_row_render_old(&old, capture, trigdata->tg_trigslot);
+		evpub_row_render_unchecked(&old, capture, trigdata->tg_trigslot);
 		if (!old.has_tenant || !same_slice(old.tenant, new.tenant) ||
 			!same_slice(old.pk_json, new.pk_json))
 		{
@@ -291,7 +291,7 @@ capture_departure(EvpubCapture *capture, const TriggerData *trigdata, EvpubMove 
 		!(capture->on_update &&
 		  HeapTupleHeaderIndicatesMovedPartitions(trigdata->tg_trigtuple->t_data)))
 		return;
-	evpub_row_render_old(&row, capture, trigdata->tg_trigslot);
+	evpub_row_render_unchecked(&row, capture, trigdata->tg_trigslot);
 	/* a row without a tenant cannot have been told of */
 	if (!row.has_tenant)
 		return;
@@ -329,7 +329,7 @@ compare_moved(EvpubCapture *capture, Relation rel, const EvpubMove *move,
 	EvpubRow	old;
 
 	*kind = EVPUB_CHANGE_UPDATE;
-	evpub_row_render_old(&old, capture, old_slot);
+	evpub_row_render_unchecked(&old, capture, old_slot);
 	if (!old.has_tenant || !same_slice(old.tenant, new->tenant) ||
 		!same_slice(old.pk_json, new->pk_json))
 	{

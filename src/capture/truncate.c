@@ -137,7 +137,7 @@ tell_deleted(EvpubCapture *capture, Relation rel, TupleTableSlot *slot,
 
 	(void) seen;
 	(void) rel;
-	evpub_row_render_old(&row, capture, slot);
+	evpub_row_render_unchecked(&row, capture, slot);
 
 	/* a row without a tenant cannot have been told of */
 	if (row.has_tenant)

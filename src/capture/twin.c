@@ -62,7 +62,7 @@ is_twin(EvpubCapture *capture, const EvpubRow *gone, TupleTableSlot *found)
 {
 	EvpubRow	row;
 
-	evpub_row_render_old(&row, capture, found);
+	evpub_row_render_unchecked(&row, capture, found);
 	return row.has_tenant && same_slice(row.tenant, gone->tenant) &&
 		same_slice(row.pk_json, gone->pk_json) && evpub_filter_meets(capture, found);
 }

@@ -58,7 +58,7 @@ evpub_chunk_begin(EvpubChunkWriter *writer, StringInfo buf, uint32 first)
  * route that the chunk does not have yet.
  */
 static uint32 *
-route_place(EvpubChunkWriter *writer, const EvpubRoute *route)
+route_index_of(EvpubChunkWriter *writer, const EvpubRoute *route)
 {
 	if (unlikely(route->number >= writer->route_slots))
 	{
@@ -110,7 +110,7 @@ evpub_chunk_add(EvpubChunkWriter *writer, const EvpubEvent *event)
 {
 	const EvpubRoute *route = event->route;
 	bool		enveloped = EVPUB_HAS_ENVELOPE(route);
-	uint32	   *place = route_place(writer, route);
+	uint32	   *index = route_index_of(writer, route);
 	uint8		flags = event_flags(writer, event);
 	StringInfo	buf = writer->buf;
 	Size		room;
@@ -121,7 +121,7 @@ evpub_chunk_add(EvpubChunkWriter *writer, const EvpubEvent *event)
 	/* one check for all parts, so that they can be put without further ones */
 	room = 2 + 10 * EVPUB_VARINT_LENGTH + event->key.len + event->tenant.len +
 		event->subject.len + event->body.len + event->tail.len + event->headers.len;
-	if (*place == 0)
+	if (*index == 0)
 	{
 		flags |= EVPUB_EVENT_NEW_ROUTE;
 		room += route->topic.len + route->type.len + route->source.len;
@@ -132,9 +132,9 @@ evpub_chunk_add(EvpubChunkWriter *writer, const EvpubEvent *event)
 
 	p = buf->data + buf->len;
 	*p++ = (char) flags;
-	if (*place == 0)
+	if (*index == 0)
 	{
-		*place = ++writer->routes;
+		*index = ++writer->routes;
 		*p++ = (char) route->envelope;
 		p = put_bytes(p, route->topic);
 		p = put_bytes(p, route->type);
@@ -142,7 +142,7 @@ evpub_chunk_add(EvpubChunkWriter *writer, const EvpubEvent *event)
 			p = put_bytes(p, route->source);
 	}
 	else
-		p = put_varint(p, *place - 1);
+		p = put_varint(p, *index - 1);
 	if (flags & EVPUB_EVENT_HOLE)
 		p = put_varint(p, event->number - writer->next_number);
 	if (!(flags & (EVPUB_EVENT_NO_KEY | EVPUB_EVENT_SAME_KEY)))
