@@ -132,17 +132,19 @@ $node->stop;
 
 sub standby
 {
-	my ($name, $primary) = @_;
+	my ($name, %args) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 	$node->init_from_backup($main, 'base', has_streaming => 1);
-	$node->append_conf('postgresql.conf', "archive_mode = off\n$conf");
-	$node->enable_streaming($primary) if $primary;
+	$node->append_conf('postgresql.conf', "archive_mode = off\n$conf" . ($args{conf} || ''));
+	$node->enable_streaming($args{primary}) if $args{primary};
 	start_logged($node);
 	return $node;
 }
-my @standbys = map { standby($_) } 'early', 'late';
-my $cascade = standby('cascade', $standbys[1]);
-push @standbys, $cascade;
+my $can_summarize = $main->pg_version >= 17;
+my $early = standby('early');
+my $late = standby('late', conf => $can_summarize ? "summarize_wal = on\n" : '');
+my $cascade = standby('cascade', primary => $late);
+my @standbys = ($early, $late, $cascade);
 
 # What an ordinary role writes is no position, and makes no WAL needed.
 $main->safe_psql(
@@ -157,7 +159,29 @@ SELECT pg_logical_emit_message(transactional, 'evpub', message)
 # Rows that are not published, segments older than where WAL ends; and pages that
 # are to be written.
 $main->safe_psql('postgres', 'SELECT evpub.pause()');
-for (10 .. 12)
+write_row($main, 'main-10');
+$main->safe_psql('postgres', 'SELECT pg_switch_wal()');
+
+# A summary ends where a checkpoint began, and behind that one the summarizer
+# stands still: WAL from there on must stay in its place for it.
+$main->safe_psql('postgres', 'CHECKPOINT');
+my $summarized = $main->safe_psql('postgres', 'SELECT redo_lsn FROM pg_control_checkpoint()');
+my $summarizer;
+if ($can_summarize)
+{
+	wait_until('summary', sub {
+		my ($pid, $there) = split /\|/, $late->safe_psql('postgres',
+			"SELECT summarizer_pid, summarized_lsn >= '$summarized' FROM pg_get_wal_summarizer_state()");
+		return if $pid < 0;
+		$summarizer = $pid;
+
+		# it sleeps up to 30 s when it finds nothing to do
+		kill 'USR1', $pid;
+		return $there eq 't';
+	});
+	kill 'STOP', $summarizer or die 'no summarizer';
+}
+for (11 .. 12)
 {
 	write_row($main, "main-$_");
 	$main->safe_psql('postgres', 'SELECT pg_switch_wal()');
@@ -224,7 +248,6 @@ sub keeps_and_publishes
 }
 
 # taken over while that checkpoint runs
-my ($early, $late) = @standbys;
 promoted_in_checkpoint($early);
 $early->safe_psql('postgres', 'SELECT evpub.take_over()');
 ok(wait_for_state($early, 'paused'), 'early: taken over');
@@ -235,6 +258,21 @@ $early->stop;
 # taken over long after it
 promoted_in_checkpoint($late);
 checkpoint_takes_slot($late);
+SKIP:
+{
+	skip 'no WAL summarizer before 17', 2 unless $can_summarize;
+	my $aside = (lsn_number($summarized) >> 20) - hex substr($needed, 16);
+	ok($late->log_contains(qr/set $aside segments aside/),
+		'late: WAL that is not summarized stays in its place');
+	kill 'CONT', $summarizer;
+	wait_until('summaries', sub {
+		kill 'USR1', $summarizer;
+		$late->safe_psql('postgres',
+			"SELECT summarized_tli > 1 FROM pg_get_wal_summarizer_state()") eq 't';
+	});
+	ok(!$late->log_contains(qr/requested WAL segment|could not open file "pg_wal/),
+		'late: all of it is summarized');
+}
 keeps_and_publishes($late);
 
 # a standby of it, which has followed over two publishers
