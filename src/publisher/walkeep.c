@@ -2,8 +2,8 @@
  * walkeep.c
  *		WAL that a checkpoint removes although the slot needs it.
  *
- * A checkpoint asks at its beginning what the slots need, and removes WAL at
- * its end, which may be minutes later.  A slot that was made meanwhile, or moved
+ * Before 18, a checkpoint asks at its beginning what the slots need, and removes
+ * WAL at its end, which may be minutes later.  A slot that was made meanwhile, or moved
  * back, and needs WAL from before the checkpoint, comes too late: PostgreSQL
  * invalidates it ("exceeds max_slot_wal_keep_size", though that is not set) and
  * removes the WAL.  This is how take_over() right after a promotion would lose
@@ -18,10 +18,14 @@
  *
  * Safe, because the checkpoint is complete at that time: crash recovery begins
  * behind what is set aside, and nobody else can count on segments that would be
- * gone a moment later; those that stay for others are not touched.  One that is not archived yet is not touched, since the
- * checkpoint leaves it alone, too, and the archiver must find it.  A crash in
- * between leaves them aside for the next start.  If another checkpoint has
- * begun before the slot was valid again, all of this happens once more.
+ * gone a moment later; those that stay for others are not touched.  One that is
+ * not archived yet is not touched, since the checkpoint leaves it alone, too,
+ * and the archiver must find it.  A crash in between leaves them aside for the
+ * next start.  If another checkpoint has begun before the slot was valid again,
+ * all of this happens once more.
+ *
+ * From 18 on, a checkpoint asks right before it removes WAL.  A slot that comes
+ * between the two is treated as before 18, so this is for all versions.
  *
  * What is left: a slot that is made between the last look that a checkpoint
  * takes at the slots and the removal that follows at once.

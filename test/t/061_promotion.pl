@@ -211,14 +211,22 @@ sub promoted_in_checkpoint
 	return;
 }
 
-# The checkpoint ends, and with it the worker.
-sub checkpoint_takes_slot
+# The checkpoint ends, and with it the worker.  From 18 on, a checkpoint asks at
+# its end what slots need, and leaves ours.
+my $asks_first = $main->pg_version < 18;
+sub checkpoint_ends
 {
 	my ($node) = @_;
 	my $name = $node->name;
 	my $worker = worker_pid($node);
 	my $offset = -s $node->logfile;
 	$node->safe_psql('postgres', 'CHECKPOINT');
+	if (!$asks_first)
+	{
+		ok(!$node->log_contains(qr/invalidating|set \d+ segments aside/, $offset), "$name: the checkpoint left the slot");
+		is(worker_pid($node), $worker, "$name: and the worker");
+		return;
+	}
 	ok($node->log_contains(qr/invalidating/, $offset), "$name: the checkpoint took the slot");
 	wait_until('another worker', sub { (worker_pid($node) // $worker) != $worker });
 	ok(wait_for_status($node, "state IN ('fenced', 'paused')"), "$name: the worker is back");
@@ -251,19 +259,22 @@ sub keeps_and_publishes
 promoted_in_checkpoint($early);
 $early->safe_psql('postgres', 'SELECT evpub.take_over()');
 ok(wait_for_state($early, 'paused'), 'early: taken over');
-checkpoint_takes_slot($early);
+checkpoint_ends($early);
 keeps_and_publishes($early);
 $early->stop;
 
 # taken over long after it
 promoted_in_checkpoint($late);
-checkpoint_takes_slot($late);
+checkpoint_ends($late);
 SKIP:
 {
-	skip 'no WAL summarizer before 17', 2 unless $can_summarize;
-	my $aside = (lsn_number($summarized) >> 20) - hex substr($needed, 16);
-	ok($late->log_contains(qr/set $aside segments aside/),
-		'late: WAL that is not summarized stays in its place');
+	skip 'no WAL summarizer before 17', 1 unless $can_summarize;
+	if ($asks_first)
+	{
+		my $aside = (lsn_number($summarized) >> 20) - hex substr($needed, 16);
+		ok($late->log_contains(qr/set $aside segments aside/),
+			'late: WAL that is not summarized stays in its place');
+	}
 	kill 'CONT', $summarizer;
 	wait_until('summaries', sub {
 		kill 'USR1', $summarizer;
