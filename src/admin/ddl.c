@@ -9,7 +9,7 @@
  * and the statement fails if they do not fit any more.
  *
  * Which tables these are is told by relcache invalidation: whatever makes a
- * trigger compile its settings anew (route.c) comes by here, too, by whatever
+ * trigger compile its settings anew (captures.c) comes by here, too, by whatever
  * statement: through inheritance, through DROP TYPE ... CASCADE, in a function.
  * An event trigger would not be told of all that, and does not fire under
  * session_replication_role = replica.

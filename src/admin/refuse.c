@@ -391,7 +391,7 @@ check_schema(Oid schema, const char *old_name, Oid function)
 
 /*
  * Under this name a trigger's condition is known to hold back updates that
- * change nothing of what is told (check_condition() in route.c).
+ * change nothing of what is told (check_condition() in captures.c).
  */
 static void
 check_trigger_name(const RenameStmt *rename, Oid function)

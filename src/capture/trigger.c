@@ -3,7 +3,7 @@
  *		evpub.capture(): the trigger that makes an event of a row's change.
  *
  * Runs once for each row that is written, so it does as little as it can: the
- * settings are compiled (route.c), the row is rendered from the slot that the
+ * settings are compiled (compile.c), the row is rendered from the slot that the
  * executor has anyway, and the event goes into the transaction's buffer.
  */
 #include "postgres.h"
