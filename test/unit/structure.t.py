@@ -24,7 +24,6 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 # Modules that include each other.  A circle is its modules in the order of the
 # alphabet.
 KNOWN_CIRCLES = {
-    'publisher/position publisher/position_format',
     'publisher/announce publisher/flight publisher/put publisher/stream',
     'publisher/gap publisher/licence publisher/steering publisher/workerstate',
     'relay/config relay/explain',
