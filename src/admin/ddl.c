@@ -19,14 +19,13 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
+#include "catalog/objectaddress.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_trigger.h"
@@ -34,7 +33,6 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
-#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -136,17 +134,12 @@ drop_trigger(Oid oid)
 {
 	Oid			function = evpub_capture_function();
 	Relation	catalog;
-	ScanKeyData key;
-	SysScanDesc scan;
 	HeapTuple	tuple;
 
 	if (!OidIsValid(function))
 		return;
 	catalog = table_open(TriggerRelationId, AccessShareLock);
-	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(oid));
-	scan = systable_beginscan(catalog, TriggerOidIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
+	tuple = get_catalog_object_by_oid(catalog, Anum_pg_trigger_oid, oid);
 	if (HeapTupleIsValid(tuple))
 	{
 		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
@@ -155,7 +148,6 @@ drop_trigger(Oid oid)
 		if (trigger->tgfoid == function && !OidIsValid(trigger->tgparentid))
 			add_change(trigger->tgrelid, CHANGE_LOST_CAPTURE);
 	}
-	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
 }
 

@@ -22,15 +22,9 @@
 #include "utils/snapmgr.h"
 
 #include "admin/notices.h"
+#include "admin/tablename.h"
 #include "capture/captures.h"
 #include "capture/key.h"
-
-static char *
-qualified_name(Oid relid)
-{
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-									  get_rel_name(relid));
-}
 
 static char *
 definition(Oid relid, const EvpubOptions *options)
@@ -38,7 +32,7 @@ definition(Oid relid, const EvpubOptions *options)
 	StringInfoData text;
 
 	initStringInfo(&text);
-	evpub_options_definition(&text, qualified_name(relid), options);
+	evpub_options_definition(&text, evpub_qualified_name(relid), options);
 	return text.data;
 }
 
@@ -109,8 +103,8 @@ notice_family(Relation rel)
 				(errmsg("only rows in partition \"%s\" of table \"%s\" are captured",
 						RelationGetRelationName(rel), get_rel_name(root)),
 				 errhint("To capture all of them: SELECT evpub.release_table(%s); SELECT evpub.capture_table(%s, ...);",
-						 quote_literal_cstr(qualified_name(relid)),
-						 quote_literal_cstr(qualified_name(root)))));
+						 quote_literal_cstr(evpub_qualified_name(relid)),
+						 quote_literal_cstr(evpub_qualified_name(root)))));
 	}
 	else if (rel->rd_rel->relkind == RELKIND_RELATION && has_subclass(relid) &&
 			 list_length(find_inheritance_children(relid, NoLock)) > 0)
@@ -178,7 +172,7 @@ evpub_notice_capture(Oid relid, const char *was, const EvpubOptions *options)
 	notice_constants(rel, options);
 	resync = has_rows(rel) ?
 		psprintf("CALL evpub.resync(ARRAY[%s]::regclass[]);",
-				 quote_literal_cstr(qualified_name(relid))) : NULL;
+				 quote_literal_cstr(evpub_qualified_name(relid))) : NULL;
 	if (was)
 		ereport(NOTICE,
 				(errmsg("capture of table \"%s\" has changed", RelationGetRelationName(rel)),

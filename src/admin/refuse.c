@@ -250,14 +250,8 @@ static void
 check_trigger(Oid oid, Oid function, const ObjectAddress *renamed)
 {
 	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	HeapTuple	tuple = get_catalog_object_by_oid(catalog, Anum_pg_trigger_oid, oid);
 
-	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(oid));
-	scan = systable_beginscan(catalog, TriggerOidIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 	{
 		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
@@ -271,7 +265,6 @@ check_trigger(Oid oid, Oid function, const ObjectAddress *renamed)
 								psprintf("The filter \"%s\" depends on %s.", filter,
 										 getObjectDescription(renamed, false)));
 	}
-	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
 }
 

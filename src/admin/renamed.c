@@ -19,13 +19,7 @@
 
 #include "admin/refuse.h"
 #include "admin/renamed.h"
-
-char *
-evpub_qualified_name(Relation rel)
-{
-	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-									  RelationGetRelationName(rel));
-}
+#include "admin/tablename.h"
 
 static bool
 is_captured_itself(Relation rel, Oid function)
@@ -45,7 +39,7 @@ static int
 hint_definition(Relation rel)
 {
 	return errhint("If one is to: SELECT definition FROM evpub.tables WHERE \"table\" = %s::regclass; and call that for the new table.",
-				   quote_literal_cstr(evpub_qualified_name(rel)));
+				   quote_literal_cstr(evpub_qualified_name(RelationGetRelid(rel))));
 }
 
 /*
@@ -64,7 +58,8 @@ notice_rename(Oid relid, const char *old_name, Oid function)
 		return;
 	if (is_captured_itself(rel, function))
 		ereport(NOTICE,
-				(errmsg("table %s stays captured under this name", evpub_qualified_name(rel)),
+				(errmsg("table %s stays captured under this name",
+						evpub_qualified_name(RelationGetRelid(rel))),
 				 old_name ?
 				 errdetail("{table} and {schema} in its settings mean the new name. A table that takes the name \"%s\" is not captured.",
 						   old_name) :

@@ -10,9 +10,6 @@
 #include "nodes/nodes.h"
 #include "utils/rel.h"
 
-/* Schema and name as they stand in SQL. */
-extern char *evpub_qualified_name(Relation rel);
-
 /*
  * To be called after a statement: NOTICEs of captured tables that have another name
  * or schema since, or whose schema has.  "function" is evpub.capture().

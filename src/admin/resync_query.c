@@ -37,6 +37,7 @@
 #include "admin/filtertext.h"
 #include "admin/guard.h"
 #include "admin/resync.h"
+#include "admin/tablename.h"
 #include "admin/triggers.h"
 
 #define ROW EVPUB_RESYNC_ROW
@@ -261,8 +262,7 @@ append_source(EvpubResyncQuery *query, const EvpubResyncTable *table)
 	/* tables that inherit from this one have captures of their own */
 	appendStringInfo(&query->text, " FROM %s%s AS " ROW " WHERE true",
 					 rel->rd_rel->relkind == RELKIND_RELATION ? "ONLY " : "",
-					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-												RelationGetRelationName(rel)));
+					 evpub_qualified_name(RelationGetRelid(rel)));
 	if (table->tenant_by_value)
 	{
 		appendStringInfoString(&query->text, " AND ");

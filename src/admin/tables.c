@@ -30,6 +30,7 @@
 #include "admin/notices.h"
 #include "admin/refuse.h"
 #include "admin/result.h"
+#include "admin/tablename.h"
 #include "admin/tables.h"
 #include "admin/triggers.h"
 #include "capture/compile.h"
@@ -121,13 +122,6 @@ run(const char *command, int expected)
 	if (result != expected)
 		elog(ERROR, "could not run \"%s\": %s", command,
 			 SPI_result_code_string(result));
-}
-
-static char *
-qualified_name(Relation rel)
-{
-	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-									  RelationGetRelationName(rel));
 }
 
 /*
@@ -234,7 +228,7 @@ capture(void *arg)
 {
 	Capture    *capture = arg;
 	List	   *old = find_triggers(capture->rel);
-	char	   *table = qualified_name(capture->rel);
+	char	   *table = evpub_qualified_name(RelationGetRelid(capture->rel));
 	char	   *was = old != NIL ? evpub_notice_definition(capture->rel) : NULL;
 
 	/* for its errors: better now than at the first change */
@@ -289,7 +283,7 @@ release(void *arg)
 {
 	Relation	rel = arg;
 	List	   *names = find_triggers(rel);
-	char	   *table = qualified_name(rel);
+	char	   *table = evpub_qualified_name(RelationGetRelid(rel));
 
 	if (names == NIL)
 		ereport(ERROR,
@@ -352,7 +346,7 @@ evpub_capture_options(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_GETARG_OID(0);
 	bytea	   *packed = PG_GETARG_BYTEA_PP(1);
-	char	   *table = get_rel_name(relid);
+	char	   *table = evpub_qualified_name(relid);
 	EvpubOptions options;
 	TupleDesc	desc = evpub_result_row(fcinfo, 2);
 	Datum		values[2];
@@ -369,10 +363,7 @@ evpub_capture_options(PG_FUNCTION_ARGS)
 	options.value[EVPUB_OPTION_ON_REPLICA] = PG_GETARG_BOOL(2) ? "true" : "false";
 
 	initStringInfo(&definition);
-	evpub_options_definition(&definition,
-							 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-														table),
-							 &options);
+	evpub_options_definition(&definition, table, &options);
 	if (options.value[EVPUB_OPTION_TOPIC] == NULL)
 		options.value[EVPUB_OPTION_TOPIC] = evpub_compiled_default_topic();
 	values[0] = JsonbPGetDatum(evpub_options_texts(&options));

@@ -41,6 +41,7 @@
 
 #include "admin/refuse.h"
 #include "admin/renamed.h"
+#include "admin/tablename.h"
 #include "admin/untold.h"
 #include "capture/captures.h"
 #include "compat.h"
@@ -273,7 +274,7 @@ notice_rows(Relation rel, const char *detail)
 					RelationGetRelationName(rel)),
 			 errdetail_internal("%s", detail),
 			 errhint("To tell them: CALL evpub.resync(ARRAY[%s]::regclass[]);",
-					 quote_literal_cstr(evpub_qualified_name(rel)))));
+					 quote_literal_cstr(evpub_qualified_name(RelationGetRelid(rel))))));
 }
 
 /*

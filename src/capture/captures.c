@@ -13,13 +13,12 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/sysattr.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/objectaddress.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "miscadmin.h"
@@ -28,7 +27,6 @@
 #include "optimizer/optimizer.h"
 #include "rewrite/prs2lock.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -96,20 +94,12 @@ find_root(const Trigger *trigger, Relation rel)
 	catalog = table_open(TriggerRelationId, AccessShareLock);
 	while (OidIsValid(oid))
 	{
-		ScanKeyData key;
-		SysScanDesc scan;
-		HeapTuple	tuple;
+		HeapTuple	tuple = get_catalog_object_by_oid(catalog, Anum_pg_trigger_oid, oid);
 
-		ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
-					ObjectIdGetDatum(oid));
-		scan = systable_beginscan(catalog, TriggerOidIndexId, true, NULL, 1,
-								  &key);
-		tuple = systable_getnext(scan);
 		if (!HeapTupleIsValid(tuple))
 			elog(ERROR, "could not find tuple for trigger %u", oid);
 		root = ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid;
 		oid = ((Form_pg_trigger) GETSTRUCT(tuple))->tgparentid;
-		systable_endscan(scan);
 	}
 	table_close(catalog, AccessShareLock);
 	return root;

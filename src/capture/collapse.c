@@ -74,12 +74,6 @@ pk_of(const EvpubBuffered *event)
 	return (EvpubSlice) {p, event->pk_len};
 }
 
-static bool
-same_slice(EvpubSlice a, EvpubSlice b)
-{
-	return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
-}
-
 static uint32
 hash_row(Size index)
 {
@@ -99,7 +93,7 @@ same_key(Size a, Size b)
 	const EvpubBuffered *y = &events_at[b];
 
 	return x->change.capture == y->change.capture &&
-		same_slice(pk_of(x), pk_of(y)) && same_slice(tenant_of(x), tenant_of(y));
+		evpub_slice_equals(pk_of(x), pk_of(y)) && evpub_slice_equals(tenant_of(x), tenant_of(y));
 }
 
 #define SH_PREFIX rows
@@ -166,7 +160,7 @@ has_name(EvpubSlice list, EvpubSlice wanted)
 	EvpubSlice	name;
 
 	while (next_name(list, &at, &name))
-		if (same_slice(name, wanted))
+		if (evpub_slice_equals(name, wanted))
 			return true;
 	return false;
 }

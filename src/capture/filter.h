@@ -5,6 +5,8 @@
 #ifndef EVPUB_CAPTURE_FILTER_H
 #define EVPUB_CAPTURE_FILTER_H
 
+#include "executor/tuptable.h"
+
 #include "capture/captured.h"
 
 /*

@@ -30,16 +30,10 @@ hash_route(const EvpubRoute *route)
 }
 
 static bool
-same_slice(EvpubSlice a, EvpubSlice b)
-{
-	return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
-}
-
-static bool
 same_route(const EvpubRoute *a, const EvpubRoute *b)
 {
-	return a->envelope == b->envelope && same_slice(a->type, b->type) &&
-		same_slice(a->topic, b->topic) && same_slice(a->source, b->source);
+	return a->envelope == b->envelope && evpub_slice_equals(a->type, b->type) &&
+		evpub_slice_equals(a->topic, b->topic) && evpub_slice_equals(a->source, b->source);
 }
 
 #define SH_PREFIX routes

@@ -22,12 +22,10 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tupconvert.h"
 #include "access/xact.h"
-#include "catalog/indexing.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
@@ -35,11 +33,11 @@
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "replication/logicalworker.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "capture/catalog.h"
 #include "capture/move.h"
 #include "compat.h"
 
@@ -172,26 +170,21 @@ evpub_move_end(const EvpubCapture *capture, const TriggerData *trigdata,
 static bool
 has_before_insert(Oid partition)
 {
-	Relation	catalog;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	List	   *triggers;
+	ListCell   *cell;
 	bool		found = false;
 
 	if (get_rel_relkind(partition) == RELKIND_FOREIGN_TABLE)
 		return true;			/* its server may let rows go */
-	catalog = table_open(TriggerRelationId, AccessShareLock);
-	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(partition));
-	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, NULL, 1, &key);
-	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	triggers = evpub_catalog_triggers(partition);
+	foreach(cell, triggers)
 	{
-		int16		type = ((Form_pg_trigger) GETSTRUCT(tuple))->tgtype;
+		int16		type = ((Form_pg_trigger) lfirst(cell))->tgtype;
 
-		found = TRIGGER_FOR_ROW(type) && TRIGGER_FOR_BEFORE(type) && TRIGGER_FOR_INSERT(type);
+		if (TRIGGER_FOR_ROW(type) && TRIGGER_FOR_BEFORE(type) && TRIGGER_FOR_INSERT(type))
+			found = true;
 	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
+	list_free_deep(triggers);
 	return found;
 }
 

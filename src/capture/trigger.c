@@ -89,12 +89,6 @@ changed_columns(TupleDesc desc, TupleTableSlot *old, TupleTableSlot *new)
 	return (EvpubSlice) {json.data, json.len};
 }
 
-static bool
-same_slice(EvpubSlice a, EvpubSlice b)
-{
-	return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
-}
-
 /* Does an event come after those of later commands? */
 typedef struct Late
 {
@@ -231,13 +225,13 @@ capture_update(EvpubCapture *capture, const TriggerData *trigdata, Late late)
 	if (!same_identity(capture, desc, trigdata->tg_trigslot, trigdata->tg_newslot))
 	{
 		evpub_row_render_unchecked(&old, capture, trigdata->tg_trigslot);
-		if (!old.has_tenant || !same_slice(old.tenant, new.tenant) ||
-			!same_slice(old.pk_json, new.pk_json))
+		if (!old.has_tenant || !evpub_slice_equals(old.tenant, new.tenant) ||
+			!evpub_slice_equals(old.pk_json, new.pk_json))
 		{
 			/* a row without a tenant cannot have been told of */
 			if (old.has_tenant)
 				capture_gone(capture, rel, &old, trigdata->tg_trigslot, late);
-			if (!same_slice(old.pk_json, new.pk_json))
+			if (!evpub_slice_equals(old.pk_json, new.pk_json))
 				new.old_pk_json = old.pk_json;
 			capture_here(capture, rel, EVPUB_CHANGE_CREATE, &new,
 						 trigdata->tg_newslot, late);
@@ -330,12 +324,12 @@ compare_moved(EvpubCapture *capture, Relation rel, const EvpubMove *move,
 
 	*kind = EVPUB_CHANGE_UPDATE;
 	evpub_row_render_unchecked(&old, capture, old_slot);
-	if (!old.has_tenant || !same_slice(old.tenant, new->tenant) ||
-		!same_slice(old.pk_json, new->pk_json))
+	if (!old.has_tenant || !evpub_slice_equals(old.tenant, new->tenant) ||
+		!evpub_slice_equals(old.pk_json, new->pk_json))
 	{
 		*kind = EVPUB_CHANGE_CREATE;
 		*is_gone = old.has_tenant;
-		if (!same_slice(old.pk_json, new->pk_json))
+		if (!evpub_slice_equals(old.pk_json, new->pk_json))
 			new->old_pk_json = old.pk_json;
 		if (old.has_tenant && !move->has_event)
 			capture_gone(capture, rel, &old, old_slot, (Late) {move->late, false});

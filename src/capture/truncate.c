@@ -51,6 +51,7 @@
 #include "utils/syscache.h"
 
 #include "capture/captures.h"
+#include "capture/catalog.h"
 #include "capture/row.h"
 #include "capture/tenants.h"
 #include "capture/truncate.h"
@@ -213,27 +214,20 @@ fires(char enabled)
 static bool
 find_capture(Oid relid, Oid capture, Oid *root)
 {
-	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
+	List	   *triggers = evpub_catalog_triggers(relid);
 	bool		found = false;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	ListCell   *cell;
 
-	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(relid));
-	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, NULL, 1,
-							  &key);
-	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	foreach(cell, triggers)
 	{
-		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+		Form_pg_trigger trigger = lfirst(cell);
 
-		if (trigger->tgfoid != capture || !fires(trigger->tgenabled))
+		if (found || trigger->tgfoid != capture || !fires(trigger->tgenabled))
 			continue;
 		found = true;
 		*root = OidIsValid(trigger->tgparentid) ? InvalidOid : relid;
 	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
+	list_free_deep(triggers);
 	return found;
 }
 
@@ -336,7 +330,7 @@ static void
 check_truncate(Oid relid)
 {
 	Oid			capture;
-	Oid			root;
+	Oid			root = InvalidOid;
 
 	if (!evpub_capture_enabled)
 		return;

@@ -47,12 +47,6 @@ fill_keys(ScanKey keys, Relation index, TupleTableSlot *slot)
 	}
 }
 
-static bool
-same_slice(EvpubSlice a, EvpubSlice b)
-{
-	return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
-}
-
 /*
  * As consumers see it: values that are equal may not print the same, and a row
  * outside the filter is not there.
@@ -63,8 +57,8 @@ is_twin(EvpubCapture *capture, const EvpubRow *gone, TupleTableSlot *found)
 	EvpubRow	row;
 
 	evpub_row_render_unchecked(&row, capture, found);
-	return row.has_tenant && same_slice(row.tenant, gone->tenant) &&
-		same_slice(row.pk_json, gone->pk_json) && evpub_filter_meets(capture, found);
+	return row.has_tenant && evpub_slice_equals(row.tenant, gone->tenant) &&
+		evpub_slice_equals(row.pk_json, gone->pk_json) && evpub_filter_meets(capture, found);
 }
 
 TupleTableSlot *

@@ -65,6 +65,13 @@ typedef struct EvpubSlice
 	uint32		len;
 } EvpubSlice;
 
+/* Are these the same bytes? */
+static inline bool
+evpub_slice_equals(EvpubSlice a, EvpubSlice b)
+{
+	return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
+}
+
 typedef enum EvpubEnvelope
 {
 	EVPUB_ENVELOPE_PLAIN = 'p',
