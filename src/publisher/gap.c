@@ -21,9 +21,10 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "publisher/answer.h"
 #include "publisher/count.h"
 #include "publisher/gap.h"
-#include "publisher/registry.h"
+#include "publisher/licence.h"
 #include "publisher/slot.h"
 #include "publisher/statefile.h"
 

@@ -7,7 +7,6 @@
 
 #include "postgres.h"
 
-#include "publisher/steering.h"
 #include "publisher/workerstate.h"
 
 /* What evpub.status says of an open gap. */

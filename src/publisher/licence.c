@@ -25,7 +25,6 @@
 #include "utils/timestamp.h"
 
 #include "publisher/follow.h"
-#include "publisher/gap.h"
 #include "publisher/label.h"
 #include "publisher/licence.h"
 #include "publisher/recovery.h"
@@ -141,7 +140,6 @@ examine_own(EvpubPosition *position, EvpubSlotFound slot, char **reason)
 	if (position->role == EVPUB_ROLE_GAP && position->gap.given_up)
 	{
 		evpub_slot_keep(position->gap.restart_lsn);
-		*reason = evpub_gap_text(&position->gap);
 		return EVPUB_STAND_GAP;
 	}
 

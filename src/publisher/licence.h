@@ -9,19 +9,13 @@
 #include "postgres.h"
 
 #include "publisher/position.h"
-
-typedef enum EvpubVerdict
-{
-	EVPUB_NOTHING,				/* no database is registered here */
-	EVPUB_PUBLISH,
-	EVPUB_STAND_FENCED,
-	EVPUB_STAND_GAP
-} EvpubVerdict;
+#include "publisher/verdict.h"
 
 /*
  * Look at what is there, finish what a crash cut, and hold the slot if there
  * is one.  Fills *position from the state file (in the current context).
- * *reason says why it is not EVPUB_PUBLISH.
+ * *reason says why it is not EVPUB_PUBLISH; NULL with EVPUB_STAND_GAP: the open
+ * gap of *position does.
  */
 extern EvpubVerdict evpub_licence_examine(EvpubPosition *position, char **reason);
 

@@ -14,6 +14,7 @@
 #include "access/xact.h"
 #include "utils/memutils.h"
 
+#include "publisher/licence.h"
 #include "publisher/registry.h"
 #include "publisher/workerstate.h"
 #include "shmem.h"

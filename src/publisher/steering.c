@@ -13,25 +13,13 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "publisher/answer.h"
 #include "publisher/caps.h"
 #include "publisher/gap.h"
+#include "publisher/licence.h"
 #include "publisher/sizes.h"
 #include "publisher/steering.h"
 #include "publisher/track.h"
-
-void
-evpub_answer_refuse(EvpubAnswer *answer, int sqlerrcode, const char *error,
-					const char *detail, const char *hint)
-{
-	char	   *own_hint;
-
-	answer->sqlerrcode = sqlerrcode;
-	strlcpy(answer->error, evpub_reason_split(error, &own_hint), sizeof(answer->error));
-	strlcpy(answer->detail, detail ? evpub_reason_only(detail) : "", sizeof(answer->detail));
-	if (!hint)
-		hint = own_hint;
-	strlcpy(answer->hint, hint ? hint : "", sizeof(answer->hint));
-}
 
 /* Refuse with the error that was just thrown. */
 static void

@@ -38,6 +38,7 @@
 #include "names.h"
 #include "publisher/follow.h"
 #include "publisher/gap.h"
+#include "publisher/licence.h"
 #include "publisher/recovery.h"
 #include "publisher/statefile.h"
 #include "publisher/steering.h"
@@ -152,6 +153,8 @@ examine(void)
 	EvpubVerdict verdict;
 
 	verdict = evpub_licence_examine(&worker.position, &reason);
+	if (verdict == EVPUB_STAND_GAP && reason == NULL)
+		reason = evpub_gap_text(&worker.position.gap);
 	MemoryContextSwitchTo(old);
 	evpub_worker_set_verdict(&worker, verdict, reason);
 }

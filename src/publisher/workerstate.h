@@ -11,11 +11,11 @@
 
 #include "clock.h"
 #include "publisher/kafkafiles.h"
-#include "publisher/licence.h"
 #include "publisher/position.h"
 #include "publisher/reason.h"
 #include "publisher/relayclient.h"
 #include "publisher/stream.h"
+#include "publisher/verdict.h"
 #include "reader/gate.h"
 #include "shmem.h"
 
