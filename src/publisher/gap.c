@@ -25,6 +25,7 @@
 #include "publisher/count.h"
 #include "publisher/gap.h"
 #include "publisher/licence.h"
+#include "publisher/persist.h"
 #include "publisher/slot.h"
 #include "publisher/statefile.h"
 
@@ -102,7 +103,7 @@ open_gap(EvpubWorker *worker, EvpubOpenGap *gap)
 	EvpubOpenGap opened;
 	XLogRecPtr	slot = InvalidXLogRecPtr;
 
-	evpub_worker_take_position(worker);
+	evpub_persist_take(worker);
 	if (before.role == EVPUB_ROLE_GAP)
 		gap->from_lsn = before.gap.from_lsn;
 	else
@@ -127,7 +128,7 @@ open_gap(EvpubWorker *worker, EvpubOpenGap *gap)
 	 */
 	if (gap->given_up || !evpub_walreader_has(evpub_slot_position()))
 		slot = gap->restart_lsn;
-	if (!evpub_worker_store(worker, &before, slot, false))
+	if (!evpub_persist_store(worker, &before, slot, false))
 	{
 		/* a limit tries again every second */
 		pfree(opened.reason);
@@ -135,9 +136,9 @@ open_gap(EvpubWorker *worker, EvpubOpenGap *gap)
 			pfree(opened.cut);
 		return false;
 	}
-	evpub_worker_end_streaming(worker);
-	evpub_worker_set_verdict(worker, EVPUB_STAND_GAP,
-							 evpub_gap_text(&worker->position.gap));
+	evpub_state_end_streaming(worker);
+	evpub_state_set_verdict(worker, EVPUB_STAND_GAP,
+							evpub_gap_text(&worker->position.gap));
 	return true;
 }
 
@@ -249,8 +250,8 @@ count_backlog(EvpubWorker *worker, const EvpubOpenGap *known, EvpubMsec budget)
 
 	/* if it cannot be written, it is known until the worker ends */
 	counted = worker->position;
-	(void) evpub_worker_store(worker, &counted, InvalidXLogRecPtr, false);
-	evpub_worker_set_verdict(worker, EVPUB_STAND_GAP, evpub_gap_text(gap));
+	(void) evpub_persist_store(worker, &counted, InvalidXLogRecPtr, false);
+	evpub_state_set_verdict(worker, EVPUB_STAND_GAP, evpub_gap_text(gap));
 }
 
 /* A limit is reached: let WAL go.  True if that was done. */
@@ -291,8 +292,8 @@ evpub_gap_give_up(EvpubWorker *worker, const char *reason, bool disk_full)
 			{
 				/* the reason names the position that can be accepted */
 				evpub_slot_move(flushed_end());
-				evpub_worker_set_verdict(worker, EVPUB_STAND_GAP,
-										 evpub_licence_lost_file(psprintf("the state file is lost, and %s", reason)));
+				evpub_state_set_verdict(worker, EVPUB_STAND_GAP,
+										evpub_licence_lost_file(psprintf("the state file is lost, and %s", reason)));
 			}
 			else if (!give_up_backlog(worker, reason, disk_full ?
 									  COUNT_BUDGET_FULL_DISK : COUNT_BUDGET))
@@ -318,7 +319,7 @@ evpub_gap_close(EvpubWorker *worker)
 	memset(&none, 0, sizeof(none));
 	worker->position.role = EVPUB_ROLE_ACTIVE;
 	evpub_position_set_open_gap(&worker->position, &none);
-	evpub_worker_set_verdict(worker, EVPUB_PUBLISH, NULL);
+	evpub_state_set_verdict(worker, EVPUB_PUBLISH, NULL);
 
 	/* last: if it cannot be written, all else is done */
 	evpub_slot_keep(worker->position.restart_lsn);
@@ -384,7 +385,7 @@ confirm_without_publishing(EvpubWorker *worker, EvpubGap *gap,
 	if (gap->horizon == 0 && worker->position.ngaps > 0)
 		gap->horizon = worker->position.gaps[worker->position.ngaps - 1].horizon;
 	evpub_position_add_gap(&worker->position, gap);
-	if (evpub_worker_store(worker, before, InvalidXLogRecPtr, true))
+	if (evpub_persist_store(worker, before, InvalidXLogRecPtr, true))
 		return true;
 	evpub_answer_refuse(answer, ERRCODE_IO_ERROR, worker->persist_problem, NULL,
 						"Try again when the state file can be written.");
@@ -448,7 +449,7 @@ accept_lost_file(EvpubWorker *worker, EvpubAnswer *answer)
 			(errmsg("evpub: publishing goes on without its state file, from %X/%X, as publisher %016llx",
 					LSN_FORMAT_ARGS(from),
 					(unsigned long long) answer->publisher_id)));
-	evpub_worker_set_verdict(worker, EVPUB_PUBLISH, NULL);
+	evpub_state_set_verdict(worker, EVPUB_PUBLISH, NULL);
 }
 
 /* Nobody can have seen what is not written; refuses. */
@@ -488,7 +489,7 @@ evpub_gap_accept(EvpubWorker *worker, XLogRecPtr lsn, EvpubAnswer *answer)
 	{
 		evpub_answer_refuse(answer, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 							"there is no gap to accept",
-							psprintf("State is \"%s\"%s%s.", evpub_worker_state_name(worker),
+							psprintf("State is \"%s\"%s%s.", evpub_state_name(worker),
 									 worker->verdict_reason ? ": " : "",
 									 worker->verdict_reason ? evpub_reason_only(worker->verdict_reason) : ""),
 							NULL);
@@ -572,7 +573,7 @@ evpub_gap_discard(EvpubWorker *worker, XLogRecPtr up_to, EvpubAnswer *answer)
 	{
 		evpub_answer_refuse(answer, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 							"there is nothing to discard",
-							psprintf("State is \"%s\".", evpub_worker_state_name(worker)),
+							psprintf("State is \"%s\".", evpub_state_name(worker)),
 							worker->verdict == EVPUB_STAND_GAP ?
 							"A gap is ended by evpub.accept_gap()." : NULL);
 		return;
@@ -587,7 +588,7 @@ evpub_gap_discard(EvpubWorker *worker, XLogRecPtr up_to, EvpubAnswer *answer)
 		return;
 	}
 
-	evpub_worker_take_position(worker);
+	evpub_persist_take(worker);
 	memset(&gap, 0, sizeof(gap));
 	gap.from_lsn = worker->position.confirmed_lsn;
 	gap.to_lsn = up_to;
@@ -600,6 +601,6 @@ evpub_gap_discard(EvpubWorker *worker, XLogRecPtr up_to, EvpubAnswer *answer)
 			(errmsg("evpub: what was committed between %X/%X and %X/%X and not published was discarded by user request",
 					LSN_FORMAT_ARGS(gap.from_lsn), LSN_FORMAT_ARGS(gap.to_lsn)),
 			 errdetail("This gives up %s.", evpub_lost_text(&gap.lost))));
-	evpub_worker_end_streaming(worker);
-	evpub_worker_set_verdict(worker, EVPUB_PUBLISH, NULL);
+	evpub_state_end_streaming(worker);
+	evpub_state_set_verdict(worker, EVPUB_PUBLISH, NULL);
 }

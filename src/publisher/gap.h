@@ -7,7 +7,7 @@
 
 #include "postgres.h"
 
-#include "publisher/workerstate.h"
+#include "publisher/state.h"
 
 /* What evpub.status says of an open gap. */
 extern char *evpub_gap_text(const EvpubOpenGap *gap);

@@ -13,7 +13,7 @@
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 
-#include "publisher/workerstate.h"
+#include "publisher/holders.h"
 
 /* Thousands may be open: look at them at most so often, in ms. */
 #define LOOK_INTERVAL 1000
@@ -52,37 +52,31 @@ add_holder(EvpubHolder *holders, int count, const EvpubHolder *new)
 static void
 look_at(TransactionId xid, TransactionId prepared, XLogRecPtr lsn, void *arg)
 {
-	EvpubWorker *worker = arg;
+	EvpubHolders *holders = arg;
 	EvpubHolder holder;
 
 	holder.prepared = prepared != InvalidTransactionId;
 	holder.xid = holder.prepared ? prepared : xid;
 	holder.lsn = lsn;
-	worker->nholders = add_holder(worker->holders, worker->nholders, &holder);
-}
-
-static void
-look(EvpubWorker *worker)
-{
-	if (!worker->streaming || evpub_assembler_empty(worker->stream.assembler))
-	{
-		worker->nholders = 0;
-		worker->holders_at = 0;
-		return;
-	}
-	if (!evpub_clock_passed(worker->holders_at, LOOK_INTERVAL))
-		return;
-	worker->holders_at = evpub_clock_now();
-	worker->nholders = 0;
-	evpub_assembler_each(worker->stream.assembler, look_at, worker);
+	holders->count = add_holder(holders->oldest, holders->count, &holder);
 }
 
 void
-evpub_holders_show(EvpubWorker *worker, EvpubStatus *status)
+evpub_holders_look(EvpubHolders *holders, EvpubAssembler *assembler,
+				   XLogRecPtr read_lsn)
 {
-	look(worker);
-	status->nholders = worker->nholders;
-	memcpy(status->holders, worker->holders, sizeof(status->holders));
+	holders->read_lsn = read_lsn;
+	if (!assembler || evpub_assembler_empty(assembler))
+	{
+		holders->count = 0;
+		holders->looked_at = 0;
+		return;
+	}
+	if (!evpub_clock_passed(holders->looked_at, LOOK_INTERVAL))
+		return;
+	holders->looked_at = evpub_clock_now();
+	holders->count = 0;
+	evpub_assembler_each(assembler, look_at, holders);
 }
 
 /*
@@ -90,14 +84,13 @@ evpub_holders_show(EvpubWorker *worker, EvpubStatus *status)
  * kept from the segment of its first chunk on.
  */
 const char *
-evpub_holders_reason(EvpubWorker *worker)
+evpub_holders_reason(const EvpubHolders *holders, XLogRecPtr restart_lsn)
 {
-	EvpubHolder *oldest = &worker->holders[0];
+	const EvpubHolder *oldest = &holders->oldest[0];
 
-	look(worker);
-	if (worker->nholders == 0 ||
-		worker->stream.reader->position < oldest->lsn + wal_segment_size ||
-		worker->position.restart_lsn + wal_segment_size < oldest->lsn)
+	if (holders->count == 0 ||
+		holders->read_lsn < oldest->lsn + wal_segment_size ||
+		restart_lsn + wal_segment_size < oldest->lsn)
 		return NULL;
 	return psprintf("%s transaction %u holds back WAL from %X/%X on\n%s",
 					oldest->prepared ? "prepared" : "open", oldest->xid,

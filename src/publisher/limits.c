@@ -12,9 +12,9 @@
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 
-#include "publisher/gap.h"
-#include "publisher/registry.h"
+#include "publisher/limits.h"
 #include "publisher/slot.h"
+#include "publisher/state.h"
 #include "settings.h"
 
 #define CHECK_INTERVAL 1000		/* ms */
@@ -47,7 +47,7 @@ healthy(const EvpubWorker *worker)
 {
 	return worker->verdict == EVPUB_PUBLISH && worker->answered &&
 		!worker->position.paused && !worker->trouble[0] &&
-		!evpub_worker_relay_silent(worker) &&
+		!evpub_state_relay_silent(worker) &&
 		worker->hindrance == EVPUB_HINDRANCE_NONE;
 }
 
@@ -93,23 +93,20 @@ limit_reached(const EvpubWorker *worker, uint64 needed, bool *disk_full)
 	return NULL;
 }
 
-void
-evpub_worker_check_limits(EvpubWorker *worker)
+char *
+evpub_limits_reached(EvpubWorker *worker, bool *disk_full)
 {
 	EvpubMsec	now = evpub_clock_now();
-	char	   *reason;
-	bool		disk_full;
 
+	*disk_full = false;
 	if (evpub_slot_position() == InvalidXLogRecPtr ||
 		!evpub_clock_passed(worker->limits_checked_at, CHECK_INTERVAL))
-		return;
+		return NULL;
 	worker->limits_checked_at = now;
 	if (healthy(worker))
 		worker->hindered_since = 0;
 	else if (worker->hindered_since == 0)
 		worker->hindered_since = now;
-	reason = limit_reached(worker, needed_bytes(worker, evpub_walreader_end(NULL)),
-						   &disk_full);
-	if (reason && !evpub_worker_retire_now(worker))
-		evpub_gap_give_up(worker, reason, disk_full);
+	return limit_reached(worker, needed_bytes(worker, evpub_walreader_end(NULL)),
+						 disk_full);
 }

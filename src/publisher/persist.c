@@ -1,7 +1,6 @@
 /*
  * persist.c
- *		The worker's position: state file, then slot, then position message;
- *		and its status for everybody.
+ *		The worker's position: state file, then slot, then position message.
  *
  * The order is the safety: Kafka has acknowledged, the file is durable, the
  * slot lets WAL go, standbys are told.  A crash between any two repeats work
@@ -19,19 +18,16 @@
 #include "clock.h"
 #include "compat.h"
 #include "event/event.h"
-#include "publisher/advice.h"
+#include "publisher/persist.h"
 #include "publisher/position_format.h"
-#include "publisher/sizes.h"
 #include "publisher/slot.h"
+#include "publisher/state.h"
 #include "publisher/statefile.h"
 #include "publisher/track.h"
-#include "publisher/workerstate.h"
 
 /* At most so often, in ms: each is an fsync beside the writers' own. */
 #define PERSIST_INTERVAL 1000
 
-/* An error that stays the same is logged so often, in ms. */
-#define LOG_INTERVAL (60 * 1000)
 /* A full message after so many, or so long (in ms), if anything was published. */
 #define FULL_MESSAGES 1000
 #define FULL_INTERVAL (60 * 60 * 1000)
@@ -105,7 +101,7 @@ not_written(EvpubWorker *worker, const EvpubPosition *before)
 	worker->position = *before;
 	strlcpy(worker->persist_problem, evpub_reason_of_error(error),
 			sizeof(worker->persist_problem));
-	evpub_worker_error(worker, worker->persist_problem);
+	evpub_state_error(worker, worker->persist_problem);
 }
 
 /*
@@ -113,8 +109,8 @@ not_written(EvpubWorker *worker, const EvpubPosition *before)
  * file stays, the position in memory goes on, and we try again in a second.
  */
 bool
-evpub_worker_store(EvpubWorker *worker, const EvpubPosition *before,
-				   XLogRecPtr slot, bool tell)
+evpub_persist_store(EvpubWorker *worker, const EvpubPosition *before,
+					XLogRecPtr slot, bool tell)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	bool		pins = evpub_track_pins_wanted(&worker->position);
@@ -149,15 +145,15 @@ evpub_worker_store(EvpubWorker *worker, const EvpubPosition *before,
  * it.  What failed is tried again no sooner than other writes are.
  */
 bool
-evpub_worker_persist_pins(EvpubWorker *worker)
+evpub_persist_pins(EvpubWorker *worker)
 {
 	if (!worker->streaming || !evpub_track_pins_wanted(&worker->position))
 		return true;
-	return evpub_worker_persist(worker, !worker->persist_problem[0]);
+	return evpub_persist(worker, !worker->persist_problem[0]);
 }
 
 void
-evpub_worker_take_position(EvpubWorker *worker)
+evpub_persist_take(EvpubWorker *worker)
 {
 	EvpubStream *stream = &worker->stream;
 
@@ -177,7 +173,7 @@ evpub_worker_take_position(EvpubWorker *worker)
  * server stays idle.  The last one of a clean shutdown says all.
  */
 bool
-evpub_worker_persist(EvpubWorker *worker, bool force)
+evpub_persist(EvpubWorker *worker, bool force)
 {
 	EvpubStream *stream = &worker->stream;
 	EvpubPosition before = worker->position;
@@ -195,113 +191,10 @@ evpub_worker_persist(EvpubWorker *worker, bool force)
 		return true;
 
 	worker->persisted_at = evpub_clock_now();
-	evpub_worker_take_position(worker);
-	if (!evpub_worker_store(worker, &before, restart, true))
+	evpub_persist_take(worker);
+	if (!evpub_persist_store(worker, &before, restart, true))
 		return false;
 	worker->persisted_events = stream->events_published;
 	worker->persisted_restart = restart;
 	return true;
-}
-
-void
-evpub_worker_error(EvpubWorker *worker, const char *text)
-{
-	char	   *hint;
-	char	   *reason = evpub_reason_split(text, &hint);
-
-	/* an outage repeats the same error every few seconds: log it once a minute */
-	if (strncmp(worker->last_error, reason, sizeof(worker->last_error) - 1) != 0 ||
-		evpub_clock_passed(worker->error_logged_at, LOG_INTERVAL))
-	{
-		worker->error_logged_at = evpub_clock_now();
-		ereport(WARNING,
-				(errmsg("evpub: %s", reason),
-				 errhint("%s", hint ? hint : evpub_advice(reason))));
-	}
-	strlcpy(worker->last_error, reason, sizeof(worker->last_error));
-	worker->last_error_at = GetCurrentTimestamp();
-}
-
-static void
-fill_stream_status(EvpubWorker *worker, EvpubStatus *status)
-{
-	EvpubStream *stream = &worker->stream;
-
-	status->confirmed_lsn = stream->confirmed_lsn;
-	status->next_event = stream->next_event;
-	status->read_lsn = stream->reader->position;
-	status->oldest_unconfirmed = evpub_stream_oldest(stream);
-	status->events_published = worker->before.events_published +
-		stream->events_published;
-	status->transactions_published = worker->before.transactions_published +
-		stream->transactions_published;
-	status->events_in_flight = stream->sent_seq - stream->acked_seq;
-	status->forged_dropped = worker->before.forged_dropped + stream->forged_before +
-		evpub_assembler_forged(stream->assembler);
-}
-
-static void
-fill_status(EvpubWorker *worker, EvpubStatus *status)
-{
-	status->publisher_id = evpub_position_publisher(&worker->position);
-	status->timeline = worker->position.timeline;
-	status->slot_lsn = evpub_slot_position();
-	status->relay_pid = worker->relay.pid;
-	status->relay_restarts = worker->before.relay_restarts + worker->relay_restarts;
-	strlcpy(status->last_error, worker->last_error, sizeof(status->last_error));
-	status->last_error_at = worker->last_error_at;
-	strlcpy(status->librdkafka_version, worker->librdkafka_version,
-			sizeof(status->librdkafka_version));
-	status->paused = worker->position.paused;
-	evpub_holders_show(worker, status);
-	evpub_sizes_tell(&worker->position, status->small_topics,
-					 sizeof(status->small_topics));
-
-	/* where a reader may start: what is durable */
-	status->restart_lsn = worker->position.restart_lsn;
-	if (worker->streaming)
-	{
-		fill_stream_status(worker, status);
-		return;
-	}
-	status->confirmed_lsn = worker->position.confirmed_lsn;
-	status->next_event = worker->position.next_event;
-	status->read_lsn = InvalidXLogRecPtr;
-	status->oldest_unconfirmed = 0;
-	status->events_in_flight = 0;
-}
-
-void
-evpub_worker_show(EvpubWorker *worker, EvpubState state, const char *reason)
-{
-	EvpubStatus status;
-	EvpubStatus old;
-	char	   *hint;
-
-	reason = evpub_reason_split(reason ? reason : "", &hint);
-	evpub_shmem_status(&old);
-	if (!hint && state == EVPUB_BLOCKED)
-		hint = pstrdup(evpub_advice(reason));
-	status = old;
-	status.state = state;
-	status.failed = false;
-	strlcpy(status.reason, reason, sizeof(status.reason));
-	strlcpy(status.hint, hint ? hint : "", sizeof(status.hint));
-	fill_status(worker, &status);
-	if (old.state != state || old.since == 0)
-	{
-		status.since = GetCurrentTimestamp();
-		ereport(state == EVPUB_BLOCKED || state == EVPUB_GAP || state == EVPUB_FENCED ?
-				WARNING : LOG,
-				(errmsg("evpub is %s%s%s", evpub_state_names[state],
-						reason[0] ? ": " : "", reason),
-				 hint ? errhint("%s", hint) : 0));
-	}
-
-	SpinLockAcquire(&EvpubShmem->mutex);
-	EvpubShmem->status = status;
-	SpinLockRelease(&EvpubShmem->mutex);
-	if (old.state != state || old.confirmed_lsn != status.confirmed_lsn ||
-		old.paused != status.paused)
-		ConditionVariableBroadcast(&EvpubShmem->changed);
 }

@@ -15,8 +15,11 @@
 #include "utils/memutils.h"
 
 #include "publisher/licence.h"
+#include "publisher/persist.h"
+#include "publisher/registrar.h"
 #include "publisher/registry.h"
-#include "publisher/workerstate.h"
+#include "publisher/show.h"
+#include "publisher/state.h"
 #include "shmem.h"
 
 /* Between two tries, when the state file cannot be written, in ms. */
@@ -40,8 +43,8 @@ create_publisher(EvpubWorker *worker, uint64 foreign_id)
 		MemoryContextSwitchTo(TopMemoryContext);
 		verdict = evpub_licence_create(&worker->position, foreign_id, &reason);
 		CommitTransactionCommand();
-		evpub_worker_set_verdict(worker, verdict, reason);
-		evpub_worker_show(worker, EVPUB_STARTING, NULL);
+		evpub_state_set_verdict(worker, verdict, reason);
+		evpub_show(worker, EVPUB_STARTING, NULL);
 		evpub_registry_answer(NULL, NULL);
 	}
 	PG_CATCH();
@@ -54,14 +57,14 @@ create_publisher(EvpubWorker *worker, uint64 foreign_id)
 		AbortCurrentTransaction();
 		MemoryContextSwitchTo(caller);
 		evpub_registry_answer(error->message, error->hint);
-		evpub_worker_error(worker, evpub_reason_of_error(error));
+		evpub_state_error(worker, evpub_reason_of_error(error));
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 }
 
 void
-evpub_worker_answer_requests(EvpubWorker *worker)
+evpub_registrar_answer(EvpubWorker *worker)
 {
 	uint64		foreign_id;
 
@@ -87,14 +90,14 @@ retire(EvpubWorker *worker)
 		return false;
 	worker->retire_tried_at = evpub_clock_now();
 	worker->position.role = EVPUB_ROLE_RETIRED;
-	if (!evpub_worker_store(worker, &before, InvalidXLogRecPtr, false))
+	if (!evpub_persist_store(worker, &before, InvalidXLogRecPtr, false))
 		return false;
 	worker->retirement = EVPUB_RETIRE_NOT;
-	evpub_worker_end_streaming(worker);
+	evpub_state_end_streaming(worker);
 	evpub_licence_finish_retired(&worker->position);
 	ereport(LOG,
 			(errmsg("evpub: no database is registered any more, dropped the replication slot")));
-	evpub_worker_set_verdict(worker, EVPUB_NOTHING, EVPUB_NOBODY_REGISTERED);
+	evpub_state_set_verdict(worker, EVPUB_NOTHING, EVPUB_NOBODY_REGISTERED);
 	return true;
 }
 
@@ -149,7 +152,7 @@ nothing_left(const EvpubWorker *worker)
 }
 
 void
-evpub_worker_consider_retirement(EvpubWorker *worker)
+evpub_registrar_consider(EvpubWorker *worker)
 {
 	if (worker->requests_open)
 		worker->requests_open = evpub_registry_open_requests(&worker->gate);
@@ -164,23 +167,14 @@ evpub_worker_consider_retirement(EvpubWorker *worker)
 	if (worker->retirement == EVPUB_RETIRE_NOT || worker->requests_open)
 		return;
 	if (nothing_left(worker))
-		(void) evpub_worker_retire_now(worker);
+		(void) evpub_registrar_retire_now(worker);
 }
 
 bool
-evpub_worker_retire_now(EvpubWorker *worker)
+evpub_registrar_retire_now(EvpubWorker *worker)
 {
 	if (worker->retirement == EVPUB_RETIRE_NOT ||
 		!evpub_registry_unused(&worker->gate, worker->generation))
 		return false;
 	return retire(worker);
-}
-
-const char *
-evpub_worker_gap_reason(const EvpubWorker *worker)
-{
-	if (worker->retirement == EVPUB_RETIRE_NOT)
-		return worker->verdict_reason;
-	return psprintf("%s; no database is registered any more: CREATE EXTENSION evpub in any, then accept the gap",
-					evpub_reason_only(worker->verdict_reason));
 }

@@ -17,6 +17,8 @@
 #include "publisher/caps.h"
 #include "publisher/gap.h"
 #include "publisher/licence.h"
+#include "publisher/persist.h"
+#include "publisher/show.h"
 #include "publisher/sizes.h"
 #include "publisher/steering.h"
 #include "publisher/track.h"
@@ -50,12 +52,12 @@ pause_or_resume(EvpubWorker *worker, bool pause, const char *role,
 							worker->verdict_reason, NULL);
 		return;
 	}
-	evpub_worker_take_position(worker);
+	evpub_persist_take(worker);
 	worker->position.paused = pause;
 	strlcpy(worker->position.paused_by, role, sizeof(worker->position.paused_by));
 	worker->position.paused_at = GetCurrentTimestamp();
-	if (!evpub_worker_store(worker, &before, worker->position.restart_lsn,
-							worker->verdict == EVPUB_PUBLISH))
+	if (!evpub_persist_store(worker, &before, worker->position.restart_lsn,
+							 worker->verdict == EVPUB_PUBLISH))
 	{
 		evpub_answer_refuse(answer, ERRCODE_IO_ERROR, worker->persist_problem, NULL,
 							"Try again when the state file can be written.");
@@ -68,8 +70,8 @@ pause_or_resume(EvpubWorker *worker, bool pause, const char *role,
 		/* if this cannot be written now, the next write has it */
 		before = worker->position;
 		if (evpub_track_accept_remade(&worker->position))
-			(void) evpub_worker_store(worker, &before, InvalidXLogRecPtr, true);
-		evpub_worker_retry_now(worker);
+			(void) evpub_persist_store(worker, &before, InvalidXLogRecPtr, true);
+		evpub_state_retry_now(worker);
 	}
 }
 
@@ -89,11 +91,11 @@ forget_topic(EvpubWorker *worker, const char *topic, const char *role,
 	{
 		evpub_answer_refuse(answer, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 							"this server does not publish",
-							psprintf("State is \"%s\".", evpub_worker_state_name(worker)),
+							psprintf("State is \"%s\".", evpub_state_name(worker)),
 							"End that state first; evpub.status says how.");
 		return;
 	}
-	evpub_worker_take_position(worker);
+	evpub_persist_take(worker);
 	if (!evpub_track_forget_topic(&worker->position, topic))
 	{
 		worker->position = before;
@@ -105,7 +107,7 @@ forget_topic(EvpubWorker *worker, const char *topic, const char *role,
 
 	/* a message of changes says nothing of what is not there any more */
 	worker->full_wanted = true;
-	if (!evpub_worker_store(worker, &before, InvalidXLogRecPtr, true))
+	if (!evpub_persist_store(worker, &before, InvalidXLogRecPtr, true))
 	{
 		evpub_answer_refuse(answer, ERRCODE_IO_ERROR, worker->persist_problem, NULL,
 							"Try again when the state file can be written.");
@@ -114,10 +116,10 @@ forget_topic(EvpubWorker *worker, const char *topic, const char *role,
 	ereport(LOG,
 			(errmsg("evpub: topic \"%s\" was forgotten by request of role \"%s\"",
 					topic, role)));
-	evpub_worker_end_relay(worker);
+	evpub_state_end_relay(worker);
 	evpub_caps_lift(&worker->relay, &worker->position, topic);
 	evpub_sizes_changed();
-	evpub_worker_retry_now(worker);
+	evpub_state_retry_now(worker);
 }
 
 static void
@@ -127,7 +129,7 @@ take_over(EvpubWorker *worker, EvpubAnswer *answer)
 	{
 		evpub_answer_refuse(answer, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 							"this server is not fenced",
-							psprintf("State is \"%s\".", evpub_worker_state_name(worker)),
+							psprintf("State is \"%s\".", evpub_state_name(worker)),
 							NULL);
 		return;
 	}
@@ -137,7 +139,7 @@ take_over(EvpubWorker *worker, EvpubAnswer *answer)
 			(errmsg("evpub: publishing was taken over by user request, as publisher %016llx, from %X/%X",
 					(unsigned long long) answer->publisher_id,
 					LSN_FORMAT_ARGS(worker->position.confirmed_lsn))));
-	evpub_worker_set_verdict(worker, EVPUB_PUBLISH, NULL);
+	evpub_state_set_verdict(worker, EVPUB_PUBLISH, NULL);
 }
 
 static void
@@ -213,10 +215,10 @@ try_to_look_ahead(EvpubWorker *worker, MemoryContext caller)
 		LWLockReleaseAll();
 		MemoryContextSwitchTo(caller);
 		if (worker->relay.socket != PGINVALID_SOCKET)
-			evpub_worker_end_relay(worker);
+			evpub_state_end_relay(worker);
 		else
 			evpub_stream_rewind(&worker->stream);
-		evpub_worker_hinder(worker, EVPUB_HINDRANCE_RETRY, evpub_reason_of_error(error));
+		evpub_state_hinder(worker, EVPUB_HINDRANCE_RETRY, evpub_reason_of_error(error));
 	}
 	PG_END_TRY();
 }
@@ -275,7 +277,7 @@ evpub_steering_serve(EvpubWorker *worker)
 	try_to_look_ahead(worker, caller);
 
 	/* the status that the asker looks at next must be the new one */
-	evpub_worker_show_current(worker);
+	evpub_show_current(worker);
 	LWLockAcquire(EvpubShmem->lock, LW_EXCLUSIVE);
 	steering->answers[answer.number % EVPUB_ANSWERS] = answer;
 	steering->answered = answer.number;

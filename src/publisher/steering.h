@@ -7,7 +7,7 @@
 
 #include "postgres.h"
 
-#include "publisher/workerstate.h"
+#include "publisher/state.h"
 
 /* Answer the question that is open, if there is one. */
 extern void evpub_steering_serve(EvpubWorker *worker);

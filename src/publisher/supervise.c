@@ -14,64 +14,26 @@
 
 #include "publisher/caps.h"
 #include "publisher/flight.h"
+#include "publisher/persist.h"
 #include "publisher/sizes.h"
+#include "publisher/state.h"
+#include "publisher/supervise.h"
 #include "publisher/track.h"
-#include "publisher/workerstate.h"
 #include "settings.h"
 
-/* Pauses before a new relay, in ms: doubled with each failure in a row. */
-#define RETRY_FIRST 100
-#define RETRY_LONGEST 10000
+/* A configuration that the relay does not take is tried again so late, in ms. */
+#define RETRY_CONFIG 10000
 
 /*
- * A relay that is silent for so long, in ms, hinders publishing; one that is
- * silent for the longer time is ended.
+ * A relay that is silent for so long, in ms, is ended; it hinders publishing
+ * long before, see evpub_state_relay_silent().
  */
-#define SILENCE_NOTED 5000
 #define SILENCE_LONGEST 15000
 
 void
-evpub_worker_hinder(EvpubWorker *worker, EvpubHindrance hindrance,
-					const char *text)
-{
-	int			pause = RETRY_FIRST << Min(worker->failures, 10);
-
-	worker->failures++;
-	worker->hindrance = hindrance;
-	worker->retry_at = evpub_clock_now() + Min(pause, RETRY_LONGEST);
-	strlcpy(worker->hindrance_text, text, sizeof(worker->hindrance_text));
-	evpub_worker_error(worker, text);
-}
-
-void
-evpub_worker_end_relay(EvpubWorker *worker)
-{
-	if (worker->relay.socket == PGINVALID_SOCKET)
-		return;
-	evpub_relay_stop(&worker->relay);
-	worker->hello = false;
-	worker->answered = false;
-	worker->trouble[0] = '\0';
-	if (worker->streaming && !worker->shutting_down)
-	{
-		evpub_stream_rewind(&worker->stream);
-		evpub_track_forget_relay(&worker->position);
-	}
-}
-
-void
-evpub_worker_leave_relay(EvpubWorker *worker)
+evpub_supervise_leave(EvpubWorker *worker)
 {
 	evpub_relay_leave(&worker->relay);
-}
-
-void
-evpub_worker_retry_now(EvpubWorker *worker)
-{
-	worker->failures = 0;
-	worker->hindrance = EVPUB_HINDRANCE_NONE;
-	worker->hindrance_text[0] = '\0';
-	worker->retry_at = 0;
 }
 
 /*
@@ -95,7 +57,7 @@ relay_settings(void)
 }
 
 void
-evpub_worker_settings_changed(EvpubWorker *worker)
+evpub_supervise_settings_changed(EvpubWorker *worker)
 {
 	char	   *now = relay_settings();
 
@@ -113,9 +75,9 @@ evpub_worker_settings_changed(EvpubWorker *worker)
 		worker->hindrance == EVPUB_HINDRANCE_NONE && !worker->trouble[0] &&
 		worker->hello && !evpub_kafka_files_changed(&worker->kafka_files))
 		return;
-	evpub_worker_leave_relay(worker);
+	evpub_supervise_leave(worker);
 	if (worker->hindrance != EVPUB_HINDRANCE_RESUME)
-		evpub_worker_retry_now(worker);
+		evpub_state_retry_now(worker);
 }
 
 static void
@@ -151,8 +113,8 @@ start_relay(EvpubWorker *worker)
 
 	if (!evpub_relay_start(&worker->relay, &error, &hint))
 	{
-		evpub_worker_hinder(worker, EVPUB_HINDRANCE_RETRY,
-							hint[0] ? psprintf("%s\n%s", error, hint) : error);
+		evpub_state_hinder(worker, EVPUB_HINDRANCE_RETRY,
+						   hint[0] ? psprintf("%s\n%s", error, hint) : error);
 		return;
 	}
 	/* changed settings, resume() and the like have taken the hindrance away */
@@ -189,10 +151,10 @@ relay_failed(EvpubWorker *worker, const EvpubFrame *frame)
 		evpub_stream_be_careful(&worker->stream, failed.last);
 		evpub_caps_lower(&worker->position, &failed);
 	}
-	evpub_worker_end_relay(worker);
-	evpub_worker_hinder(worker, hindrance, text);
+	evpub_state_end_relay(worker);
+	evpub_state_hinder(worker, hindrance, text);
 	if (failed.kind == EVPUB_FAILURE_CONFIG)
-		worker->retry_at = evpub_clock_now() + RETRY_LONGEST;
+		worker->retry_at = evpub_clock_now() + RETRY_CONFIG;
 }
 
 static bool
@@ -264,7 +226,7 @@ take_frame(EvpubWorker *worker, const EvpubFrame *frame)
 			strlcpy(worker->trouble, pnstrdup(frame->data, frame->length),
 					sizeof(worker->trouble));
 			if (worker->trouble[0])
-				evpub_worker_error(worker, worker->trouble);
+				evpub_state_error(worker, worker->trouble);
 			return true;
 		case EVPUB_FRAME_TOPIC_SIZE:
 			return take_size(worker, frame);
@@ -301,11 +263,11 @@ listen_to_relay(EvpubWorker *worker)
 		if (worker->relay.leaving && input == EVPUB_RELAY_CLOSED)
 		{
 			/* as it was asked to; what it did not report is sent again */
-			evpub_worker_end_relay(worker);
+			evpub_state_end_relay(worker);
 			return;
 		}
-		evpub_worker_end_relay(worker);
-		evpub_worker_hinder(worker, EVPUB_HINDRANCE_RETRY,
+		evpub_state_end_relay(worker);
+		evpub_state_hinder(worker, EVPUB_HINDRANCE_RETRY,
 			   input == EVPUB_RELAY_CLOSED ?
 			   "the relay ended unexpectedly; see the server log" :
 			   "the relay sent what this worker does not understand; is it of the same version?");
@@ -321,28 +283,22 @@ end_hung_relay(EvpubWorker *worker)
 	if (relay->socket == PGINVALID_SOCKET)
 		return;
 	if (relay->leaving && evpub_clock_now() >= relay->leave_until)
-		evpub_worker_end_relay(worker);
+		evpub_state_end_relay(worker);
 	else if (relay->silent >= SILENCE_LONGEST)
 	{
-		evpub_worker_end_relay(worker);
-		evpub_worker_hinder(worker, EVPUB_HINDRANCE_RETRY,
-							"the relay did not answer for 15 s and was ended\nIf it was not stopped by hand, look whether this machine has enough memory and processor time.");
+		evpub_state_end_relay(worker);
+		evpub_state_hinder(worker, EVPUB_HINDRANCE_RETRY,
+						   "the relay did not answer for 15 s and was ended\nIf it was not stopped by hand, look whether this machine has enough memory and processor time.");
 	}
 }
 
-bool
-evpub_worker_relay_silent(const EvpubWorker *worker)
-{
-	return worker->relay.silent >= SILENCE_NOTED;
-}
-
 void
-evpub_worker_supervise(EvpubWorker *worker)
+evpub_supervise(EvpubWorker *worker)
 {
 	int			status;
 
 	if (!evpub_bootstrap_servers[0])
-		evpub_worker_leave_relay(worker);
+		evpub_supervise_leave(worker);
 
 	/* one that was ended must be gone before the next may start */
 	if (worker->relay.socket == PGINVALID_SOCKET)
@@ -359,7 +315,7 @@ evpub_worker_supervise(EvpubWorker *worker)
 	end_hung_relay(worker);
 	if (worker->relay.socket == PGINVALID_SOCKET || worker->relay.leaving)
 		return;
-	(void) evpub_worker_persist_pins(worker);
+	(void) evpub_persist_pins(worker);
 	evpub_caps_raise(&worker->relay, &worker->position);
 	if (worker->hello && !worker->position.paused)
 		evpub_stream_send(&worker->stream, &worker->relay, &worker->gate);

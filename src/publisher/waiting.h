@@ -5,7 +5,7 @@
 #ifndef EVPUB_WAITING_H
 #define EVPUB_WAITING_H
 
-#include "publisher/workerstate.h"
+#include "publisher/state.h"
 
 /* How long the worker may wait if nothing wakes it, in ms. */
 extern long evpub_waiting_time(const EvpubWorker *worker);

@@ -39,26 +39,26 @@
 #include "publisher/follow.h"
 #include "publisher/gap.h"
 #include "publisher/licence.h"
+#include "publisher/limits.h"
+#include "publisher/persist.h"
 #include "publisher/recovery.h"
+#include "publisher/registrar.h"
+#include "publisher/show.h"
+#include "publisher/state.h"
 #include "publisher/statefile.h"
 #include "publisher/steering.h"
+#include "publisher/supervise.h"
 #include "publisher/waiting.h"
 #include "publisher/walkeep.h"
 #include "publisher/worker.h"
-#include "publisher/workerstate.h"
 #include "settings.h"
 
 /* Between two flushes for asynchronous commits, in ms. */
 #define FLUSH_INTERVAL 5
 
-/* Say that a commit waits for visibility after so long, in ms. */
-#define HEAD_PATIENCE 1000
-
 /* Between two looks at WAL in recovery, in ms: while it moves, and else. */
 #define FOLLOW_INTERVAL 100
 #define FOLLOW_IDLE 1000
-
-static EvpubWorker worker;
 
 void
 evpub_worker_register(void)
@@ -79,13 +79,14 @@ evpub_worker_register(void)
 static void
 detach(int code, Datum argument)
 {
+	EvpubWorker *worker = (EvpubWorker *) DatumGetPointer(argument);
+
 	(void) code;
-	(void) argument;
 
 	/* before the slot is released, as that was registered before this */
 	evpub_walkeep_leave();
-	evpub_relay_stop(&worker.relay);
-	evpub_waiting_reap(&worker);
+	evpub_relay_stop(&worker->relay);
+	evpub_waiting_reap(worker);
 	SpinLockAcquire(&EvpubShmem->mutex);
 	EvpubShmem->worker_pid = 0;
 	EvpubShmem->worker_latch = NULL;
@@ -93,70 +94,40 @@ detach(int code, Datum argument)
 }
 
 static void
-attach(void)
+attach(EvpubWorker *worker)
 {
-	before_shmem_exit(detach, (Datum) 0);
+	before_shmem_exit(detach, PointerGetDatum(worker));
 	SpinLockAcquire(&EvpubShmem->mutex);
 	EvpubShmem->worker_pid = MyProcPid;
 	EvpubShmem->worker_latch = MyLatch;
 	SpinLockRelease(&EvpubShmem->mutex);
 }
 
-/* ---- licence ---- */
-
-void
-evpub_worker_set_verdict(EvpubWorker *worker, EvpubVerdict verdict, const char *reason)
-{
-	char	   *old_reason = worker->verdict_reason;
-
-	/* first what may fail */
-	if (verdict == EVPUB_PUBLISH && !worker->streaming)
-	{
-		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-
-		evpub_stream_init(&worker->stream, &worker->position);
-		MemoryContextSwitchTo(old);
-		worker->streaming = true;
-		worker->persisted_restart = worker->position.restart_lsn;
-		worker->persisted_events = 0;
-		worker->full_wanted = true;
-	}
-	worker->verdict_reason = reason ? MemoryContextStrdup(TopMemoryContext, reason) : NULL;
-	if (old_reason)
-		pfree(old_reason);
-	worker->verdict = verdict;
-	worker->verdict_at = evpub_clock_now();
-}
-
-void
-evpub_worker_end_streaming(EvpubWorker *worker)
-{
-	evpub_worker_end_relay(worker);
-	if (!worker->streaming)
-		return;
-	worker->streaming = false;
-	worker->before.events_published += worker->stream.events_published;
-	worker->before.transactions_published += worker->stream.transactions_published;
-	worker->before.forged_dropped += worker->stream.forged_before;
-	if (worker->stream.assembler)
-		worker->before.forged_dropped += evpub_assembler_forged(worker->stream.assembler);
-	evpub_stream_close(&worker->stream);
-	MemoryContextDelete(worker->stream.context);
-	memset(&worker->stream, 0, sizeof(worker->stream));
-}
+/* ---- licence, and limits ---- */
 
 static void
-examine(void)
+examine(EvpubWorker *worker)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 	char	   *reason;
 	EvpubVerdict verdict;
 
-	verdict = evpub_licence_examine(&worker.position, &reason);
+	verdict = evpub_licence_examine(&worker->position, &reason);
 	if (verdict == EVPUB_STAND_GAP && reason == NULL)
-		reason = evpub_gap_text(&worker.position.gap);
+		reason = evpub_gap_text(&worker->position.gap);
 	MemoryContextSwitchTo(old);
-	evpub_worker_set_verdict(&worker, verdict, reason);
+	evpub_state_set_verdict(worker, verdict, reason);
+}
+
+/* A limit is reached: let the database win over the backlog. */
+static void
+keep_limits(EvpubWorker *worker)
+{
+	bool		disk_full;
+	char	   *reason = evpub_limits_reached(worker, &disk_full);
+
+	if (reason && !evpub_registrar_retire_now(worker))
+		evpub_gap_give_up(worker, reason, disk_full);
 }
 
 /* ---- publishing ---- */
@@ -166,15 +137,15 @@ examine(void)
  * True if there is something to flush a little later.
  */
 static bool
-flush_wanted(void)
+flush_wanted(EvpubWorker *worker)
 {
 	XLogRecPtr	wanted = pg_atomic_read_u64(&EvpubShmem->wanted_lsn);
 
 	if (wanted <= evpub_walreader_end(NULL))
 		return false;
-	if (!evpub_clock_passed(worker.flushed_at, FLUSH_INTERVAL))
+	if (!evpub_clock_passed(worker->flushed_at, FLUSH_INTERVAL))
 		return true;
-	worker.flushed_at = evpub_clock_now();
+	worker->flushed_at = evpub_clock_now();
 	XLogFlush(wanted);
 	return false;
 }
@@ -186,57 +157,57 @@ flush_wanted(void)
  * transaction fails again and its bytes are to blame, it is a gap.
  */
 static void
-publishing_failed(const ErrorData *error)
+publishing_failed(EvpubWorker *worker, const ErrorData *error)
 {
-	XLogRecPtr	head = evpub_stream_head_lsn(&worker.stream);
+	XLogRecPtr	head = evpub_stream_head_lsn(&worker->stream);
 
 	if (error->sqlerrcode == ERRCODE_DATA_CORRUPTED &&
-		head != InvalidXLogRecPtr && ++worker.refusals > 1)
+		head != InvalidXLogRecPtr && ++worker->refusals > 1)
 	{
 		/* what is before it is published first */
-		worker.refusals = 0;
-		evpub_stream_refuse(&worker.stream, head, error->message);
+		worker->refusals = 0;
+		evpub_stream_refuse(&worker->stream, head, error->message);
 	}
-	if (worker.relay.socket != PGINVALID_SOCKET)
-		evpub_worker_end_relay(&worker);
+	if (worker->relay.socket != PGINVALID_SOCKET)
+		evpub_state_end_relay(worker);
 	else
-		evpub_stream_rewind(&worker.stream);
-	evpub_worker_hinder(&worker, EVPUB_HINDRANCE_RETRY, evpub_reason_of_error(error));
+		evpub_stream_rewind(&worker->stream);
+	evpub_state_hinder(worker, EVPUB_HINDRANCE_RETRY, evpub_reason_of_error(error));
 }
 
 /* Read some WAL.  True if there is more to read at once. */
 static bool
-read_wal(void)
+read_wal(EvpubWorker *worker)
 {
-	EvpubStream *stream = &worker.stream;
+	EvpubStream *stream = &worker->stream;
 	int			times = stream->unread_times;
 	bool		more = evpub_stream_read(stream);
 
 	if (stream->unread_times > times)
-		evpub_worker_error(&worker, stream->unread);
+		evpub_state_error(worker, stream->unread);
 	return more;
 }
 
 /* One round of work.  True if there is more to read at once. */
 static bool
-publish(void)
+publish(EvpubWorker *worker)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	EvpubStream *stream = &worker.stream;
+	EvpubStream *stream = &worker->stream;
 	volatile bool more = false;
 
 	PG_TRY();
 	{
-		if (evpub_waiting_may_read(&worker))
-			more = read_wal();
-		evpub_worker_supervise(&worker);
+		if (evpub_waiting_may_read(worker))
+			more = read_wal(worker);
+		evpub_supervise(worker);
 		evpub_stream_idle(stream);
 
 		/* what could be read before the break has been published */
 		if (stream->broken && evpub_stream_drained(stream))
-			evpub_gap_unreadable(&worker);
+			evpub_gap_unreadable(worker);
 		else if (evpub_stream_at_stuck(stream))
-			evpub_gap_unpublishable(&worker, evpub_stream_head_lsn(stream), stream->stuck);
+			evpub_gap_unpublishable(worker, evpub_stream_head_lsn(stream), stream->stuck);
 	}
 	PG_CATCH();
 	{
@@ -251,7 +222,7 @@ publish(void)
 
 		/* a long look at WAL was broken off, and the next round leaves */
 		if (error->sqlerrcode != ERRCODE_ADMIN_SHUTDOWN)
-			publishing_failed(error);
+			publishing_failed(worker, error);
 		return false;
 	}
 	PG_END_TRY();
@@ -260,139 +231,28 @@ publish(void)
 
 /* A round without publishing. */
 static void
-stand_still(void)
+stand_still(EvpubWorker *worker)
 {
 	int			status;
 
-	worker.pace = 0;
-	if (worker.relay.socket == PGINVALID_SOCKET)
-		(void) evpub_relay_gone(&worker.relay, &status);
-}
-
-/* A reason that may bring a hint, with this one if it does not. */
-static const char *
-with_hint(const char *reason, const char *hint)
-{
-	if (reason && strchr(reason, '\n'))
-		return reason;
-	return psprintf("%s\n%s", reason ? reason : "", hint);
-}
-
-/* Who paused, and what else there is to say. */
-static const char *
-paused_reason(const char *more)
-{
-	const char *by = psprintf("by role \"%s\" at %s", worker.position.paused_by,
-							  timestamptz_to_str(worker.position.paused_at));
-	char	   *hint;
-
-	if (!worker.stream.caught_up && !worker.stream.broken)
-		return psprintf("%s; WAL since then is being read\nSELECT evpub.resume();", by);
-	if (!more)
-		return psprintf("%s\nSELECT evpub.resume();", by);
-	more = evpub_reason_split(more, &hint);
-	return psprintf("%s; %s\nSELECT evpub.resume();%s%s", by, more,
-					hint ? " " : "", hint ? hint : "");
-}
-
-static EvpubState
-current_state(const char **reason)
-{
-	*reason = worker.verdict_reason;
-	switch (worker.verdict)
-	{
-		case EVPUB_NOTHING:
-			*reason = with_hint(*reason, "SELECT evpub.register_database();");
-			return EVPUB_UNCONFIGURED;
-		case EVPUB_STAND_FENCED:
-			*reason = with_hint(*reason, "If this server is to publish, and no other one does: SELECT evpub.take_over();");
-			return EVPUB_FENCED;
-		case EVPUB_STAND_GAP:
-			*reason = with_hint(evpub_worker_gap_reason(&worker),
-								"Put the WAL back if there is a copy of it; else the call that the reason names gives up what is in the gap.");
-			return EVPUB_GAP;
-		case EVPUB_PUBLISH:
-			break;
-	}
-	*reason = worker.persist_problem[0] ? worker.persist_problem :
-		evpub_holders_reason(&worker);
-	if (worker.position.paused)
-	{
-		*reason = paused_reason(*reason);
-		return EVPUB_PAUSED;
-	}
-	if (!evpub_bootstrap_servers[0])
-	{
-		*reason = psprintf("evpub.bootstrap_servers is not set%s%s\nALTER SYSTEM SET evpub.bootstrap_servers = '<host>:9092'; SELECT pg_reload_conf();",
-						   worker.persist_problem[0] ? "; " : "",
-						   evpub_reason_only(worker.persist_problem));
-		return EVPUB_UNCONFIGURED;
-	}
-
-	/* while it cannot be written, no limit can give the backlog up */
-	if (worker.persist_problem[0])
-		return EVPUB_BLOCKED;
-	if (evpub_worker_relay_silent(&worker))
-	{
-		*reason = "the relay does not answer; if it goes on so, it is ended and a new one is started\nIf it was not stopped by hand, look whether this machine has enough memory and processor time.";
-		return EVPUB_BLOCKED;
-	}
-	if (worker.hindrance_text[0] || worker.trouble[0])
-	{
-		*reason = worker.trouble[0] ? worker.trouble : worker.hindrance_text;
-		return EVPUB_BLOCKED;
-	}
-	if (worker.stream.unread)
-	{
-		*reason = worker.stream.unread;
-		return EVPUB_BLOCKED;
-	}
-	if (worker.stream.waiting_xid != InvalidTransactionId &&
-		evpub_clock_passed(worker.stream.waiting_since, HEAD_PATIENCE))
-	{
-		*reason = psprintf("transaction %u, committed at %X/%X, is not visible yet: it waits for synchronous replication\nBring the synchronous standby back, or: ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf();",
-						   worker.stream.waiting_xid,
-						   LSN_FORMAT_ARGS(worker.stream.waiting_lsn));
-		return EVPUB_BLOCKED;
-	}
-	if (worker.answered)
-		return EVPUB_STREAMING;
-	*reason = worker.hello ? "no broker has answered yet" : "the relay starts";
-	return EVPUB_STARTING;
-}
-
-const char *
-evpub_worker_state_name(const EvpubWorker *unused)
-{
-	const char *reason;
-
-	(void) unused;
-	return evpub_state_names[current_state(&reason)];
-}
-
-void
-evpub_worker_show_current(EvpubWorker *unused)
-{
-	const char *reason;
-	EvpubState	state = current_state(&reason);
-
-	(void) unused;
-	evpub_worker_show(&worker, state, reason);
+	worker->pace = 0;
+	if (worker->relay.socket == PGINVALID_SOCKET)
+		(void) evpub_relay_gone(&worker->relay, &status);
 }
 
 /* ---- life ---- */
 
 static void
-take_interrupts(void)
+take_interrupts(EvpubWorker *worker)
 {
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
-		evpub_worker_settings_changed(&worker);
-		if (worker.streaming)
-			evpub_assembler_set_memory(worker.stream.assembler,
+		evpub_supervise_settings_changed(worker);
+		if (worker->streaming)
+			evpub_assembler_set_memory(worker->stream.assembler,
 									   (Size) evpub_decode_memory * 1024);
 	}
 }
@@ -402,24 +262,24 @@ take_interrupts(void)
  * restart repeats nothing, then write down where we are.
  */
 static void
-shut_down(void)
+shut_down(EvpubWorker *worker)
 {
-	worker.shutting_down = true;
-	if (worker.verdict == EVPUB_PUBLISH)
-		evpub_worker_leave_relay(&worker);
+	worker->shutting_down = true;
+	if (worker->verdict == EVPUB_PUBLISH)
+		evpub_supervise_leave(worker);
 
 	/* ends with the relay, which is ended when its time is over */
-	while (worker.relay.socket != PGINVALID_SOCKET && worker.relay.leaving)
+	while (worker->relay.socket != PGINVALID_SOCKET && worker->relay.leaving)
 	{
-		evpub_worker_supervise(&worker);
-		if (worker.relay.socket != PGINVALID_SOCKET)
-			evpub_waiting_wait(&worker, 10);
+		evpub_supervise(worker);
+		if (worker->relay.socket != PGINVALID_SOCKET)
+			evpub_waiting_wait(worker, 10);
 	}
-	if (worker.verdict == EVPUB_PUBLISH)
-		(void) evpub_worker_persist(&worker, true);
+	if (worker->verdict == EVPUB_PUBLISH)
+		(void) evpub_persist(worker, true);
 
 	/* the next worker counts on from what is shown */
-	evpub_worker_show_current(&worker);
+	evpub_show_current(worker);
 	proc_exit(1);
 }
 
@@ -474,7 +334,7 @@ begin_to_follow(void)
 
 /* In recovery there is nothing to publish; promotion ends the wait. */
 static void
-wait_for_recovery(void)
+wait_for_recovery(EvpubWorker *worker)
 {
 	EvpubFollower *follower;
 	XLogRecPtr	written = InvalidXLogRecPtr;
@@ -489,7 +349,7 @@ wait_for_recovery(void)
 	follower = begin_to_follow();
 	while (RecoveryInProgress())
 	{
-		evpub_worker_show(&worker, EVPUB_STANDBY, "the server is in recovery");
+		evpub_show(worker, EVPUB_STANDBY, "the server is in recovery");
 		if (follower)
 			follow(follower, &written, false);
 
@@ -499,11 +359,11 @@ wait_for_recovery(void)
 		 * that is needed; a standby at which nothing happens is left alone.
 		 */
 		replayed = evpub_walreader_end(NULL);
-		evpub_waiting_wait(&worker, follower &&
+		evpub_waiting_wait(worker, follower &&
 						   (replayed != seen || evpub_follow_needs_wal(follower)) ?
 						   FOLLOW_INTERVAL : FOLLOW_IDLE);
 		seen = replayed;
-		take_interrupts();
+		take_interrupts(worker);
 		if (ShutdownRequestPending)
 		{
 			if (follower)
@@ -519,7 +379,7 @@ wait_for_recovery(void)
 }
 
 static void
-set_up(void)
+set_up(EvpubWorker *worker)
 {
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	evpub_walkeep_install();
@@ -529,18 +389,18 @@ set_up(void)
 	/* so that a program that the relay ran never becomes the postmaster's child */
 	(void) prctl(PR_SET_CHILD_SUBREAPER, 1);
 
-	memset(&worker, 0, sizeof(worker));
-	evpub_shmem_status(&worker.before);
-	evpub_gate_init(&worker.gate);
-	evpub_relay_init(&worker.relay);
-	evpub_waiting_old_relay(worker.before.relay_pid);
-	attach();
-	wait_for_recovery();
+	memset(worker, 0, sizeof(*worker));
+	evpub_shmem_status(&worker->before);
+	evpub_gate_init(&worker->gate);
+	evpub_relay_init(&worker->relay);
+	evpub_waiting_old_relay(worker->before.relay_pid);
+	attach(worker);
+	wait_for_recovery(worker);
 	evpub_walkeep_put_back();
-	examine();
+	examine(worker);
 
 	/* there may be requests of before the worker was restarted */
-	worker.requests_open = true;
+	worker->requests_open = true;
 }
 
 /*
@@ -571,16 +431,16 @@ show_failure(void)
 }
 
 static void
-live(void)
+live(EvpubWorker *worker)
 {
 	MemoryContext cycle;
 
 	MemoryContextSwitchTo(TopMemoryContext);
-	set_up();
+	set_up(worker);
 	cycle = AllocSetContextCreate(TopMemoryContext, "evpub cycle", ALLOCSET_DEFAULT_SIZES);
 
 	/* requests are answered with what is shown, the publisher id above all */
-	evpub_worker_show_current(&worker);
+	evpub_show_current(worker);
 
 	for (;;)
 	{
@@ -589,39 +449,42 @@ live(void)
 
 		MemoryContextReset(cycle);
 		MemoryContextSwitchTo(cycle);
-		evpub_waiting_begin(&worker);
-		take_interrupts();
+		evpub_waiting_begin(worker);
+		take_interrupts(worker);
 		if (ShutdownRequestPending)
-			shut_down();
+			shut_down(worker);
 
-		evpub_worker_answer_requests(&worker);
-		evpub_steering_serve(&worker);
-		evpub_gap_look_again(&worker);
-		if (worker.verdict == EVPUB_PUBLISH)
+		evpub_registrar_answer(worker);
+		evpub_steering_serve(worker);
+		evpub_gap_look_again(worker);
+		if (worker->verdict == EVPUB_PUBLISH)
 		{
-			flush_pending = flush_wanted();
-			more = publish();
-			if (worker.verdict == EVPUB_PUBLISH)
-				(void) evpub_worker_persist(&worker, false);
+			flush_pending = flush_wanted(worker);
+			more = publish(worker);
+			if (worker->verdict == EVPUB_PUBLISH)
+				(void) evpub_persist(worker, false);
 		}
 		else
-			stand_still();
-		evpub_worker_consider_retirement(&worker);
-		evpub_worker_check_limits(&worker);
-		evpub_worker_show_current(&worker);
-		evpub_waiting_wait(&worker, more ? 0 :
+			stand_still(worker);
+		evpub_registrar_consider(worker);
+		keep_limits(worker);
+		evpub_show_current(worker);
+		evpub_waiting_wait(worker, more ? 0 :
 						   flush_pending ? FLUSH_INTERVAL :
-						   evpub_waiting_time(&worker));
+						   evpub_waiting_time(worker));
 	}
 }
 
 void
 evpub_worker_main(Datum argument)
 {
+	/* not on the stack: what ends the process still looks at it */
+	static EvpubWorker worker;
+
 	(void) argument;
 	PG_TRY();
 	{
-		live();
+		live(&worker);
 	}
 	PG_CATCH();
 	{

@@ -23,7 +23,7 @@ my $count = 0;
 for my $file (glob('src/relay/*.c'), 'src/publisher/supervise.c')
 {
 	my $text = slurp_file($file);
-	while ($text =~ /(?:relay_fail\(EVPUB_FAILURE_\w+,|relay_fail_as\([^";]*?,|(?:topic|->)\w*trouble, sizeof\([^)]*\),|evpub_worker_hinder\([^";]*?|RELAY_TEXT_MAX,)\s*($literals)/g)
+	while ($text =~ /(?:relay_fail\(EVPUB_FAILURE_\w+,|relay_fail_as\([^";]*?,|(?:topic|->)\w*trouble, sizeof\([^)]*\),|evpub_state_hinder\([^";]*?|RELAY_TEXT_MAX,)\s*($literals)/g)
 	{
 		my $reason = $1;
 		next if $reason =~ /^"(?:%s)*"$/;

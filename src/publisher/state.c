@@ -1,0 +1,247 @@
+/*
+ * state.c
+ *		The worker's state, and all that changes it: the verdict, what hinders
+ *		the relay, and what evpub.status says of both.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "clock.h"
+#include "publisher/advice.h"
+#include "publisher/reason.h"
+#include "publisher/state.h"
+#include "publisher/track.h"
+#include "settings.h"
+
+/* Pauses before a new relay, in ms: doubled with each failure in a row. */
+#define RETRY_FIRST 100
+#define RETRY_LONGEST 10000
+
+/* A relay that is silent for so long, in ms, hinders publishing. */
+#define SILENCE_NOTED 5000
+
+/* Say that a commit waits for visibility after so long, in ms. */
+#define HEAD_PATIENCE 1000
+
+/* An error that stays the same is logged so often, in ms. */
+#define LOG_INTERVAL (60 * 1000)
+
+/* ---- what changes the state ---- */
+
+void
+evpub_state_set_verdict(EvpubWorker *worker, EvpubVerdict verdict, const char *reason)
+{
+	char	   *old_reason = worker->verdict_reason;
+
+	/* first what may fail */
+	if (verdict == EVPUB_PUBLISH && !worker->streaming)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		evpub_stream_init(&worker->stream, &worker->position);
+		MemoryContextSwitchTo(old);
+		worker->streaming = true;
+		worker->persisted_restart = worker->position.restart_lsn;
+		worker->persisted_events = 0;
+		worker->full_wanted = true;
+	}
+	worker->verdict_reason = reason ? MemoryContextStrdup(TopMemoryContext, reason) : NULL;
+	if (old_reason)
+		pfree(old_reason);
+	worker->verdict = verdict;
+	worker->verdict_at = evpub_clock_now();
+}
+
+void
+evpub_state_end_streaming(EvpubWorker *worker)
+{
+	evpub_state_end_relay(worker);
+	if (!worker->streaming)
+		return;
+	worker->streaming = false;
+	worker->before.events_published += worker->stream.events_published;
+	worker->before.transactions_published += worker->stream.transactions_published;
+	worker->before.forged_dropped += worker->stream.forged_before;
+	if (worker->stream.assembler)
+		worker->before.forged_dropped += evpub_assembler_forged(worker->stream.assembler);
+	evpub_stream_close(&worker->stream);
+	MemoryContextDelete(worker->stream.context);
+	memset(&worker->stream, 0, sizeof(worker->stream));
+}
+
+void
+evpub_state_error(EvpubWorker *worker, const char *text)
+{
+	char	   *hint;
+	char	   *reason = evpub_reason_split(text, &hint);
+
+	/* an outage repeats the same error every few seconds: log it once a minute */
+	if (strncmp(worker->last_error, reason, sizeof(worker->last_error) - 1) != 0 ||
+		evpub_clock_passed(worker->error_logged_at, LOG_INTERVAL))
+	{
+		worker->error_logged_at = evpub_clock_now();
+		ereport(WARNING,
+				(errmsg("evpub: %s", reason),
+				 errhint("%s", hint ? hint : evpub_advice(reason))));
+	}
+	strlcpy(worker->last_error, reason, sizeof(worker->last_error));
+	worker->last_error_at = GetCurrentTimestamp();
+}
+
+void
+evpub_state_hinder(EvpubWorker *worker, EvpubHindrance hindrance,
+				   const char *text)
+{
+	int			pause = RETRY_FIRST << Min(worker->failures, 10);
+
+	worker->failures++;
+	worker->hindrance = hindrance;
+	worker->retry_at = evpub_clock_now() + Min(pause, RETRY_LONGEST);
+	strlcpy(worker->hindrance_text, text, sizeof(worker->hindrance_text));
+	evpub_state_error(worker, text);
+}
+
+void
+evpub_state_end_relay(EvpubWorker *worker)
+{
+	if (worker->relay.socket == PGINVALID_SOCKET)
+		return;
+	evpub_relay_stop(&worker->relay);
+	worker->hello = false;
+	worker->answered = false;
+	worker->trouble[0] = '\0';
+	if (worker->streaming && !worker->shutting_down)
+	{
+		evpub_stream_rewind(&worker->stream);
+		evpub_track_forget_relay(&worker->position);
+	}
+}
+
+void
+evpub_state_retry_now(EvpubWorker *worker)
+{
+	worker->failures = 0;
+	worker->hindrance = EVPUB_HINDRANCE_NONE;
+	worker->hindrance_text[0] = '\0';
+	worker->retry_at = 0;
+}
+
+/* ---- what it is called ---- */
+
+bool
+evpub_state_relay_silent(const EvpubWorker *worker)
+{
+	return worker->relay.silent >= SILENCE_NOTED;
+}
+
+/* The reason for a gap, with what to do when nobody is registered. */
+static const char *
+gap_reason(const EvpubWorker *worker)
+{
+	if (worker->retirement == EVPUB_RETIRE_NOT)
+		return worker->verdict_reason;
+	return psprintf("%s; no database is registered any more: CREATE EXTENSION evpub in any, then accept the gap",
+					evpub_reason_only(worker->verdict_reason));
+}
+
+/* A reason that may bring a hint, with this one if it does not. */
+static const char *
+with_hint(const char *reason, const char *hint)
+{
+	if (reason && strchr(reason, '\n'))
+		return reason;
+	return psprintf("%s\n%s", reason ? reason : "", hint);
+}
+
+/* Who paused, and what else there is to say. */
+static const char *
+paused_reason(const EvpubWorker *worker, const char *more)
+{
+	const char *by = psprintf("by role \"%s\" at %s", worker->position.paused_by,
+							  timestamptz_to_str(worker->position.paused_at));
+	char	   *hint;
+
+	if (!worker->stream.caught_up && !worker->stream.broken)
+		return psprintf("%s; WAL since then is being read\nSELECT evpub.resume();", by);
+	if (!more)
+		return psprintf("%s\nSELECT evpub.resume();", by);
+	more = evpub_reason_split(more, &hint);
+	return psprintf("%s; %s\nSELECT evpub.resume();%s%s", by, more,
+					hint ? " " : "", hint ? hint : "");
+}
+
+EvpubState
+evpub_state_current(const EvpubWorker *worker, const char **reason)
+{
+	*reason = worker->verdict_reason;
+	switch (worker->verdict)
+	{
+		case EVPUB_NOTHING:
+			*reason = with_hint(*reason, "SELECT evpub.register_database();");
+			return EVPUB_UNCONFIGURED;
+		case EVPUB_STAND_FENCED:
+			*reason = with_hint(*reason, "If this server is to publish, and no other one does: SELECT evpub.take_over();");
+			return EVPUB_FENCED;
+		case EVPUB_STAND_GAP:
+			*reason = with_hint(gap_reason(worker),
+								"Put the WAL back if there is a copy of it; else the call that the reason names gives up what is in the gap.");
+			return EVPUB_GAP;
+		case EVPUB_PUBLISH:
+			break;
+	}
+	*reason = worker->persist_problem[0] ? worker->persist_problem :
+		evpub_holders_reason(&worker->holders, worker->position.restart_lsn);
+	if (worker->position.paused)
+	{
+		*reason = paused_reason(worker, *reason);
+		return EVPUB_PAUSED;
+	}
+	if (!evpub_bootstrap_servers[0])
+	{
+		*reason = psprintf("evpub.bootstrap_servers is not set%s%s\nALTER SYSTEM SET evpub.bootstrap_servers = '<host>:9092'; SELECT pg_reload_conf();",
+						   worker->persist_problem[0] ? "; " : "",
+						   evpub_reason_only(worker->persist_problem));
+		return EVPUB_UNCONFIGURED;
+	}
+
+	/* while it cannot be written, no limit can give the backlog up */
+	if (worker->persist_problem[0])
+		return EVPUB_BLOCKED;
+	if (evpub_state_relay_silent(worker))
+	{
+		*reason = "the relay does not answer; if it goes on so, it is ended and a new one is started\nIf it was not stopped by hand, look whether this machine has enough memory and processor time.";
+		return EVPUB_BLOCKED;
+	}
+	if (worker->hindrance_text[0] || worker->trouble[0])
+	{
+		*reason = worker->trouble[0] ? worker->trouble : worker->hindrance_text;
+		return EVPUB_BLOCKED;
+	}
+	if (worker->stream.unread)
+	{
+		*reason = worker->stream.unread;
+		return EVPUB_BLOCKED;
+	}
+	if (worker->stream.waiting_xid != InvalidTransactionId &&
+		evpub_clock_passed(worker->stream.waiting_since, HEAD_PATIENCE))
+	{
+		*reason = psprintf("transaction %u, committed at %X/%X, is not visible yet: it waits for synchronous replication\nBring the synchronous standby back, or: ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf();",
+						   worker->stream.waiting_xid,
+						   LSN_FORMAT_ARGS(worker->stream.waiting_lsn));
+		return EVPUB_BLOCKED;
+	}
+	if (worker->answered)
+		return EVPUB_STREAMING;
+	*reason = worker->hello ? "no broker has answered yet" : "the relay starts";
+	return EVPUB_STARTING;
+}
+
+const char *
+evpub_state_name(const EvpubWorker *worker)
+{
+	const char *reason;
+
+	return evpub_state_names[evpub_state_current(worker, &reason)];
+}

@@ -1,0 +1,24 @@
+/*
+ * supervise.h
+ *		The worker's care of its relay: start, feed, listen, end, start again.
+ */
+#ifndef EVPUB_SUPERVISE_H
+#define EVPUB_SUPERVISE_H
+
+#include "postgres.h"
+
+#include "publisher/state.h"
+
+/* Start, feed, listen to and end the relay, as far as it can go right now. */
+extern void evpub_supervise(EvpubWorker *worker);
+
+/*
+ * End the relay because somebody wants that, and not because of a failure: what
+ * is in flight gets a moment to be acknowledged, so that nothing is sent again.
+ */
+extern void evpub_supervise_leave(EvpubWorker *worker);
+
+/* After a reload: give changed settings to a new relay. */
+extern void evpub_supervise_settings_changed(EvpubWorker *worker);
+
+#endif							/* EVPUB_SUPERVISE_H */
