@@ -56,6 +56,8 @@ role_name(EvpubRole role)
 			return "fenced";
 		case EVPUB_ROLE_RETIRED:
 			return "retired";
+		case EVPUB_ROLE_NONE:
+			break;
 	}
 	return "unknown";
 }

@@ -288,7 +288,7 @@ evpub_gap_give_up(EvpubWorker *worker, const char *reason, bool disk_full)
 			break;
 		case EVPUB_PUBLISH:
 		case EVPUB_STAND_GAP:
-			if (worker->position.role == 0)
+			if (worker->position.role == EVPUB_ROLE_NONE)
 			{
 				/* the reason names the position that can be accepted */
 				evpub_slot_move(flushed_end());
@@ -482,7 +482,7 @@ evpub_gap_accept(EvpubWorker *worker, XLogRecPtr lsn, EvpubAnswer *answer)
 	EvpubOpenGap none;
 	EvpubGap	gap;
 	XLogRecPtr	to = open.to_lsn;
-	bool		lost_file = worker->position.role == 0;
+	bool		lost_file = worker->position.role == EVPUB_ROLE_NONE;
 
 	if (worker->verdict != EVPUB_STAND_GAP ||
 		(!lost_file && worker->position.role != EVPUB_ROLE_GAP))

@@ -20,6 +20,7 @@
  */
 typedef enum EvpubRole
 {
+	EVPUB_ROLE_NONE = 0,		/* there is no file, or it is lost; never in one */
 	EVPUB_ROLE_CREATING = 'c',	/* the slot is about to be made */
 	EVPUB_ROLE_ACTIVE = 'a',
 	EVPUB_ROLE_FOLLOWING = 'f', /* a standby that may take over */

@@ -2,6 +2,45 @@
  * state.c
  *		The worker's state, and all that changes it: the verdict, what hinders
  *		the relay, and what evpub.status says of both.
+ *
+ * Five things together are the state.  The verdict (verdict.h) says what the
+ * worker does, and the role (position.h) what the state file says of this
+ * server.  The hindrance says why no relay runs, and the retirement how far the
+ * worker is on its way to drop the slot.  The state is their one name for people.
+ *
+ * Pairs that are legal between two steps of the worker's loop; a function that
+ * goes from one row to another may be in between, but never returns there:
+ *
+ *	verdict		 role						state
+ *	-----------	 ------------------------	-------------------------------------
+ *	NOTHING		 NONE						unconfigured
+ *	PUBLISH		 ACTIVE						paused, unconfigured (no brokers set),
+ *											blocked, starting, streaming: the
+ *											first of these that applies
+ *	STAND_FENCED FENCED						fenced
+ *				 CREATING, ACTIVE, GAP,		fenced: the file is another server's,
+ *				 FOLLOWING					and stays as it was found
+ *	STAND_GAP	 GAP						gap: position.gap says which
+ *				 NONE						gap: the state file is lost
+ *				 any						gap: a slot that is not ours has our
+ *											name; this ends when it is dropped
+ *
+ * RETIRED is in the file only while the slot is dropped, and CREATING only while
+ * it is made; a worker that finds one of them finishes that first (licence.c).
+ * Before there is a verdict, the state is "standby" while the server is in
+ * recovery (worker.c).
+ *
+ *	verdict		 stream		relay	hindrance				retirement
+ *	-----------	 --------	------	----------------------	------------------
+ *	PUBLISH		 is set up	runs	NONE					any
+ *				 is set up	none	NONE, RETRY, RESUME		any
+ *	STAND_GAP	 none		none	left over: no meaning	any; the slot stays
+ *	STAND_FENCED none		none	left over: no meaning	any
+ *	NOTHING		 none		none	left over: no meaning	NOT
+ *
+ * "paused" is in the position: it is durable, and only pause() and resume()
+ * change it.  A worker that shuts down has "shutting_down" and a relay that is
+ * "leaving" instead, which are as short-lived as itself.
  */
 #include "postgres.h"
 
@@ -30,10 +69,31 @@
 
 /* ---- what changes the state ---- */
 
+/* See the table above; builds with assertions look. */
+pg_attribute_unused()
+static bool
+is_legal(EvpubVerdict verdict, EvpubRole role)
+{
+	switch (verdict)
+	{
+		case EVPUB_NOTHING:
+			return role == EVPUB_ROLE_NONE;
+		case EVPUB_PUBLISH:
+			return role == EVPUB_ROLE_ACTIVE;
+		case EVPUB_STAND_FENCED:
+			return role != EVPUB_ROLE_NONE && role != EVPUB_ROLE_RETIRED;
+		case EVPUB_STAND_GAP:
+			return role != EVPUB_ROLE_RETIRED;
+	}
+	return false;
+}
+
 void
 evpub_state_set_verdict(EvpubWorker *worker, EvpubVerdict verdict, const char *reason)
 {
 	char	   *old_reason = worker->verdict_reason;
+
+	Assert(is_legal(verdict, worker->position.role));
 
 	/* first what may fail */
 	if (verdict == EVPUB_PUBLISH && !worker->streaming)

@@ -93,6 +93,8 @@ makes_sense(const EvpubPosition *position)
 		case EVPUB_ROLE_FENCED:
 		case EVPUB_ROLE_RETIRED:
 			return true;
+		case EVPUB_ROLE_NONE:
+			break;
 	}
 	return false;
 }
@@ -127,6 +129,8 @@ evpub_statefile_read(EvpubPosition *position, char **problem)
 	data.cursor = STATE_HEADER;
 	if (!evpub_position_parse(&data, position) || !makes_sense(position))
 	{
+		/* of what was read before it made no sense nothing may be believed */
+		memset(position, 0, sizeof(*position));
 		*problem = psprintf("file \"%s\" has contents that make no sense",
 							EVPUB_STATE_FILE);
 		return EVPUB_STATEFILE_DAMAGED;

@@ -27,7 +27,7 @@ typedef enum EvpubStatefileFound
 
 /*
  * Read the state file into memory of the current context.  *problem says what
- * is wrong with a damaged one.
+ * is wrong with a damaged one; *position is all zero unless one was found.
  */
 extern EvpubStatefileFound evpub_statefile_read(EvpubPosition *position, char **problem);
 

@@ -45,7 +45,7 @@ pause_or_resume(EvpubWorker *worker, bool pause, const char *role,
 {
 	EvpubPosition before = worker->position;
 
-	if (worker->position.role == 0)
+	if (worker->position.role == EVPUB_ROLE_NONE)
 	{
 		evpub_answer_refuse(answer, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 							"there is no publisher on this server",
