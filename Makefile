@@ -115,6 +115,14 @@ test: deps
 	@$(AGAIN) WERROR=1 install
 	@PG_CONFIG='$(PG_CONFIG)' test/run $(TESTS)
 
+# reads the source without running it, and looks at the form of all files
+lint: deps
+	@PG_CONFIG='$(PG_CONFIG)' test/lint/run
+
+# mends the form where that does not depend on taste
+format:
+	@test/lint/format
+
 # KAFKA=1: on a real broker instead of librdkafka's mock
 demo: deps
 	@$(AGAIN) all mockbroker $(if $(KAFKA),$(KAFKA_ADMIN))
@@ -126,4 +134,4 @@ bench: deps
 	@$(AGAIN) install
 	@PG_CONFIG='$(PG_CONFIG)' bench/run
 
-.PHONY: FORCE deps test test-programs mockbroker demo bench install-relay uninstall-relay
+.PHONY: FORCE deps lint format test test-programs mockbroker demo bench install-relay uninstall-relay

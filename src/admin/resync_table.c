@@ -59,7 +59,7 @@ refuse_partition(Relation rel)
 			 errhint("Name the partitioned table.")));
 }
 
-static void
+static void __attribute__((noreturn))
 refuse_uncaptured(Relation rel, bool truncate_only)
 {
 	if (truncate_only)

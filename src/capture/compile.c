@@ -216,7 +216,8 @@ compile_envelope(EvpubCapture *capture, const EvpubOptions *options,
 
 	capture->tombstone = evpub_options_chosen(options, EVPUB_OPTION_ON_DELETE, "tombstone");
 	if (capture->tombstone &&
-		(~capture->key.named & (EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_TABLE) | EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_PK))))
+		(~capture->key.named & (EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_TABLE) |
+								EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_PK))))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a tombstone needs a key of its row"),
@@ -492,4 +493,3 @@ evpub_compile_options(const EvpubOptions *options, Relation rel, Oid root)
 								   capture->data_column[i].number);
 	return capture;
 }
-

@@ -16,7 +16,7 @@ typedef struct EvpubMove
 	LocalTransactionId transaction;
 	CommandId	command;
 	Oid			partition;
-	ItemPointerData tid;			
+	ItemPointerData tid;
 	HeapTuple	row;
 	bool		late;			/* another row may be under its key */
 	bool		inside;			/* the filter */
