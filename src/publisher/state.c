@@ -1,12 +1,13 @@
 /*
  * state.c
- *		The worker's state, and all that changes it: the verdict, what hinders
- *		the relay, and what evpub.status says of both.
+ *		The worker's state: what may be together in it, what changes verdict and
+ *		hindrance, and what evpub.status says of it.
  *
  * Five things together are the state.  The verdict (verdict.h) says what the
  * worker does, and the role (position.h) what the state file says of this
- * server.  The hindrance says why no relay runs, and the retirement how far the
- * worker is on its way to drop the slot.  The state is their one name for people.
+ * server.  The hindrance says why no relay runs; a relay that starts ends it
+ * (supervise.c).  The retirement says how far the worker is on its way to drop
+ * the slot (registrar.c).  The state is the one name of all this for people.
  *
  * Pairs that are legal between two steps of the worker's loop; a function that
  * goes from one row to another may be in between, but never returns there:
@@ -34,12 +35,13 @@
  *	-----------	 --------	------	----------------------	------------------
  *	PUBLISH		 is set up	runs	NONE					any
  *				 is set up	none	NONE, RETRY, RESUME		any
- *	STAND_GAP	 none		none	left over: no meaning	any; the slot stays
+ *	STAND_GAP	 none		none	left over: no meaning	any; the slot stays until
+ *															a limit is reached
  *	STAND_FENCED none		none	left over: no meaning	any
  *	NOTHING		 none		none	left over: no meaning	NOT
  *
- * "paused" is in the position: it is durable, and only pause() and resume()
- * change it.  A worker that shuts down has "shutting_down" and a relay that is
+ * "paused" is in the position: it is durable, and only what a person asks for
+ * changes it.  A worker that shuts down has "shutting_down" and a relay that is
  * "leaving" instead, which are as short-lived as itself.
  */
 #include "postgres.h"
