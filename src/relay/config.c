@@ -351,12 +351,6 @@ read_line(rd_kafka_conf_t *conf, const char *path, int number, char *line)
 	set_property(conf, path, number, key, value);
 }
 
-bool
-config_space_after_secret(void)
-{
-	return space_after_secret;
-}
-
 /* Windows' editors put a mark before the text, which is no part of a name. */
 static void
 refuse_byte_order_mark(const char *path, const char *line)
@@ -482,7 +476,7 @@ config_build(const RelaySettings *settings)
 	/* events only: little of our code runs in librdkafka's threads (explain.c) */
 	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR |
 							 RD_KAFKA_EVENT_LOG);
-	explain_start(conf);
+	explain_start(conf, space_after_secret);
 	get(conf, "sasl.mechanisms", value, sizeof(value));
 	if (strcmp(value, "OAUTHBEARER") == 0)
 		rd_kafka_conf_enable_sasl_queue(conf, 1);

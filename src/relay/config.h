@@ -53,9 +53,6 @@ extern const ConfigFile *config_files(int *count);
  */
 extern const char *config_file_of(const char *text);
 
-/* Does a secret end with white space?  Then it may be a mistake. */
-extern bool config_space_after_secret(void);
-
 /* Blanks secrets of the user's file out of a text from librdkafka. */
 extern void config_redact(char *text);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "creation.h"
+#include "frames.h"
 #include "relay.h"
 
 /* A topic that is not there after so long is told as the reason, in ms. */
@@ -38,7 +39,7 @@ creation_note(Topic *const *topics, const Lookup *lookup)
 	if (count > NAMED_MAX)
 		length += (size_t) snprintf(text + length, sizeof(text) - length,
 									" and %d more", count - NAMED_MAX);
-	relay_note("created %s%s", count > 1 ? "topics " : "topic ", text);
+	frames_note("created %s%s", count > 1 ? "topics " : "topic ", text);
 }
 
 /* How many others are not there yet? */

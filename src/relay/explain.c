@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "config.h"
 #include "explain.h"
 
 /* librdkafka before 2.6.1 sends a nonce that Kafka refuses since 3.8.1. */
@@ -27,6 +26,7 @@ static atomic_int certificate_error;
 
 static char mechanism[64];
 static bool has_certificate;	/* of our own, to show to brokers */
+static bool space_after_secret; /* in the user's file */
 
 /*
  * OpenSSL's verdict on one certificate of the chain.  Runs in librdkafka's
@@ -63,10 +63,11 @@ is_set(const rd_kafka_conf_t *conf, const char *name)
 }
 
 void
-explain_start(rd_kafka_conf_t *conf)
+explain_start(rd_kafka_conf_t *conf, bool use_space_after_secret)
 {
 	size_t		size = sizeof(mechanism);
 
+	space_after_secret = use_space_after_secret;
 	if (rd_kafka_conf_get(conf, "sasl.mechanisms", mechanism, &size) != RD_KAFKA_CONF_OK)
 		mechanism[0] = '\0';
 	has_certificate = is_set(conf, "ssl.certificate.location") ||
@@ -218,7 +219,7 @@ explain_authentication(const char *text, Explanation *result)
 				 rd_kafka_version_str());
 		result->hint = "Use librdkafka 2.6.1 or later for evpub-relay (Debian 13 has one), or sasl.mechanism=PLAIN over TLS.";
 	}
-	else if (config_space_after_secret())
+	else if (space_after_secret)
 		result->hint = "A value in evpub.kafka_config_file ends with white space, which is taken as part of it. Remove the white space if it is a mistake.";
 }
 

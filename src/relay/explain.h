@@ -19,8 +19,11 @@ typedef struct Explanation
 	char		broker[256];
 } Explanation;
 
-/* Looks at the settings that reasons depend on, and asks for TLS's errors. */
-extern void explain_start(rd_kafka_conf_t *conf);
+/*
+ * Looks at the settings that reasons depend on, and asks for TLS's errors.
+ * space_after_secret: a secret ends with white space, which may be a mistake.
+ */
+extern void explain_start(rd_kafka_conf_t *conf, bool space_after_secret);
 
 /*
  * text: of an error event.  answered: some broker has answered before, so the

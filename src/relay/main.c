@@ -20,7 +20,6 @@
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,11 +31,11 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "frames.h"
 #include "lookup.h"
 #include "producer.h"
 #include "relay.h"
 #include "sizes.h"
-#include "stream.h"
 #include "survey.h"
 #include "topics.h"
 #include "trouble.h"
@@ -65,24 +64,11 @@ static int64_t next_heartbeat;
 static int64_t wall_ahead;		/* of the monotonic clock, in ms */
 static int64_t set_back;		/* the wall clock was, by so many ms; 0: not */
 
-void *
-relay_realloc(void *old, size_t size)
-{
-	void	   *result = realloc(old, size);
-
-	if (result == NULL)
-	{
-		fprintf(stderr, "evpub-relay: out of memory\n");
-		_exit(1);
-	}
-	return result;
-}
-
 /* Writes what waits to be written, for as long as that may take. */
 static void
 flush_farewell(int64_t deadline)
 {
-	while (stream_flush() && stream_unsent() > 0 && relay_now() < deadline)
+	while (frames_flush() && frames_unsent() > 0 && relay_now() < deadline)
 	{
 		struct pollfd fd = {.fd = EVPUB_RELAY_FD, .events = POLLOUT};
 
@@ -90,64 +76,26 @@ flush_farewell(int64_t deadline)
 	}
 }
 
-static void __attribute__((noreturn, format(printf, 2, 0)))
-fail(const EvpubFrameFailed *failed, const char *fmt, va_list args)
+/*
+ * What the worker gets before the relay ends: acknowledgements first, since it
+ * resumes at the first record that is not acknowledged.  They are held back
+ * while much is unsent.
+ */
+static void
+farewell(const EvpubFrameFailed *failed, char *text)
 {
-	char		text[RELAY_TEXT_MAX];
 	int64_t		deadline = relay_now() + FAREWELL_MS;
 
-	vsnprintf(text, sizeof(text), fmt, args);
 	config_redact(text);
-
-	/*
-	 * Acknowledgements first: the worker resumes at the first record that is
-	 * not acknowledged.  They are held back while much is unsent.
-	 */
 	if (started)
 	{
 		flush_farewell(deadline);
 		producer_report();
 	}
-	stream_send(EVPUB_FRAME_FAILED, failed, sizeof(*failed), text, strlen(text));
+	frames_send(EVPUB_FRAME_FAILED, failed, sizeof(*failed), text, strlen(text));
 	flush_farewell(deadline);
-	if (stream_unsent() > 0)
+	if (frames_unsent() > 0)
 		fprintf(stderr, "evpub-relay: %s\n", text);
-	_exit(1);
-}
-
-void
-relay_fail(EvpubFrameFailure failure, const char *fmt, ...)
-{
-	EvpubFrameFailed failed = {
-		.kind = (uint8_t) failure,
-		.topic = EVPUB_FRAME_NO_TOPIC,
-		.partition = -1
-	};
-	va_list		args;
-
-	va_start(args, fmt);
-	fail(&failed, fmt, args);
-}
-
-void
-relay_fail_as(const EvpubFrameFailed *failed, const char *fmt, ...)
-{
-	va_list		args;
-
-	va_start(args, fmt);
-	fail(failed, fmt, args);
-}
-
-void
-relay_note(const char *fmt, ...)
-{
-	char		text[RELAY_TEXT_MAX];
-	va_list		args;
-
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	stream_send(EVPUB_FRAME_NOTE, text, strlen(text), NULL, 0);
 }
 
 /* The worker must know which files were read, and what they were like then. */
@@ -171,7 +119,7 @@ send_hello(void)
 		length += path_len + mark_len;
 	}
 	/* with the NUL of the version, if something follows */
-	stream_send(EVPUB_FRAME_HELLO, version, strlen(version) + (count > 0),
+	frames_send(EVPUB_FRAME_HELLO, version, strlen(version) + (count > 0),
 				texts, length);
 	free(texts);
 }
@@ -203,7 +151,7 @@ start(const char *payload, uint32_t length)
 }
 
 static void
-take_topic(const StreamFrame *frame)
+take_topic(const Frame *frame)
 {
 	if (frame->type == EVPUB_FRAME_TOPIC)
 		topics_announce(frame->payload, frame->length);
@@ -221,15 +169,15 @@ take_topic(const StreamFrame *frame)
 static void
 look_ahead(void)
 {
-	StreamFrame frame;
+	Frame frame;
 
-	while (stream_ahead(&frame))
+	while (frames_ahead(&frame))
 		if (frame.type == EVPUB_FRAME_TOPIC || frame.type == EVPUB_FRAME_OFFSET)
 			take_topic(&frame);
 }
 
 static void
-take_frame(const StreamFrame *frame)
+take_frame(const Frame *frame)
 {
 	if (started == (frame->type == EVPUB_FRAME_CONFIG))
 		relay_fail(EVPUB_FAILURE_RETRY, "unexpected frame of type %d from the server",
@@ -242,7 +190,7 @@ take_frame(const StreamFrame *frame)
 		case EVPUB_FRAME_TOPIC:
 		case EVPUB_FRAME_OFFSET:
 			/* it may have been taken before its turn */
-			if (!stream_taken())
+			if (!frames_taken())
 				take_topic(frame);
 			break;
 		case EVPUB_FRAME_LIMIT:
@@ -264,7 +212,7 @@ take_frame(const StreamFrame *frame)
 static bool
 take_frames(int64_t now)
 {
-	StreamFrame frame;
+	Frame frame;
 
 	for (;;)
 	{
@@ -277,15 +225,15 @@ take_frames(int64_t now)
 			more = producer_produce(now);
 			if (producer_has_batch())
 				return more;
-			stream_done();
+			frames_done();
 			/* delivery reports are due before the next batch */
 			return true;
 		}
-		if (!stream_next(&frame))
+		if (!frames_next(&frame))
 			return false;
 		take_frame(&frame);
 		if (!producer_has_batch())
-			stream_done();
+			frames_done();
 	}
 }
 
@@ -299,12 +247,12 @@ may_look_ahead(void)
 {
 	const Topic *topic = producer_head();
 
-	if (stream_unread() > UNREAD_MAX)
+	if (frames_unread() > UNREAD_MAX)
 		relay_fail(EVPUB_FAILURE_RETRY,
 				   "the server sends records without end before the partition count of topic \"%s\"",
 				   topic == NULL ? "" : topic->name);
 	return topic != NULL &&
-		(topic->pinned == 0 || stream_unread() < EVPUB_FRAME_AHEAD);
+		(topic->pinned == 0 || frames_unread() < EVPUB_FRAME_AHEAD);
 }
 
 static void
@@ -321,7 +269,7 @@ wait_for_events(int64_t until)
 		fds[0].events = 0;		/* it stays at the end of file */
 	else if (!producer_has_batch() || may_look_ahead())
 		fds[0].events |= POLLIN;
-	if (stream_unsent() > 0)
+	if (frames_unsent() > 0)
 		fds[0].events |= POLLOUT;
 	if (until != RELAY_NEVER)
 	{
@@ -337,7 +285,7 @@ wait_for_events(int64_t until)
 		_exit(0);
 	if (leaving_since == 0 &&
 		((fds[0].revents & POLLRDHUP) ||
-		 ((fds[0].revents & POLLIN) && !stream_receive())))
+		 ((fds[0].revents & POLLIN) && !frames_receive())))
 		leaving_since = relay_now();
 }
 
@@ -412,8 +360,8 @@ heartbeat(int64_t now)
 {
 	if (now >= next_heartbeat)
 	{
-		if (stream_unsent() == 0)
-			stream_send(EVPUB_FRAME_HEARTBEAT, "", 0, NULL, 0);
+		if (frames_unsent() == 0)
+			frames_send(EVPUB_FRAME_HEARTBEAT, "", 0, NULL, 0);
 		next_heartbeat = now + EVPUB_HEARTBEAT_MS;
 		look_at_clock(now);
 	}
@@ -451,8 +399,8 @@ leave(void)
 		progress = producer_waiting_since();
 	deadline = earlier(leaving_since + EVPUB_QUIET_LONGEST_MS,
 					   progress + EVPUB_QUIET_MS);
-	if (!stream_flush() || now >= deadline ||
-		(!in_flight && stream_unsent() == 0))
+	if (!frames_flush() || now >= deadline ||
+		(!in_flight && frames_unsent() == 0))
 		go();
 	return deadline;
 }
@@ -476,7 +424,7 @@ run(void)
 			until = now;
 		if (started)
 			until = earlier(until, look_after_topics(now));
-		if (!stream_flush())
+		if (!frames_flush())
 			_exit(0);
 		wait_for_events(until);
 	}
@@ -547,7 +495,8 @@ main(int argc, char **argv)
 	/* librdkafka's threads free what others allocated: more arenas, more waste */
 	mallopt(M_ARENA_MAX, 2);
 
-	stream_open(EVPUB_RELAY_FD);
+	frames_open(EVPUB_RELAY_FD);
+	relay_at_failure(farewell);
 	wall_ahead = wall_clock_ahead();
 	run();
 }

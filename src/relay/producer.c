@@ -24,11 +24,11 @@
 
 #include "config.h"
 #include "failure.h"
+#include "frames.h"
 #include "producer.h"
 #include "record.h"
 #include "relay.h"
 #include "sizes.h"
-#include "stream.h"
 #include "trouble.h"
 
 /* In flight at most: a power of two, and what config.c tells librdkafka. */
@@ -333,7 +333,7 @@ produce_all(int64_t now)
 bool
 producer_produce(int64_t now)
 {
-	const char *payload = stream_current();
+	const char *payload = frames_current();
 	bool		more;
 
 	/* what came in meanwhile may have moved the batch */
@@ -519,7 +519,7 @@ producer_serve(int64_t now)
 void
 producer_report(void)
 {
-	if (acked == acked_reported || stream_unsent() > UNSENT_MAX)
+	if (acked == acked_reported || frames_unsent() > UNSENT_MAX)
 		return;
 	for (size_t i = 0; i < unreported_count; i++)
 	{
@@ -532,10 +532,10 @@ producer_report(void)
 		};
 
 		partition->unreported = false;
-		stream_send(EVPUB_FRAME_ACKED_OFFSET, &frame, sizeof(frame), NULL, 0);
+		frames_send(EVPUB_FRAME_ACKED_OFFSET, &frame, sizeof(frame), NULL, 0);
 	}
 	unreported_count = 0;
-	stream_send(EVPUB_FRAME_ACK, &acked, sizeof(acked), NULL, 0);
+	frames_send(EVPUB_FRAME_ACK, &acked, sizeof(acked), NULL, 0);
 	acked_reported = acked;
 }
 

@@ -1,6 +1,6 @@
 /*
  * relay.h
- *		What all parts of evpub-relay share: the clock, and the one way out.
+ *		What all parts of evpub-relay share: clock, memory, and the one way out.
  */
 #ifndef EVPUB_RELAY_H
 #define EVPUB_RELAY_H
@@ -25,9 +25,18 @@ relay_now(void)
 }
 
 /*
- * Reports what was acknowledged so far, then a FAILED frame with this text,
- * and ends the process.  librdkafka is not destroyed: that may wait for a
- * broker that does not answer.
+ * Tells the worker of a failure before the relay ends.  text: RELAY_TEXT_MAX
+ * bytes, which may be changed.
+ */
+typedef void (*RelayFarewell) (const EvpubFrameFailed *failed, char *text);
+
+/* Registers what relay_fail() does first. */
+extern void relay_at_failure(RelayFarewell farewell);
+
+/*
+ * Calls the farewell, which reports what was acknowledged so far and sends a
+ * FAILED frame with this text, and ends the process.  librdkafka is not
+ * destroyed: that may wait for a broker that does not answer.
  */
 extern void relay_fail(EvpubFrameFailure failure, const char *fmt, ...)
 	__attribute__((noreturn, format(printf, 2, 3)));
@@ -35,10 +44,6 @@ extern void relay_fail(EvpubFrameFailure failure, const char *fmt, ...)
 /* The same, with all that there is to say of the failure. */
 extern void relay_fail_as(const EvpubFrameFailed *failed, const char *fmt, ...)
 	__attribute__((noreturn, format(printf, 2, 3)));
-
-/* A line for the server's log about what the relay has done. */
-extern void relay_note(const char *fmt, ...)
-	__attribute__((format(printf, 1, 2)));
 
 /* realloc() that ends the process when there is no memory. */
 extern void *relay_realloc(void *old, size_t size);

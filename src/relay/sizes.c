@@ -14,9 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "frames.h"
 #include "relay.h"
 #include "sizes.h"
-#include "stream.h"
 #include "topics.h"
 
 #define SIZES_TOPICS 200		/* of one request */
@@ -154,7 +154,7 @@ sizes_take(rd_kafka_event_t *event, int64_t now)
 			frame.topic = topic->number;
 			frame.partition = -1;
 			frame.offset = size;
-			stream_send(EVPUB_FRAME_TOPIC_SIZE, &frame, sizeof(frame), NULL, 0);
+			frames_send(EVPUB_FRAME_TOPIC_SIZE, &frame, sizeof(frame), NULL, 0);
 		}
 	}
 	asked_count = 0;

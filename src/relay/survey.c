@@ -19,9 +19,9 @@
 #include <string.h>
 
 #include "creation.h"
+#include "frames.h"
 #include "lookup.h"
 #include "relay.h"
-#include "stream.h"
 #include "survey.h"
 #include "trouble.h"
 

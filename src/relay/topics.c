@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "frames.h"
 #include "relay.h"
-#include "stream.h"
 #include "topics.h"
 
 #define NUMBER_MAX (1 << 20)
@@ -205,7 +205,7 @@ topics_report(Topic *topic, int32_t count)
 	if (topic->reported == count)
 		return;
 	topic->reported = count;
-	stream_send(EVPUB_FRAME_PARTITIONS, &topic->number, 4, &count, 4);
+	frames_send(EVPUB_FRAME_PARTITIONS, &topic->number, 4, &count, 4);
 }
 
 void
@@ -213,7 +213,7 @@ topics_remade(const Topic *topic)
 {
 	int32_t		count = EVPUB_FRAME_TOPIC_UNPINNED;
 
-	stream_send(EVPUB_FRAME_PARTITIONS, &topic->number, 4, &count, 4);
+	frames_send(EVPUB_FRAME_PARTITIONS, &topic->number, 4, &count, 4);
 }
 
 void

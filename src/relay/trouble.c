@@ -12,8 +12,8 @@
 
 #include "config.h"
 #include "explain.h"
+#include "frames.h"
 #include "relay.h"
-#include "stream.h"
 #include "trouble.h"
 
 #define REPORT_PAUSE_MS 500
@@ -83,7 +83,7 @@ void
 trouble_brokers_answer(void)
 {
 	if (!answered)
-		stream_send(EVPUB_FRAME_ANSWERED, "", 0, NULL, 0);
+		frames_send(EVPUB_FRAME_ANSWERED, "", 0, NULL, 0);
 	answered = true;
 	unreachable_since = RELAY_NEVER;
 	if (cause.cause[0] == '\0')
@@ -238,7 +238,7 @@ trouble_report(int64_t now, const char *topic_text, int64_t waiting_since)
 	if (now < next_report)
 		return next_report < again ? next_report : again;
 	memcpy(sent, text, sizeof(sent));
-	stream_send(EVPUB_FRAME_TROUBLE, text, strlen(text), NULL, 0);
+	frames_send(EVPUB_FRAME_TROUBLE, text, strlen(text), NULL, 0);
 	next_report = now + REPORT_PAUSE_MS;
 	return again;
 }

@@ -1,5 +1,5 @@
 /*
- * stream.c
+ * frames.c
  *		Frames over the socket pair to the worker, without ever blocking.
  *
  * Input is read into one buffer and handed out in place, so a batch is copied
@@ -10,21 +10,23 @@
  * There is one exception: a batch that waits for the partition count of a topic
  * waits for a frame that stands behind it.  Then the caller reads on, looks
  * through the frames that have come, and takes that one out of its turn.  The
- * buffer may move meanwhile, so the frame in hand is found by stream_current().
+ * buffer may move meanwhile, so the frame in hand is found by frames_current().
  *
  * The buffer grows to the largest frame and shrinks back after it.  Output is
  * a few short frames for each turn of the event loop; the caller looks at
- * stream_unsent() before it adds what can wait.
+ * frames_unsent() before it adds what can wait.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "frames.h"
 #include "relay.h"
-#include "stream.h"
 
 /* Usual size of the input buffer: a batch of the usual size and its header. */
 #define INPUT_SIZE (256 * 1024)
@@ -36,7 +38,7 @@ static size_t input_size;
 static size_t input_start;		/* first byte that is not consumed */
 static size_t input_end;		/* first free byte */
 static size_t current;			/* length of the frame handed out, or 0 */
-static size_t looked_at;		/* end of what stream_ahead() has looked at,
+static size_t looked_at;		/* end of what frames_ahead() has looked at,
 								 * from input_start; 0: nothing yet */
 
 static char *output;
@@ -45,7 +47,7 @@ static size_t output_start;
 static size_t output_end;
 
 void
-stream_open(int fd)
+frames_open(int fd)
 {
 	sock = fd;
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
@@ -101,7 +103,7 @@ make_room(void)
 }
 
 bool
-stream_receive(void)
+frames_receive(void)
 {
 	ssize_t		got;
 
@@ -121,7 +123,7 @@ stream_receive(void)
 }
 
 bool
-stream_next(StreamFrame *frame)
+frames_next(Frame *frame)
 {
 	EvpubFrameHeader header;
 	size_t		size = frame_size(input_start);
@@ -142,13 +144,13 @@ stream_next(StreamFrame *frame)
 }
 
 const char *
-stream_current(void)
+frames_current(void)
 {
 	return input + input_start + sizeof(EvpubFrameHeader);
 }
 
 bool
-stream_ahead(StreamFrame *frame)
+frames_ahead(Frame *frame)
 {
 	EvpubFrameHeader header;
 	size_t		at;
@@ -169,19 +171,19 @@ stream_ahead(StreamFrame *frame)
 }
 
 bool
-stream_taken(void)
+frames_taken(void)
 {
 	return looked_at > 0;
 }
 
 size_t
-stream_unread(void)
+frames_unread(void)
 {
 	return input_end - input_start;
 }
 
 void
-stream_done(void)
+frames_done(void)
 {
 	input_start += current;
 	looked_at = looked_at > current ? looked_at - current : 0;
@@ -189,7 +191,7 @@ stream_done(void)
 }
 
 void
-stream_send(EvpubFrameType type, const void *data, size_t len,
+frames_send(EvpubFrameType type, const void *data, size_t len,
 			const void *more, size_t more_len)
 {
 	EvpubFrameHeader header = {
@@ -216,8 +218,20 @@ stream_send(EvpubFrameType type, const void *data, size_t len,
 	output_end += more_len;
 }
 
+void
+frames_note(const char *fmt, ...)
+{
+	char		text[RELAY_TEXT_MAX];
+	va_list		args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	frames_send(EVPUB_FRAME_NOTE, text, strlen(text), NULL, 0);
+}
+
 bool
-stream_flush(void)
+frames_flush(void)
 {
 	while (output_start < output_end)
 	{
@@ -232,7 +246,7 @@ stream_flush(void)
 }
 
 size_t
-stream_unsent(void)
+frames_unsent(void)
 {
 	return output_end - output_start;
 }
