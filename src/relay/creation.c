@@ -1,6 +1,6 @@
 /*
  * creation.c
- *		What is told of topics that evpub creates.
+ *		Topics that evpub creates: who is asked for, and what is told of them.
  */
 #include <stdio.h>
 #include <string.h>
@@ -40,6 +40,46 @@ creation_note(Topic *const *topics, const Lookup *lookup)
 		length += (size_t) snprintf(text + length, sizeof(text) - length,
 									" and %d more", count - NAMED_MAX);
 	frames_note("created %s%s", count > 1 ? "topics " : "topic ", text);
+}
+
+void
+creation_group(Topic *const *topics, int count, int64_t now)
+{
+	static uint32_t last_group;
+	bool		have_scout = false;
+
+	last_group = last_group == UINT32_MAX ? 1 : last_group + 1;
+	for (int i = 0; i < count; i++)
+	{
+		Topic	   *topic = topics[i];
+
+		if (topic->state != TOPIC_ASK || !topic->created || topic->group != 0)
+			continue;
+		topic->group = last_group;
+		topic->scout = !have_scout;
+		if (have_scout)
+			topic->due = now + CREATION_GROUP_MS;
+		have_scout = true;
+	}
+}
+
+void
+creation_arrived(const Topic *scout, int64_t now)
+{
+	uint32_t	group = scout->group;
+
+	for (uint32_t i = 0; i < topics_end(); i++)
+	{
+		Topic	   *topic = topics_get(i);
+
+		if (topic == NULL || topic->group != group)
+			continue;
+		topic->group = 0;
+		topic->scout = false;
+		topic->backoff = 0;
+		if (topic->state == TOPIC_ASK)
+			topic->due = now;
+	}
 }
 
 /* How many others are not there yet? */

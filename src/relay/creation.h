@@ -1,6 +1,6 @@
 /*
  * creation.h
- *		What is told of topics that evpub creates.
+ *		Topics that evpub creates: who is asked for, and what is told of them.
  */
 #ifndef EVPUB_RELAY_CREATION_H
 #define EVPUB_RELAY_CREATION_H
@@ -15,6 +15,24 @@
  * topics were made by it.
  */
 extern void creation_note(Topic *const *topics, const Lookup *lookup);
+
+/*
+ * Those of these topics that were created and are not there yet become a group.
+ * Its first is the scout, which is asked for often; the others wait for it.
+ */
+extern void creation_group(Topic *const *topics, int count, int64_t now);
+
+/*
+ * The scout is there: the others of its group are asked for now.  Should a
+ * broker answer that does not know them yet, they become a group again.
+ */
+extern void creation_arrived(const Topic *scout, int64_t now);
+
+/*
+ * Those that wait for their scout are asked for after so long without it, in
+ * ms: it may have been deleted meanwhile, or be the last of them to come.
+ */
+#define CREATION_GROUP_MS 1000
 
 /*
  * Makes the creation of what records wait for ("head", or NULL) the reason, if

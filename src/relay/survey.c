@@ -12,7 +12,10 @@
  * One question is out at a time, and it is about as many topics as wait: a
  * request for each would hold up everybody while hundreds of topics are new.
  * After the creation of hundreds a broker needs a second or so until it leads
- * them all, and is busy: each question in that time makes it longer.
+ * them all, and is busy: each question in that time makes it longer, and the
+ * more the more topics it is about.  So one of those that were created by one
+ * request, the scout, is asked for until it is there.  A broker learns of all of
+ * them at once, or nearly so: the others are asked for then.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,9 +52,12 @@
 
 /*
  * A question about several topics brings an answer about all that this relay
- * knows.  It is worth that when at least one in so many is wanted.
+ * knows.  It is worth that when at least one in so many is wanted: a question
+ * about one topic takes as long as about a hundred more in an answer.  An
+ * answer about more topics than TOGETHER_MAX would take too much memory.
  */
-#define TOGETHER_PART 20
+#define TOGETHER_PART 50
+#define TOGETHER_MAX 10000
 
 /*
  * Kafka's controller refuses a request that would make more than 10,000
@@ -97,6 +103,8 @@ retry_later(Topic *topic, int64_t now)
 		topic->backoff = least;
 	if (topic->backoff > most)
 		topic->backoff = most;
+	if (topic->group != 0 && !topic->scout && topic->backoff < CREATION_GROUP_MS)
+		topic->backoff = CREATION_GROUP_MS;
 	topic->due = now + topic->backoff;
 }
 
@@ -165,6 +173,8 @@ topic_exists(Topic *topic, const struct rd_kafka_metadata_topic *found, int64_t 
 		topic->trouble[0] = '\0';
 		topic->due = RELAY_NEVER;
 		topic->reported = 0;
+		if (topic->scout)
+			creation_arrived(topic, now);
 		topics_report(topic, count);
 		return;
 	}
@@ -264,6 +274,7 @@ metadata_answer(int64_t now)
 		if (!answered[i])
 			retry_later(asking[i], now);
 	}
+	creation_group(asking, asking_count, now);
 }
 
 /*
@@ -294,6 +305,7 @@ create_answer(Topic *topic, rd_kafka_resp_err_t error, const char *text, int64_t
 	{
 		topic->state = TOPIC_ASK;
 		topic->created = true;
+		topic->group = 0;
 		topic->backoff = 0;
 		topic->due = now;
 	}
@@ -335,6 +347,7 @@ take_answer(int64_t now)
 				create_answer(asking[i], result->error, result->text, now);
 		}
 		creation_note(asking, &lookup);
+		creation_group(asking, asking_count, now);
 	}
 	if (lookup.metadata != NULL)
 	{
@@ -466,7 +479,8 @@ make_agenda(Agenda *agenda, int64_t now, const Topic *head, int64_t looks_due)
 static bool
 worth_it(int wanted, const Agenda *agenda)
 {
-	return wanted > 1 && wanted * TOGETHER_PART >= agenda->handles;
+	return wanted > 1 && wanted * TOGETHER_PART >= agenda->handles &&
+		agenda->handles <= TOGETHER_MAX;
 }
 
 /* Topics that wait, to be asked for or created. */

@@ -96,6 +96,8 @@ topics_ready(Topic *topic, int64_t now)
 	topic->state = TOPIC_READY;
 	new_ready = new_ready || topic->size_due == 0;
 	topic->created = false;
+	topic->group = 0;
+	topic->scout = false;
 	topic->trouble[0] = '\0';
 	topic->backoff = 0;
 	topic->due = now + TOPICS_GROWTH_CHECK_MS;

@@ -39,6 +39,8 @@ typedef struct Topic
 	int32_t		pinned;			/* partitions to choose from; 0: none yet */
 	bool		published;		/* says the worker: never to be created */
 	bool		created;		/* by us, and not seen since */
+	uint32_t	group;			/* those created by one request; 0: alone */
+	bool		scout;			/* the one of them that is asked for often */
 	bool		auto_create;	/* the cluster cannot be asked to create it */
 	bool		asked;			/* the cluster has answered for it */
 	int64_t		waiting_since;	/* for the cluster to know it */
