@@ -25,7 +25,6 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 # alphabet.
 KNOWN_CIRCLES = {
     'publisher/announce publisher/flight publisher/put publisher/stream',
-    'relay/config relay/explain',
 }
 
 # A module that includes one of a room further up.
