@@ -585,9 +585,12 @@ static void
 test_roles(void)
 {
 	EvpubPosition position = random_position();
+	EvpubPosition none;
 	bool		right = true;
+	bool		nothing_left = true;
 	char	   *problem;
 
+	memset(&none, 0, sizeof(none));
 	position.gap.reason = NULL;
 	for (int role = 0; role < 256; role++)
 	{
@@ -598,6 +601,8 @@ test_roles(void)
 		evpub_statefile_write(&position);
 		if ((evpub_statefile_read(&read, &problem) == EVPUB_STATEFILE_FOUND) != known)
 			right = false;
+		if (!known && memcmp(&read, &none, sizeof(none)) != 0)
+			nothing_left = false;
 	}
 	position.role = EVPUB_ROLE_GAP;
 	position.gap.reason = pstrdup("why");
@@ -605,6 +610,7 @@ test_roles(void)
 	right = right && evpub_statefile_read(&position, &problem) == EVPUB_STATEFILE_FOUND;
 	forget_memory();
 	ok(right, "a role that does not exist, or a gap without a reason, is damage");
+	ok(nothing_left, "of a damaged state file nothing is left in memory");
 }
 
 int
