@@ -767,6 +767,7 @@ GRANT EXECUTE ON FUNCTION evpub._topics() TO pg_monitor;
 CREATE VIEW evpub.topics AS SELECT * FROM evpub._topics();
 COMMENT ON VIEW evpub.topics IS
 'topics that this server has published to; follows the publisher by about a second';
+COMMENT ON COLUMN evpub.topics.topic IS 'name of the topic';
 COMMENT ON COLUMN evpub.topics.partitions IS
 'partition count that keys are spread over; grows with the topic when all is confirmed';
 COMMENT ON COLUMN evpub.topics.last_offsets IS
