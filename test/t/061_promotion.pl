@@ -170,14 +170,17 @@ my $summarizer;
 if ($can_summarize)
 {
 	wait_until('summary', sub {
-		my ($pid, $there) = split /\|/, $late->safe_psql('postgres',
-			"SELECT summarizer_pid, summarized_lsn >= '$summarized' FROM pg_get_wal_summarizer_state()");
+		my ($pid, $there, $waits) = split /\|/, $late->safe_psql('postgres', qq{
+SELECT summarizer_pid, summarized_lsn >= '$summarized', wait_event IS NOT DISTINCT FROM 'WalSummarizerWal'
+  FROM pg_get_wal_summarizer_state() LEFT JOIN pg_stat_activity ON pid = summarizer_pid});
 		return if $pid < 0;
 		$summarizer = $pid;
 
 		# it sleeps up to 30 s when it finds nothing to do
-		kill 'USR1', $pid;
-		return $there eq 't';
+		kill 'USR1', $pid if $there ne 't';
+
+		# one that is not asleep may hold a lock that others wait for
+		return $there eq 't' && $waits eq 't';
 	});
 	kill 'STOP', $summarizer or die 'no summarizer';
 }
