@@ -67,7 +67,25 @@ my $refused = () = $log =~ /WARNING:  evpub: topic "narrow" partition 0 refused/
 cmp_ok($refused, '<=', 2, 'one refusal, and the cap is what the topic takes');
 my $offset = -s $node->logfile;
 
-# --- the limit is raised, and what it takes now goes at once, by resume() too
+# --- resume() ends the cap, which shows by a refusal while the limit is the same
+sub refusals
+{
+	my ($topic, $sql) = @_;
+	my $from = -s $node->logfile;
+	$node->safe_psql('postgres', $sql);
+	ok(wait_published($node, 60), "events into $topic");
+	my $lines = slurp_file($node->logfile, $from);
+	return scalar(() = $lines =~ /WARNING:  evpub: topic "$topic" partition 0 refused/g);
+}
+my $row = q{repeat('x', 700)};
+is(refusals('narrow', "INSERT INTO narrow SELECT i, $row FROM generate_series(5001, 5500) i"),
+	0, 'the cap holds');
+$node->safe_psql('postgres', q{SELECT evpub.pause(); SELECT evpub.resume()});
+cmp_ok(refusals('narrow', "INSERT INTO narrow SELECT i, $row FROM generate_series(5501, 6000) i"),
+	'>=', 1, 'until resume()');
+$offset = -s $node->logfile;
+
+# --- the limit is raised, and what it takes now goes at once
 $kafka->set_topic('narrow', { 'max.message.bytes' => 1_000_000 });
 $node->safe_psql('postgres', q{SELECT evpub.pause(); SELECT evpub.resume()});
 $start = time;
@@ -115,6 +133,22 @@ ok(wait_published($node, 60), 'a user who may only write publishes');
 like(wait_check(qr/topic "allowed"/), qr/taken by topic "allowed" 5000\|/,
 	'the topic that he may ask for is told, the other is not known');
 unlike(slurp_file($node->logfile, $offset), qr/denied/, 'and nobody hears of that');
+
+# --- what the topic takes is found by trying then, and a reload tries again
+my $denied = q{SELECT count(evpub.publish('t', 'acme', topic => 'denied',
+	data => jsonb_build_object('v', repeat('x', 700)))) FROM generate_series(1, 300)};
+# what was refused goes one by one, so it may take several times to find out
+my $tries = 0;
+while (refusals('denied', $denied) > 0)
+{
+	last if ++$tries == 10;
+}
+cmp_ok($tries, '>=', 1, 'a cap is found by halving');
+cmp_ok($tries, '<', 10, 'it holds');
+# check() shows when the worker has taken the reload in
+$node->safe_psql('postgres', q{ALTER SYSTEM SET evpub.max_event_bytes = '90kB'; SELECT pg_reload_conf()});
+like(wait_check(qr/may have 92160 bytes/), qr/92160/, 'a reload');
+cmp_ok(refusals('denied', $denied), '>=', 1, '... tries a higher one');
 
 $node->stop;
 done_testing();

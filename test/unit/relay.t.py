@@ -491,6 +491,30 @@ def test_limit(t):
     r.wait_acked(201)
 
 
+def test_limit_outgrown(t):
+    "a larger record that is acknowledged has shown that so much is taken"
+    b = t.broker('--topic', 'events:1')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 1)
+    r.batch(r.record(0, b'k', b'v'))
+    r.wait_acked(1)
+    b.command('rtt 1 100')
+    r.send('L', struct.pack('=Iiq', 0, 0, 1000))
+
+    def seconds(count):
+        start = time.monotonic()
+        r.batch(*[r.record(0, b'k', b'v' * 900) for _ in range(count)])
+        r.wait_acked(r.next - 1)
+        return time.monotonic() - start
+
+    capped = seconds(20)
+    assert capped >= 2, capped          # one by one, each 100 ms
+    r.batch(r.record(0, b'k', b'v' * 100000))
+    r.wait_acked(r.next - 1)
+    free = seconds(20)
+    assert free < capped / 2, (capped, free)
+
+
 def test_too_large(t):
     "a record that librdkafka refuses itself"
     b = t.broker('--topic', 'events:1')
