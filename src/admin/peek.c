@@ -190,7 +190,7 @@ static void
 run_scan(PeekScan *scan, PeekRow row)
 {
 	if (!RecoveryInProgress())
-		XLogFlush(evpub_walreader_insert_end());
+		(void) evpub_walreader_flushed_end();
 	scan->limit = evpub_walreader_end(&scan->timeline);
 	scan->row_context = AllocSetContextCreate(CurrentMemoryContext, "evpub row",
 											  ALLOCSET_DEFAULT_SIZES);

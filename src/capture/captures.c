@@ -100,6 +100,7 @@ find_root(const Trigger *trigger, Relation rel)
 			elog(ERROR, "could not find tuple for trigger %u", oid);
 		root = ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid;
 		oid = ((Form_pg_trigger) GETSTRUCT(tuple))->tgparentid;
+		heap_freetuple(tuple);
 	}
 	table_close(catalog, AccessShareLock);
 	return root;

@@ -18,6 +18,7 @@
 #include "frame.h"
 #include "publisher/announce.h"
 #include "publisher/flight.h"
+#include "publisher/recordwriter.h"
 #include "publisher/track.h"
 
 /*
@@ -166,32 +167,6 @@ put_data(StringInfo tail, const EvpubGap *gap)
 	appendStringInfoChar(tail, '}');
 }
 
-static void
-put_event(StringInfo batch, uint32 topic, int32 partition,
-		  const EvpubEvent *event, const EvpubCommit *commit)
-{
-	EvpubFrameRecord record;
-	char		id[EVPUB_ID_LENGTH + 1];
-	char		key[32];
-	int			start = batch->len;
-	int			value_start;
-
-	/* a compacted topic takes no record without a key; each partition has one */
-	record.topic = topic;
-	record.key_len = snprintf(key, sizeof(key), "evpub.gap/%d", partition);
-	record.partition = partition;
-	record.value_len = 0;
-	record.headers_len = 0;
-	evpub_event_id(id, commit, event->number);
-	appendBinaryStringInfo(batch, (char *) &record, sizeof(record));
-	appendBinaryStringInfo(batch, id, EVPUB_ID_LENGTH);
-	appendBinaryStringInfo(batch, key, record.key_len);
-	value_start = batch->len;
-	evpub_event_value(batch, event, commit);
-	record.value_len = batch->len - value_start;
-	memcpy(batch->data + start, &record, sizeof(record));
-}
-
 /* A partition that is to be told. */
 typedef struct Recipient
 {
@@ -260,6 +235,7 @@ evpub_announce_put(EvpubStream *stream, int limit, uint32 most,
 	StringInfoData tail;
 	EvpubEvent	event;
 	Recipient  *recipients;
+	char		key[32];
 	int			n;
 	int			i;
 
@@ -270,7 +246,10 @@ evpub_announce_put(EvpubStream *stream, int limit, uint32 most,
 	put_data(&tail, transaction->gap);
 	memset(&event, 0, sizeof(event));
 	event.route = &route;
+	event.has_key = true;
+	event.key.data = key;
 	event.has_value = true;
+	event.headers = SLICE("");
 	event.tenant = SLICE("null");
 	event.body = SLICE("null");
 	event.tail = (EvpubSlice) {tail.data, tail.len};
@@ -284,9 +263,12 @@ evpub_announce_put(EvpubStream *stream, int limit, uint32 most,
 		event.number = FIRST_NUMBER +
 			transaction->gap->repeat % REPEATS * NUMBERS_OF_GAP +
 			recipients[i].place % NUMBERS_OF_GAP;
-		put_event(&stream->batch,
-				  evpub_track_topic(position, relay, topic->name, strlen(topic->name)),
-				  recipients[i].partition, &event, &commit);
+		/* a compacted topic takes no record without a key; each partition has one */
+		event.key.len = snprintf(key, sizeof(key), "evpub.gap/%d", recipients[i].partition);
+		evpub_record_append(&stream->batch,
+							evpub_track_topic(position, relay, topic->name,
+											  strlen(topic->name)),
+							recipients[i].partition, &event, &commit);
 		evpub_flight_add(stream);
 		stream->head_place = recipients[i].place + 1;
 	}

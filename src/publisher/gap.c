@@ -142,16 +142,6 @@ open_gap(EvpubWorker *worker, EvpubOpenGap *gap)
 	return true;
 }
 
-/* The end of WAL, flushed, so that a crash cannot end before it. */
-static XLogRecPtr
-flushed_end(void)
-{
-	XLogRecPtr	end = evpub_walreader_insert_end();
-
-	XLogFlush(end);
-	return end;
-}
-
 /*
  * Reading broke, and all that was read before is published.  The gap ends where
  * WAL can be read again, so of what committed in it nothing can be counted.
@@ -166,7 +156,7 @@ evpub_gap_unreadable(EvpubWorker *worker)
 	gap.reason = pstrdup(worker->stream.broken);
 	gap.to_lsn = evpub_walreader_find(worker->stream.broken_at);
 	if (gap.to_lsn == InvalidXLogRecPtr)
-		gap.to_lsn = flushed_end();
+		gap.to_lsn = evpub_walreader_flushed_end();
 	gap.restart_lsn = gap.to_lsn;
 	(void) open_gap(worker, &gap);
 }
@@ -264,7 +254,7 @@ give_up_backlog(EvpubWorker *worker, const char *reason, EvpubMsec budget)
 	memset(&gap, 0, sizeof(gap));
 	gap.reason = pstrdup(reason);
 	gap.given_up = true;
-	gap.to_lsn = flushed_end();
+	gap.to_lsn = evpub_walreader_flushed_end();
 	gap.restart_lsn = readable_restart_before(gap.to_lsn, evpub_slot_position());
 	worker->gap_begins_at = InvalidXLogRecPtr;
 	if (!open_gap(worker, &gap))
@@ -291,7 +281,7 @@ evpub_gap_give_up(EvpubWorker *worker, const char *reason, bool disk_full)
 			if (worker->position.role == EVPUB_ROLE_NONE)
 			{
 				/* the reason names the position that can be accepted */
-				evpub_slot_move(flushed_end());
+				evpub_slot_move(evpub_walreader_flushed_end());
 				evpub_state_set_verdict(worker, EVPUB_STAND_GAP,
 										evpub_licence_lost_file(psprintf("the state file is lost, and %s", reason)));
 			}

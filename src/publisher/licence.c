@@ -29,22 +29,13 @@
 #include "publisher/licence.h"
 #include "publisher/recovery.h"
 #include "publisher/registry.h"
+#include "publisher/rescue.h"
 #include "publisher/slot.h"
 #include "publisher/statefile.h"
 #include "reader/walreader.h"
 #include "shmem.h"
 
 /* ---- making and dropping ---- */
-
-/* The end of WAL, flushed: else a crash could leave a file that points beyond. */
-static XLogRecPtr
-flushed_now(void)
-{
-	XLogRecPtr	now = GetXLogInsertRecPtr();
-
-	XLogFlush(evpub_walreader_before_header(now));
-	return now;
-}
 
 static TimeLineID
 current_timeline(void)
@@ -70,7 +61,7 @@ finish_creating(EvpubPosition *position)
 	else
 	{
 		evpub_slot_hold();
-		position->restart_lsn = flushed_now();
+		position->restart_lsn = evpub_walreader_flushed_end();
 		position->confirmed_lsn = position->restart_lsn;
 		if (position->nlineage > 0)
 			position->lineage[0].from_lsn = position->restart_lsn;
@@ -161,7 +152,7 @@ examine_label_only(EvpubPosition *position, uint64 publisher_id, char **reason)
 	/* but a restored server must not fill its disk unasked */
 	evpub_statefile_settle(position, current_timeline());
 	position->role = EVPUB_ROLE_FENCED;
-	position->restart_lsn = flushed_now();
+	position->restart_lsn = evpub_walreader_flushed_end();
 	position->confirmed_lsn = position->restart_lsn;
 	evpub_statefile_write(position);
 	*reason = pstrdup("this server was restored from a backup of a publisher");
@@ -226,7 +217,7 @@ finish_intent(EvpubPosition *position, char **problem, char **reason)
 		{
 			/* what commits from now on may be wanted by who takes over */
 			position->role = EVPUB_ROLE_FENCED;
-			position->restart_lsn = flushed_now();
+			position->restart_lsn = evpub_walreader_flushed_end();
 			position->confirmed_lsn = position->restart_lsn;
 			evpub_statefile_settle(position, current_timeline());
 			evpub_statefile_write(position);
@@ -283,10 +274,7 @@ reserve_for_take_over(EvpubPosition *position, EvpubSlotFound slot)
 
 		if (geterrcode() == ERRCODE_ADMIN_SHUTDOWN)
 			PG_RE_THROW();
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		LWLockReleaseAll();
+		error = evpub_rescue(caller);
 		ereport(WARNING,
 				(errmsg("evpub could not keep WAL for evpub.take_over(): %s", error->message)));
 	}
@@ -395,7 +383,7 @@ start_with_what_is_kept(EvpubPosition *position)
 		evpub_slot_hold();
 	from = evpub_slot_position();
 	if (from == InvalidXLogRecPtr)
-		from = flushed_now();
+		from = evpub_walreader_flushed_end();
 	position->restart_lsn = from;
 	position->confirmed_lsn = from;
 	position->next_event = 0;

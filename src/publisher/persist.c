@@ -20,6 +20,7 @@
 #include "event/event.h"
 #include "publisher/persist.h"
 #include "publisher/position_format.h"
+#include "publisher/rescue.h"
 #include "publisher/slot.h"
 #include "publisher/state.h"
 #include "publisher/statefile.h"
@@ -91,13 +92,9 @@ log_position(EvpubWorker *worker, bool flush)
 
 /* An error of writing: remember it, and put the position back. */
 static void
-not_written(EvpubWorker *worker, const EvpubPosition *before)
+not_written(EvpubWorker *worker, const EvpubPosition *before,
+			const ErrorData *error)
 {
-	ErrorData  *error = CopyErrorData();
-
-	FlushErrorState();
-	LWLockReleaseAll();
-	XLogResetInsertion();
 	worker->position = *before;
 	strlcpy(worker->persist_problem, evpub_reason_of_error(error),
 			sizeof(worker->persist_problem));
@@ -129,8 +126,7 @@ evpub_persist_store(EvpubWorker *worker, const EvpubPosition *before,
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(caller);
-		not_written(worker, before);
+		not_written(worker, before, evpub_rescue(caller));
 		return false;
 	}
 	PG_END_TRY();

@@ -8,6 +8,7 @@
 
 #include "publisher/flight.h"
 #include "publisher/put.h"
+#include "publisher/recordwriter.h"
 #include "publisher/track.h"
 
 void
@@ -41,39 +42,6 @@ route_topic(EvpubStream *stream, EvpubRelay *relay, const EvpubRoute *route)
 			evpub_track_topic(stream->position, relay, route->topic.data,
 							  route->topic.len) + 1;
 	return stream->route_topics[route->number] - 1;
-}
-
-static void
-put_record(EvpubStream *stream, EvpubRelay *relay, const EvpubEvent *event,
-		   const EvpubCommit *commit)
-{
-	StringInfo	batch = &stream->batch;
-	EvpubFrameRecord record;
-	char		id[EVPUB_ID_LENGTH + 1];
-	int			start = batch->len;
-	int			headers_start;
-
-	record.topic = route_topic(stream, relay, event->route);
-	record.partition = -1;
-	record.key_len = event->has_key ? (int32) event->key.len : -1;
-	record.value_len = -1;
-	evpub_event_id(id, commit, event->number);
-
-	appendBinaryStringInfo(batch, (char *) &record, sizeof(record));
-	appendBinaryStringInfo(batch, id, EVPUB_ID_LENGTH);
-	if (event->has_key)
-		appendBinaryStringInfo(batch, event->key.data, event->key.len);
-	if (event->has_value)
-	{
-		int			value_start = batch->len;
-
-		evpub_event_value(batch, event, commit);
-		record.value_len = batch->len - value_start;
-	}
-	headers_start = batch->len;
-	evpub_event_headers(batch, event, commit);
-	record.headers_len = batch->len - headers_start;
-	memcpy(batch->data + start, &record, sizeof(record));
 }
 
 /* Open the head's next chunk that holds numbers from "next" on, if any. */
@@ -126,7 +94,8 @@ evpub_put_transaction(EvpubStream *stream, EvpubTransaction *head,
 			}
 			if (event.number < stream->put_next)
 				continue;
-			put_record(stream, relay, &event, &head->commit);
+			evpub_record_append(&stream->batch, route_topic(stream, relay, event.route),
+								-1, &event, &head->commit);
 			stream->put_next = event.number + 1;
 			evpub_flight_add(stream);
 			count++;

@@ -18,6 +18,7 @@
 #include "publisher/persist.h"
 #include "publisher/registrar.h"
 #include "publisher/registry.h"
+#include "publisher/rescue.h"
 #include "publisher/show.h"
 #include "publisher/state.h"
 #include "shmem.h"
@@ -49,13 +50,8 @@ create_publisher(EvpubWorker *worker, uint64 foreign_id)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData  *error = evpub_rescue_and_abort(caller);
 
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		MemoryContextSwitchTo(caller);
 		evpub_registry_answer(error->message, error->hint);
 		evpub_state_error(worker, evpub_reason_of_error(error));
 	}

@@ -25,8 +25,7 @@ fill_stream_status(EvpubWorker *worker, EvpubStatus *status)
 	status->transactions_published = worker->before.transactions_published +
 		stream->transactions_published;
 	status->events_in_flight = stream->sent_seq - stream->acked_seq;
-	status->forged_dropped = worker->before.forged_dropped + stream->forged_before +
-		evpub_assembler_forged(stream->assembler);
+	status->forged_dropped = worker->before.forged_dropped + evpub_stream_forged(stream);
 }
 
 static void

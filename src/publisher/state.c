@@ -125,9 +125,7 @@ evpub_state_end_streaming(EvpubWorker *worker)
 	worker->streaming = false;
 	worker->before.events_published += worker->stream.events_published;
 	worker->before.transactions_published += worker->stream.transactions_published;
-	worker->before.forged_dropped += worker->stream.forged_before;
-	if (worker->stream.assembler)
-		worker->before.forged_dropped += evpub_assembler_forged(worker->stream.assembler);
+	worker->before.forged_dropped += evpub_stream_forged(&worker->stream);
 	evpub_stream_close(&worker->stream);
 	MemoryContextDelete(worker->stream.context);
 	memset(&worker->stream, 0, sizeof(worker->stream));

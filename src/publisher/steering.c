@@ -9,7 +9,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -18,6 +17,7 @@
 #include "publisher/gap.h"
 #include "publisher/licence.h"
 #include "publisher/persist.h"
+#include "publisher/rescue.h"
 #include "publisher/show.h"
 #include "publisher/sizes.h"
 #include "publisher/steering.h"
@@ -27,14 +27,8 @@
 static void
 refuse_with_error(EvpubAnswer *answer, MemoryContext context)
 {
-	ErrorData  *error;
+	ErrorData  *error = evpub_rescue_and_abort(context);
 
-	MemoryContextSwitchTo(context);
-	error = CopyErrorData();
-	FlushErrorState();
-	AbortOutOfAnyTransaction();
-	LWLockReleaseAll();
-	MemoryContextSwitchTo(context);
 	evpub_answer_refuse(answer, error->sqlerrcode, error->message,
 						error->detail, error->hint);
 }
@@ -206,14 +200,8 @@ try_to_look_ahead(EvpubWorker *worker, MemoryContext caller)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData  *error = evpub_rescue_and_abort(caller);
 
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-		LWLockReleaseAll();
-		MemoryContextSwitchTo(caller);
 		if (worker->relay.socket != PGINVALID_SOCKET)
 			evpub_state_end_relay(worker);
 		else

@@ -116,6 +116,13 @@ evpub_stream_close(EvpubStream *stream)
 		evpub_walreader_free(reader);
 }
 
+uint64
+evpub_stream_forged(const EvpubStream *stream)
+{
+	return stream->forged_before +
+		(stream->assembler ? evpub_assembler_forged(stream->assembler) : 0);
+}
+
 void
 evpub_stream_rewind(EvpubStream *stream)
 {
@@ -126,8 +133,7 @@ evpub_stream_rewind(EvpubStream *stream)
 	 */
 	while (!dlist_is_empty(&stream->queue))
 		pop_head(stream);
-	if (stream->assembler)
-		stream->forged_before += evpub_assembler_forged(stream->assembler);
+	stream->forged_before = evpub_stream_forged(stream);
 	evpub_stream_close(stream);
 	evpub_flight_reset(stream);
 	stream->waiting_xid = InvalidTransactionId;

@@ -170,6 +170,9 @@ extern void evpub_stream_refuse(EvpubStream *stream, XLogRecPtr lsn,
 /* Where reading would have to start again after a restart. */
 extern XLogRecPtr evpub_stream_restart_lsn(EvpubStream *stream);
 
+/* Messages that were dropped as forged, with those of rewinds before. */
+extern uint64 evpub_stream_forged(const EvpubStream *stream);
+
 /* Commit time of the oldest transaction that is not confirmed, or 0. */
 extern TimestampTz evpub_stream_oldest(EvpubStream *stream);
 

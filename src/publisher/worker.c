@@ -19,7 +19,6 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "miscadmin.h"
@@ -43,6 +42,7 @@
 #include "publisher/persist.h"
 #include "publisher/recovery.h"
 #include "publisher/registrar.h"
+#include "publisher/rescue.h"
 #include "publisher/show.h"
 #include "publisher/state.h"
 #include "publisher/statefile.h"
@@ -211,14 +211,7 @@ publish(EvpubWorker *worker)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-		LWLockReleaseAll();
-		MemoryContextSwitchTo(caller);
+		ErrorData  *error = evpub_rescue_and_abort(caller);
 
 		/* a long look at WAL was broken off, and the next round leaves */
 		if (error->sqlerrcode != ERRCODE_ADMIN_SHUTDOWN)

@@ -27,30 +27,6 @@
 /* Bytes of a record's buffer that are kept for the next one. */
 #define KEEP_BUFFER (2 * 1024 * 1024)
 
-XLogRecPtr
-evpub_walreader_end(TimeLineID *timeline)
-{
-	if (RecoveryInProgress())
-		return GetXLogReplayRecPtr(timeline);
-	return GetFlushRecPtr(timeline);
-}
-
-XLogRecPtr
-evpub_walreader_before_header(XLogRecPtr lsn)
-{
-	if (XLogSegmentOffset(lsn, wal_segment_size) == SizeOfXLogLongPHD)
-		return lsn - SizeOfXLogLongPHD;
-	if (lsn % XLOG_BLCKSZ == SizeOfXLogShortPHD)
-		return lsn - SizeOfXLogShortPHD;
-	return lsn;
-}
-
-XLogRecPtr
-evpub_walreader_insert_end(void)
-{
-	return evpub_walreader_before_header(GetXLogInsertRecPtr());
-}
-
 /*
  * The timeline whose segment file holds lsn.  Chosen by the last byte of the
  * segment: at a switch the new timeline's first segment starts with a copy of

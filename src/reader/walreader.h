@@ -11,6 +11,7 @@
 #include "nodes/pg_list.h"
 
 #include "clock.h"
+#include "reader/walend.h"
 #include "reader/walpass.h"
 
 typedef struct EvpubWalReader
@@ -33,20 +34,6 @@ typedef struct EvpubWalReader
 
 	EvpubMsec	deadline;		/* to find a record behind a break; 0: none */
 } EvpubWalReader;
-
-/*
- * Everything that is flushed (in recovery: replayed), and its timeline.  No
- * event may be taken from beyond it: a crash could undo it.
- */
-extern XLogRecPtr evpub_walreader_end(TimeLineID *timeline);
-
-/*
- * The end of the last record in WAL, flushed or not; not in recovery.  What
- * pg_current_wal_insert_lsn() gives may lie behind a page header that no
- * record has followed yet, and so beyond the end of any record.
- */
-extern XLogRecPtr evpub_walreader_insert_end(void);
-extern XLogRecPtr evpub_walreader_before_header(XLogRecPtr lsn);
 
 /* Allocates in CurrentMemoryContext. */
 extern EvpubWalReader *evpub_walreader_create(void);

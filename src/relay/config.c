@@ -32,6 +32,10 @@
 
 #define LINE_MAX_BYTES 65536
 
+/* A number of a macro as text. */
+#define TEXT(number) TEXT_OF(number)
+#define TEXT_OF(number) #number
+
 typedef struct Property
 {
 	const char *name;
@@ -63,7 +67,7 @@ static const Property owned[] = {
 	{"topic.metadata.propagation.max.ms", "2000000"},
 	{"socket.timeout.ms", "10000"},
 	{"socket.nagle.disable", "true"},
-	{"queue.buffering.max.messages", "32768"},
+	{"queue.buffering.max.messages", TEXT(CONFIG_QUEUE_MESSAGES)},
 	/* the largest event that evpub.max_event_bytes lets through, and its frame */
 	{"message.max.bytes", "16842752"},
 	/* a topic that was published to is never made again by evpub */

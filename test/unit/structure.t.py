@@ -47,7 +47,7 @@ ROOMS = {'': 0, 'event': 1, 'reader': 2, 'capture': 2, 'publisher': 3, 'admin': 
 # Files of src itself that are above all rooms: they put the parts together.
 ABOVE_ALL = {'evpub', 'parameters'}
 # The relay is a program of its own.  These alone it has in common with the rest.
-SHARED_WITH_RELAY = {'clock.h', 'frame.h', 'filemark.h'}
+SHARED_WITH_RELAY = {'clock.h', 'frame.h', 'filemark.h', 'relaysettings.h'}
 
 # A room that is one module of several files, with one header.
 ONE_MODULE = {'event/event': {'mac', 'position', 'read', 'render', 'write', 'event'}}

@@ -1,0 +1,44 @@
+/*
+ * recordwriter.c
+ *		The records of a BATCH frame.
+ *
+ * Value and headers are rendered in place, at the end of the batch, so their
+ * lengths are known only when they stand there: the fixed part in front of them
+ * is written last.
+ */
+#include "postgres.h"
+
+#include "frame.h"
+#include "publisher/recordwriter.h"
+
+void
+evpub_record_append(StringInfo batch, uint32 topic, int32 partition,
+					const EvpubEvent *event, const EvpubCommit *commit)
+{
+	EvpubFrameRecord record;
+	char		id[EVPUB_ID_LENGTH + 1];
+	int			start = batch->len;
+	int			part;
+
+	record.topic = topic;
+	record.partition = partition;
+	record.key_len = event->has_key ? (int32) event->key.len : -1;
+	record.value_len = -1;
+	record.headers_len = 0;
+	evpub_event_id(id, commit, event->number);
+
+	appendBinaryStringInfo(batch, (char *) &record, sizeof(record));
+	appendBinaryStringInfo(batch, id, EVPUB_ID_LENGTH);
+	if (event->has_key)
+		appendBinaryStringInfo(batch, event->key.data, event->key.len);
+	if (event->has_value)
+	{
+		part = batch->len;
+		evpub_event_value(batch, event, commit);
+		record.value_len = batch->len - part;
+	}
+	part = batch->len;
+	evpub_event_headers(batch, event, commit);
+	record.headers_len = batch->len - part;
+	memcpy(batch->data + start, &record, sizeof(record));
+}
