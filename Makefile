@@ -12,7 +12,8 @@ OBJS = $(patsubst %.c,%.o,$(sort $(wildcard $(addsuffix /*.c,$(ROOMS)))))
 
 RELAY = evpub-relay
 RELAY_SOURCES = $(sort $(wildcard src/relay/*.c))
-RELAY_HEADERS = $(wildcard src/relay/*.h) src/frame.h src/clock.h src/filemark.h
+RELAY_HEADERS = $(wildcard src/relay/*.h) src/frame.h src/clock.h src/filemark.h \
+	src/relaysettings.h
 
 UNIT_TESTS = $(patsubst %.c,%.bin,$(sort $(wildcard test/unit/*.c)))
 KAFKA_ADMIN = test/kafka/evpub-kafka-admin

@@ -8,7 +8,9 @@
  * relay of another build.  This header is plain C: the relay must not include
  * PostgreSQL's headers, the worker must not include librdkafka's.
  *
- * A frame is an EvpubFrameHeader and then "length" bytes.
+ * A frame is an EvpubFrameHeader and then "length" bytes.  The structs below are
+ * what is sent: they have no padding of the compiler's, which is asserted, and
+ * since a frame may begin anywhere in a buffer, they are copied in and out.
  *
  * Ends.  When the worker shuts down its sending side (shutdown(SHUT_WR)), the
  * relay leaves quietly: it hands nothing more to librdkafka, waits until what is
@@ -22,6 +24,10 @@
 #include <stdint.h>
 
 #define EVPUB_PROTOCOL_VERSION 4
+
+/* Whoever changes what is sent raises the version. */
+#define EVPUB_FRAME_HAS_SIZE(type, size) \
+	_Static_assert(sizeof(type) == (size), #type " is what is sent")
 
 /* The descriptor at which the relay finds its end of the socket pair. */
 #define EVPUB_RELAY_FD 3
@@ -44,22 +50,22 @@ typedef struct EvpubFrameHeader
 	uint16_t	zero;
 } EvpubFrameHeader;
 
+EVPUB_FRAME_HAS_SIZE(EvpubFrameHeader, 8);
+
 typedef enum EvpubFrameType
 {
 	/* ---- worker to relay ---- */
 
 	/*
-	 * First frame.  Payload: pairs of NUL-terminated strings, name and value:
-	 * bootstrap_servers, kafka_config_file (path or ""), create_topics
-	 * ("on"/"off"), topic_partitions and topic_replication_factor (-1:
-	 * broker's default), client_id.
+	 * First frame.  Payload: pairs of NUL-terminated strings, name and value,
+	 * of EVPUB_RELAY_SETTINGS (relaysettings.h), in any order.
 	 */
 	EVPUB_FRAME_CONFIG = 'C',
 
 	/*
-	 * A topic that records will name by its number.  Payload: uint32 number,
-	 * int32 pinned partition count, then the name without a NUL.  Comes before
-	 * the first record that uses the number.
+	 * A topic that records will name by its number.  Payload: EvpubFrameTopic
+	 * with the pinned partition count, then the name without a NUL.  Comes
+	 * before the first record that uses the number.
 	 *
 	 * A count of 0 (EVPUB_FRAME_TOPIC_NEW): never published to, so it may be
 	 * created.  -1 (EVPUB_FRAME_TOPIC_UNPINNED): it was published to, so it is
@@ -84,11 +90,10 @@ typedef enum EvpubFrameType
 	EVPUB_FRAME_OFFSET = 'O',
 
 	/*
-	 * Records.  Payload: uint64 sequence number of the first record (they
-	 * count up by one, across batches too, from 1), uint32 count, uint32
-	 * zero, then the records, each an EvpubFrameRecord, the event id
-	 * (EVPUB_FRAME_ID_LENGTH bytes), the key, the value and the encoded
-	 * headers (each: uint32 length, name, uint32 length, value), unpadded.
+	 * Records.  Payload: EvpubFrameBatch, then the records, each an
+	 * EvpubFrameRecord, the event id (EVPUB_FRAME_ID_LENGTH bytes), the key,
+	 * the value and the encoded headers (each: uint32 length, name, uint32
+	 * length, value), unpadded.
 	 * The relay adds the header "evpub-id" with the event id.
 	 */
 	EVPUB_FRAME_BATCH = 'B',
@@ -118,7 +123,7 @@ typedef enum EvpubFrameType
 
 	/*
 	 * The partition count of a topic, learned from the cluster.  Payload:
-	 * uint32 number, int32 count.  For a topic without a pinned count the
+	 * EvpubFrameTopic, without a name.  For a topic without a pinned count the
 	 * relay waits until a TOPIC frame brings this count; for a pinned one it
 	 * goes on with the pinned count and only tells that the topic has grown.
 	 * EVPUB_FRAME_TOPIC_UNPINNED: the topic was deleted and made again; comes
@@ -127,8 +132,7 @@ typedef enum EvpubFrameType
 	EVPUB_FRAME_PARTITIONS = 'P',
 
 	/*
-	 * Acknowledgement.  Payload: uint64: all records up to and including this
-	 * sequence number are in Kafka (acks=all).
+	 * Acknowledgement.  Payload: EvpubFrameAck.
 	 */
 	EVPUB_FRAME_ACK = 'A',
 
@@ -219,25 +223,47 @@ typedef struct EvpubFrameFailed
 	uint32_t	count;			/* of records that were refused together */
 	char		first_id[EVPUB_FRAME_ID_LENGTH];	/* all zero: none */
 	char		last_id[EVPUB_FRAME_ID_LENGTH];
-	uint16_t	also_zero;
+	uint16_t	also_zero[3];
 } EvpubFrameFailed;
+
+EVPUB_FRAME_HAS_SIZE(EvpubFrameFailed, 152);
+
+typedef struct EvpubFrameTopic
+{
+	uint32_t	number;
+	int32_t		partitions;		/* or one of the counts above */
+} EvpubFrameTopic;
+
+EVPUB_FRAME_HAS_SIZE(EvpubFrameTopic, 8);
 
 typedef struct EvpubFrameRecord
 {
 	uint32_t	topic;			/* number from EVPUB_FRAME_TOPIC */
-
 	int32_t		partition;		/* -1: by the key, and without one by the id */
 	int32_t		key_len;		/* -1: no key */
 	int32_t		value_len;		/* -1: tombstone */
 	uint32_t	headers_len;
 } EvpubFrameRecord;
 
+EVPUB_FRAME_HAS_SIZE(EvpubFrameRecord, 20);
+
 typedef struct EvpubFrameBatch
 {
-	uint64_t	first;
+	uint64_t	first;			/* sequence number of the first record: they count
+								 * up by one, across batches too, from 1 */
 	uint32_t	count;
 	uint32_t	zero;
 } EvpubFrameBatch;
+
+EVPUB_FRAME_HAS_SIZE(EvpubFrameBatch, 16);
+
+typedef struct EvpubFrameAck
+{
+	uint64_t	sequence;		/* all records up to and including this one are in
+								 * Kafka (acks=all) */
+} EvpubFrameAck;
+
+EVPUB_FRAME_HAS_SIZE(EvpubFrameAck, 8);
 
 typedef struct EvpubFrameOffset
 {
@@ -245,5 +271,7 @@ typedef struct EvpubFrameOffset
 	int32_t		partition;
 	int64_t		offset;
 } EvpubFrameOffset;
+
+EVPUB_FRAME_HAS_SIZE(EvpubFrameOffset, 16);
 
 #endif							/* EVPUB_FRAME_H */

@@ -11,6 +11,9 @@
 #include "frame.h"
 #include "publisher/recordwriter.h"
 
+StaticAssertDecl(EVPUB_ID_LENGTH == EVPUB_FRAME_ID_LENGTH,
+				 "ids are as long in frames as in events");
+
 void
 evpub_record_append(StringInfo batch, uint32 topic, int32 partition,
 					const EvpubEvent *event, const EvpubCommit *commit)

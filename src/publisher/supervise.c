@@ -19,7 +19,11 @@
 #include "publisher/state.h"
 #include "publisher/supervise.h"
 #include "publisher/track.h"
+#include "relaysettings.h"
 #include "settings.h"
+
+/* The name under which brokers know us. */
+static const char *const evpub_client_id = "evpub";
 
 /* A configuration that the relay does not take is tried again so late, in ms. */
 #define RETRY_CONFIG 10000
@@ -36,6 +40,42 @@ evpub_supervise_leave(EvpubWorker *worker)
 	evpub_relay_leave(&worker->relay);
 }
 
+static const char *
+text_of_text(const char *value)
+{
+	return value;
+}
+
+static const char *
+text_of_on_off(bool value)
+{
+	return value ? "on" : "off";
+}
+
+static const char *
+text_of_number(int value)
+{
+	return psprintf("%d", value);
+}
+
+static void
+put_text(StringInfo data, const char *text, char end)
+{
+	appendStringInfoString(data, text);
+	appendStringInfoChar(data, end);
+}
+
+/* Names and values of EVPUB_RELAY_SETTINGS, each with "end" behind it. */
+static void
+put_settings(StringInfo data, char end)
+{
+#define PUT(kind, name) \
+	put_text(data, #name, end); \
+	put_text(data, text_of_##kind(evpub_##name), end);
+	EVPUB_RELAY_SETTINGS(PUT)
+#undef PUT
+}
+
 /*
  * All that a relay is started with, as one text; of the configuration file
  * what tells that it was changed.
@@ -43,17 +83,18 @@ evpub_supervise_leave(EvpubWorker *worker)
 static char *
 relay_settings(void)
 {
+	StringInfoData text;
 	struct stat st;
 
 	memset(&st, 0, sizeof(st));
 	if (evpub_kafka_config_file[0])
 		(void) stat(evpub_kafka_config_file, &st);
-	return psprintf("%s\n%s\n%s\n%d %d %d\n%llu %llu %lld.%ld",
-					evpub_bootstrap_servers, evpub_kafka_config_file,
-					evpub_relay_program, evpub_create_topics,
-					evpub_topic_partitions, evpub_topic_replication_factor,
-					(unsigned long long) st.st_ino, (unsigned long long) st.st_size,
-					(long long) st.st_mtim.tv_sec, (long) st.st_mtim.tv_nsec);
+	initStringInfo(&text);
+	put_settings(&text, '\n');
+	appendStringInfo(&text, "%s\n%llu %llu %lld.%ld", evpub_relay_program,
+					 (unsigned long long) st.st_ino, (unsigned long long) st.st_size,
+					 (long long) st.st_mtim.tv_sec, (long) st.st_mtim.tv_nsec);
+	return text.data;
 }
 
 void
@@ -81,25 +122,12 @@ evpub_supervise_settings_changed(EvpubWorker *worker)
 }
 
 static void
-put_setting(StringInfo data, const char *name, const char *value)
-{
-	appendBinaryStringInfo(data, name, strlen(name) + 1);
-	appendBinaryStringInfo(data, value, strlen(value) + 1);
-}
-
-static void
 put_config(EvpubWorker *worker)
 {
 	StringInfoData data;
 
 	initStringInfo(&data);
-	put_setting(&data, "bootstrap_servers", evpub_bootstrap_servers);
-	put_setting(&data, "kafka_config_file", evpub_kafka_config_file);
-	put_setting(&data, "create_topics", evpub_create_topics ? "on" : "off");
-	put_setting(&data, "topic_partitions", psprintf("%d", evpub_topic_partitions));
-	put_setting(&data, "topic_replication_factor",
-				psprintf("%d", evpub_topic_replication_factor));
-	put_setting(&data, "client_id", "evpub");
+	put_settings(&data, '\0');
 	evpub_relay_put(&worker->relay, EVPUB_FRAME_CONFIG, data.data, data.len);
 	pfree(data.data);
 }
@@ -163,12 +191,12 @@ take_ack(EvpubWorker *worker, const EvpubFrame *frame)
 	EvpubStream *stream = &worker->stream;
 	XLogRecPtr	confirmed_lsn = stream->confirmed_lsn;
 	uint32		next_event = stream->next_event;
-	uint64		seq;
+	EvpubFrameAck ack;
 
-	if (frame->length != sizeof(seq))
+	if (frame->length != sizeof(ack))
 		return false;
-	memcpy(&seq, frame->data, sizeof(seq));
-	if (!evpub_flight_acknowledge(stream, seq))
+	memcpy(&ack, frame->data, sizeof(ack));
+	if (!evpub_flight_acknowledge(stream, ack.sequence))
 		return false;
 
 	/*

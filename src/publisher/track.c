@@ -118,6 +118,7 @@ static void
 announce(EvpubTopic *topic, EvpubRelay *relay)
 {
 	StringInfoData data;
+	EvpubFrameTopic frame;
 	int32		partitions = EVPUB_FRAME_TOPIC_NEW;
 
 	if (topic->durable)
@@ -131,8 +132,9 @@ announce(EvpubTopic *topic, EvpubRelay *relay)
 			relay->awaited_since = relay->put;
 	}
 	initStringInfo(&data);
-	appendBinaryStringInfo(&data, (char *) &topic->number, sizeof(uint32));
-	appendBinaryStringInfo(&data, (char *) &partitions, sizeof(int32));
+	frame.number = topic->number;
+	frame.partitions = partitions;
+	appendBinaryStringInfo(&data, (char *) &frame, sizeof(frame));
 	appendStringInfoString(&data, topic->name);
 	evpub_relay_put(relay, EVPUB_FRAME_TOPIC, data.data, data.len);
 	for (int32 p = 0; p < partitions; p++)
@@ -247,15 +249,15 @@ evpub_track_pins_durable(EvpubPosition *position, EvpubRelay *relay)
 bool
 evpub_track_partitions(EvpubPosition *position, const EvpubFrame *frame)
 {
-	uint32		number;
+	EvpubFrameTopic counted;
 	int32		partitions;
 	EvpubTopic *topic;
 
-	if (frame->length != sizeof(number) + sizeof(partitions))
+	if (frame->length != sizeof(counted))
 		return false;
-	memcpy(&number, frame->data, sizeof(number));
-	memcpy(&partitions, frame->data + sizeof(number), sizeof(partitions));
-	topic = find_number(position, number);
+	memcpy(&counted, frame->data, sizeof(counted));
+	partitions = counted.partitions;
+	topic = find_number(position, counted.number);
 	if (!topic || partitions > EVPUB_FRAME_PARTITIONS_MAX ||
 		(partitions <= 0 && partitions != EVPUB_FRAME_TOPIC_UNPINNED))
 		return false;

@@ -108,6 +108,24 @@ setting(const char *payload, uint32_t length, const char *name)
 	relay_fail(EVPUB_FAILURE_RETRY, "the server sent no setting \"%s\"", name);
 }
 
+static setting_text
+read_text(const char *value)
+{
+	return value;
+}
+
+static setting_on_off
+read_on_off(const char *value)
+{
+	return strcmp(value, "on") == 0;
+}
+
+static setting_number
+read_number(const char *value)
+{
+	return atoi(value);
+}
+
 const RelaySettings *
 config_parse(const char *payload, uint32_t length)
 {
@@ -117,15 +135,9 @@ config_parse(const char *payload, uint32_t length)
 	memcpy(copy, payload, length);
 	copy[length] = '\0';
 
-	settings.bootstrap_servers = setting(copy, length, "bootstrap_servers");
-	settings.kafka_config_file = setting(copy, length, "kafka_config_file");
-	settings.client_id = setting(copy, length, "client_id");
-	settings.create_topics =
-		strcmp(setting(copy, length, "create_topics"), "on") == 0;
-	settings.topic_partitions =
-		atoi(setting(copy, length, "topic_partitions"));
-	settings.topic_replication_factor =
-		atoi(setting(copy, length, "topic_replication_factor"));
+#define READ(kind, name) settings.name = read_##kind(setting(copy, length, #name));
+	EVPUB_RELAY_SETTINGS(READ)
+#undef READ
 	return &settings;
 }
 

@@ -11,15 +11,18 @@
 #include <librdkafka/rdkafka.h>
 
 #include "filemark.h"
+#include "relaysettings.h"
+
+/* The kinds of EVPUB_RELAY_SETTINGS. */
+typedef const char *setting_text;
+typedef bool setting_on_off;
+typedef int setting_number;
 
 typedef struct RelaySettings
 {
-	const char *bootstrap_servers;
-	const char *kafka_config_file;	/* "": none */
-	const char *client_id;
-	bool		create_topics;
-	int			topic_partitions;	/* -1: the broker's default */
-	int			topic_replication_factor;	/* -1: the broker's default */
+#define FIELD(kind, name) setting_##kind name;
+	EVPUB_RELAY_SETTINGS(FIELD)
+#undef FIELD
 } RelaySettings;
 
 /* librdkafka's queue, and with it most of this process's memory. */

@@ -519,6 +519,8 @@ producer_serve(int64_t now)
 void
 producer_report(void)
 {
+	EvpubFrameAck ack = {.sequence = acked};
+
 	if (acked == acked_reported || frames_unsent() > UNSENT_MAX)
 		return;
 	for (size_t i = 0; i < unreported_count; i++)
@@ -535,7 +537,7 @@ producer_report(void)
 		frames_send(EVPUB_FRAME_ACKED_OFFSET, &frame, sizeof(frame), NULL, 0);
 	}
 	unreported_count = 0;
-	frames_send(EVPUB_FRAME_ACK, &acked, sizeof(acked), NULL, 0);
+	frames_send(EVPUB_FRAME_ACK, &ack, sizeof(ack), NULL, 0);
 	acked_reported = acked;
 }
 

@@ -106,23 +106,25 @@ topics_ready(Topic *topic, int64_t now)
 void
 topics_announce(const char *payload, uint32_t length)
 {
-	uint32_t	number;
+	EvpubFrameTopic frame;
+	const char *name = payload + sizeof(frame);
+	uint32_t	name_len;
 	int32_t		pinned;
-	const char *name = payload + 8;
 	Topic	   *topic;
 
-	if (length < 8)
+	if (length < sizeof(frame))
 		relay_fail(EVPUB_FAILURE_RETRY, "malformed TOPIC frame from the server");
-	memcpy(&number, payload, 4);
-	memcpy(&pinned, payload + 4, 4);
+	memcpy(&frame, payload, sizeof(frame));
+	name_len = length - (uint32_t) sizeof(frame);
+	pinned = frame.partitions;
 	if (pinned < EVPUB_FRAME_TOPIC_UNPINNED || pinned > EVPUB_FRAME_PARTITIONS_MAX)
 		relay_fail(EVPUB_FAILURE_RETRY, "malformed TOPIC frame from the server");
 
-	topic = topics_get(number);
+	topic = topics_get(frame.number);
 	if (topic == NULL)
-		topic = add_topic(number, name, length - 8);
-	else if (strlen(topic->name) != length - 8 ||
-			 memcmp(topic->name, name, length - 8) != 0 || pinned < topic->pinned)
+		topic = add_topic(frame.number, name, name_len);
+	else if (strlen(topic->name) != name_len ||
+			 memcmp(topic->name, name, name_len) != 0 || pinned < topic->pinned)
 		relay_fail(EVPUB_FAILURE_RETRY,
 				   "the server gave topic \"%s\" another meaning", topic->name);
 	else if (topic->state == TOPIC_PIN && topic->reported == pinned)
@@ -201,21 +203,27 @@ topics_ask_again(Topic *topic)
 	}
 }
 
+static void
+send_count(const Topic *topic, int32_t count)
+{
+	EvpubFrameTopic frame = {.number = topic->number,.partitions = count};
+
+	frames_send(EVPUB_FRAME_PARTITIONS, &frame, sizeof(frame), NULL, 0);
+}
+
 void
 topics_report(Topic *topic, int32_t count)
 {
 	if (topic->reported == count)
 		return;
 	topic->reported = count;
-	frames_send(EVPUB_FRAME_PARTITIONS, &topic->number, 4, &count, 4);
+	send_count(topic, count);
 }
 
 void
 topics_remade(const Topic *topic)
 {
-	int32_t		count = EVPUB_FRAME_TOPIC_UNPINNED;
-
-	frames_send(EVPUB_FRAME_PARTITIONS, &topic->number, 4, &count, 4);
+	send_count(topic, EVPUB_FRAME_TOPIC_UNPINNED);
 }
 
 void
