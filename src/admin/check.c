@@ -10,8 +10,8 @@
 #include <sys/statvfs.h>
 
 #include "access/xlog_internal.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 
@@ -23,8 +23,6 @@
 PG_FUNCTION_INFO_V1(evpub_check_server);
 PG_FUNCTION_INFO_V1(evpub_open_transactions);
 PG_FUNCTION_INFO_V1(evpub_small_topics);
-
-#define SERVER_COLUMNS 7
 
 /* The worker's process id and its status; false if it does not run. */
 static bool
@@ -88,59 +86,56 @@ state_file(const char **detail)
 Datum
 evpub_check_server(PG_FUNCTION_ARGS)
 {
-	TupleDesc	desc = evpub_result_row(fcinfo, SERVER_COLUMNS);
-	Datum		values[SERVER_COLUMNS];
-	bool		nulls[SERVER_COLUMNS];
+	EvpubResult *row = evpub_result_row(fcinfo);
 	EvpubStatus status;
 	pid_t		worker = 0;
 	const char *detail;
 	struct statvfs disk;
 
-	memset(nulls, 0, sizeof(nulls));
-
-	values[0] = BoolGetDatum(evpub_preloaded());
-	nulls[1] = !read_worker(&status, &worker);
-	values[1] = Int32GetDatum(worker);
-	values[2] = CStringGetTextDatum(state_file(&detail));
-	nulls[3] = detail == NULL;
-	values[3] = nulls[3] ? (Datum) 0 : CStringGetTextDatum(detail);
+	evpub_result_set(row, "preloaded", BOOLOID, BoolGetDatum(evpub_preloaded()));
+	if (read_worker(&status, &worker))
+		evpub_result_set(row, "worker_pid", INT4OID, Int32GetDatum(worker));
+	else
+		evpub_result_set_null(row, "worker_pid");
+	evpub_result_set_text(row, "file", state_file(&detail));
+	evpub_result_set_text(row, "file_detail", detail);
 
 	/* as the worker counts (limits.c) */
 	if (statvfs(XLOGDIR, &disk) == 0)
 	{
 		uint64		total = (uint64) disk.f_blocks * disk.f_frsize;
 
-		values[4] = Int64GetDatum((uint64) disk.f_bavail * disk.f_frsize);
-		values[5] = Int64GetDatum(total);
-		values[6] = Int64GetDatum(evpub_min_disk_free_bytes(total));
+		evpub_result_set(row, "disk_free", INT8OID,
+						 Int64GetDatum((uint64) disk.f_bavail * disk.f_frsize));
+		evpub_result_set(row, "disk_total", INT8OID, Int64GetDatum(total));
+		evpub_result_set(row, "disk_reserved", INT8OID,
+						 Int64GetDatum(evpub_min_disk_free_bytes(total)));
 	}
 	else
-		nulls[4] = nulls[5] = nulls[6] = true;
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
-													  values, nulls)));
+	{
+		evpub_result_set_null(row, "disk_free");
+		evpub_result_set_null(row, "disk_total");
+		evpub_result_set_null(row, "disk_reserved");
+	}
+	PG_RETURN_DATUM(evpub_result_datum(row));
 }
 
 /* The oldest open transactions with events, as the worker last saw them. */
 Datum
 evpub_open_transactions(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	EvpubResult *row = evpub_result_rows(fcinfo);
 	EvpubStatus status;
 	pid_t		worker;
 
-	(void) evpub_result_row(fcinfo, 3);
-	InitMaterializedSRF(fcinfo, 0);
 	if (!read_worker(&status, &worker))
 		return (Datum) 0;
 	for (int i = 0; i < status.nholders; i++)
 	{
-		Datum		values[3];
-		bool		nulls[3] = {false, false, false};
-
-		values[0] = TransactionIdGetDatum(status.holders[i].xid);
-		values[1] = LSNGetDatum(status.holders[i].lsn);
-		values[2] = BoolGetDatum(status.holders[i].prepared);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		evpub_result_set(row, "xid", XIDOID, TransactionIdGetDatum(status.holders[i].xid));
+		evpub_result_set(row, "first_lsn", PG_LSNOID, LSNGetDatum(status.holders[i].lsn));
+		evpub_result_set(row, "prepared", BOOLOID, BoolGetDatum(status.holders[i].prepared));
+		evpub_result_put(row);
 	}
 	return (Datum) 0;
 }

@@ -34,8 +34,6 @@
 PG_FUNCTION_INFO_V1(evpub_peek);
 PG_FUNCTION_INFO_V1(evpub_wal_chunks);
 
-#define PEEK_COLUMNS 8
-
 /* One pass over WAL. */
 typedef struct PeekScan
 {
@@ -49,7 +47,7 @@ typedef struct PeekScan
 	EvpubWalReader *reader;
 	EvpubAssembler *assembler;
 	MemoryContext row_context;
-	ReturnSetInfo *result;
+	EvpubResult *result;
 	int64		rows_left;
 } PeekScan;
 
@@ -264,31 +262,36 @@ put_event(PeekScan *scan, EvpubTransaction *transaction, const EvpubEvent *event
 {
 	MemoryContext old = MemoryContextSwitchTo(scan->row_context);
 	char		id[EVPUB_ID_LENGTH + 1];
-	Datum		values[PEEK_COLUMNS];
-	bool		nulls[PEEK_COLUMNS] = {false};
+	EvpubResult *row = scan->result;
 	bool		published;
-	StringInfoData value;
 
 	published = transaction->commit.lsn <= scan->confirmed_lsn ||
 		event->number < scan->next_event;
 	evpub_event_id(id, &transaction->commit, event->number);
-	values[0] = CStringGetTextDatum(id);
-	values[1] = utf8_datum(event->route->topic.data, event->route->topic.len);
-	nulls[2] = !event->has_key;
+	evpub_result_set_text(row, "id", id);
+	evpub_result_set(row, "topic", TEXTOID,
+					 utf8_datum(event->route->topic.data, event->route->topic.len));
 	if (event->has_key)
-		values[2] = utf8_datum(event->key.data, event->key.len);
-	nulls[3] = !event->has_value;
+		evpub_result_set(row, "key", TEXTOID,
+						 utf8_datum(event->key.data, event->key.len));
+	else
+		evpub_result_set_null(row, "key");
 	if (event->has_value)
 	{
+		StringInfoData value;
+
 		initStringInfo(&value);
 		evpub_event_value(&value, event, &transaction->commit);
-		values[3] = utf8_datum(value.data, value.len);
+		evpub_result_set(row, "value", TEXTOID, utf8_datum(value.data, value.len));
 	}
-	values[4] = headers_datum(event, &transaction->commit, id);
-	values[5] = LSNGetDatum(transaction->commit.lsn);
-	values[6] = TransactionIdGetDatum(transaction->xid);
-	values[7] = BoolGetDatum(published);
-	tuplestore_putvalues(scan->result->setResult, scan->result->setDesc, values, nulls);
+	else
+		evpub_result_set_null(row, "value");
+	evpub_result_set(row, "headers", JSONBOID,
+					 headers_datum(event, &transaction->commit, id));
+	evpub_result_set(row, "commit_lsn", PG_LSNOID, LSNGetDatum(transaction->commit.lsn));
+	evpub_result_set(row, "xid", XIDOID, TransactionIdGetDatum(transaction->xid));
+	evpub_result_set(row, "published", BOOLOID, BoolGetDatum(published));
+	evpub_result_put(row);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(scan->row_context);
 	scan->rows_left--;
@@ -332,10 +335,8 @@ evpub_peek(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max_events must be zero or more"),
 				 errhint("It is the number of events to show.")));
-	(void) evpub_result_row(fcinfo, PEEK_COLUMNS);
-	InitMaterializedSRF(fcinfo, 0);
 	memset(&scan, 0, sizeof(scan));
-	scan.result = (ReturnSetInfo *) fcinfo->resultinfo;
+	scan.result = evpub_result_rows(fcinfo);
 	scan.rows_left = PG_GETARG_INT32(0);
 	find_position(&scan);
 	choose_start(&scan, !PG_ARGISNULL(1), PG_ARGISNULL(1) ? 0 : PG_GETARG_LSN(1));
@@ -361,17 +362,17 @@ put_chunks(PeekScan *scan, EvpubTransaction *transaction)
 	for (int i = 0; i < transaction->nplaces; i++)
 	{
 		MemoryContext old = MemoryContextSwitchTo(scan->row_context);
-		Datum		values[3];
-		bool		nulls[3] = {false};
 		const char *data = evpub_assembler_chunk(scan->assembler, transaction, i,
 												 scan->limit, scan->timeline);
 
-		values[0] = LSNGetDatum(transaction->commit.lsn);
-		values[1] = TransactionIdGetDatum(transaction->xid);
-		values[2] = PointerGetDatum(cstring_to_text_with_len(data,
-															 transaction->places[i].length));
-		tuplestore_putvalues(scan->result->setResult, scan->result->setDesc,
-							 values, nulls);
+		evpub_result_set(scan->result, "commit_lsn", PG_LSNOID,
+						 LSNGetDatum(transaction->commit.lsn));
+		evpub_result_set(scan->result, "xid", XIDOID,
+						 TransactionIdGetDatum(transaction->xid));
+		evpub_result_set(scan->result, "chunk", BYTEAOID,
+						 PointerGetDatum(cstring_to_text_with_len(data,
+																  transaction->places[i].length)));
+		evpub_result_put(scan->result);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(scan->row_context);
 	}
@@ -386,9 +387,8 @@ evpub_wal_chunks(PG_FUNCTION_ARGS)
 {
 	PeekScan		scan;
 
-	InitMaterializedSRF(fcinfo, 0);
 	memset(&scan, 0, sizeof(scan));
-	scan.result = (ReturnSetInfo *) fcinfo->resultinfo;
+	scan.result = evpub_result_rows(fcinfo);
 	scan.rows_left = PG_INT64_MAX;
 	find_position(&scan);
 	choose_start(&scan, true, PG_GETARG_LSN(0));

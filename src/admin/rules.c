@@ -47,7 +47,20 @@ PG_FUNCTION_INFO_V1(evpub_capture_schemas);
 PG_FUNCTION_INFO_V1(evpub_needs_match);
 PG_FUNCTION_INFO_V1(evpub_capture_table_by_rule);
 
-#define RULE_COLUMNS 3
+/* A row of evpub.schema_rules as it is, no column of which may be null. */
+static void
+put_rule(EvpubResult *row, const TupleTableSlot *slot)
+{
+	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(slot->tts_tupleDescriptor, i);
+
+		if (!column->attisdropped)
+			evpub_result_set(row, NameStr(column->attname), column->atttypid,
+							 slot->tts_values[i]);
+	}
+	evpub_result_put(row);
+}
 
 /*
  * evpub._rules(): the rules that are committed now, and our own.  A transaction
@@ -57,15 +70,13 @@ PG_FUNCTION_INFO_V1(evpub_capture_table_by_rule);
 Datum
 evpub_rules(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	EvpubResult *row = evpub_result_rows(fcinfo);
 	Oid			schema = get_func_namespace(fcinfo->flinfo->fn_oid);
 	Relation	rel;
 	Snapshot	snapshot;
 	TableScanDesc scan;
 	TupleTableSlot *slot;
 
-	(void) evpub_result_row(fcinfo, RULE_COLUMNS);
-	InitMaterializedSRF(fcinfo, 0);
 	rel = table_open(get_relname_relid("schema_rules", schema), AccessShareLock);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	scan = table_beginscan(rel, snapshot, 0, NULL);
@@ -73,8 +84,7 @@ evpub_rules(PG_FUNCTION_ARGS)
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		slot_getallattrs(slot);
-		tuplestore_putvalues(result->setResult, result->setDesc,
-							 slot->tts_values, slot->tts_isnull);
+		put_rule(row, slot);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	table_endscan(scan);

@@ -30,27 +30,45 @@
 PG_FUNCTION_INFO_V1(evpub_status);
 PG_FUNCTION_INFO_V1(evpub_topics);
 
-#define STATUS_COLUMNS 23
-
-static Datum
-text_or_null(const char *text, bool *isnull)
+/* In status, a text that is empty says that there is none. */
+static void
+set_text(EvpubResult *row, const char *column, const char *text)
 {
-	*isnull = text == NULL || text[0] == '\0';
-	return *isnull ? (Datum) 0 : CStringGetTextDatum(text);
+	evpub_result_set_text(row, column, text[0] ? text : NULL);
 }
 
-static Datum
-lsn_or_null(XLogRecPtr lsn, bool *isnull)
+static void
+set_count(EvpubResult *row, const char *column, uint64 count)
 {
-	*isnull = lsn == InvalidXLogRecPtr;
-	return LSNGetDatum(lsn);
+	evpub_result_set(row, column, INT8OID, Int64GetDatum(count));
 }
 
-static Datum
-time_or_null(TimestampTz time, bool *isnull)
+static void
+set_lsn(EvpubResult *row, const char *column, XLogRecPtr lsn)
 {
-	*isnull = time == 0;
-	return TimestampTzGetDatum(time);
+	if (lsn == InvalidXLogRecPtr)
+		evpub_result_set_null(row, column);
+	else
+		evpub_result_set(row, column, PG_LSNOID, LSNGetDatum(lsn));
+}
+
+static void
+set_time(EvpubResult *row, const char *column, TimestampTz time)
+{
+	if (time == 0)
+		evpub_result_set_null(row, column);
+	else
+		evpub_result_set(row, column, TIMESTAMPTZOID, TimestampTzGetDatum(time));
+}
+
+/* Bytes between two positions, NULL if there is no publisher. */
+static void
+set_distance(EvpubResult *row, const char *column, XLogRecPtr from, XLogRecPtr to)
+{
+	if (from == InvalidXLogRecPtr)
+		evpub_result_set_null(row, column);
+	else
+		set_count(row, column, to > from ? to - from : 0);
 }
 
 /* Without the worker there is no state but this one. */
@@ -94,23 +112,20 @@ evpub_status_read(EvpubStatus *status)
 	}
 }
 
-/* Bytes between two positions, NULL if there is no publisher. */
-static Datum
-distance(XLogRecPtr from, XLogRecPtr to, bool *isnull)
-{
-	*isnull = from == InvalidXLogRecPtr;
-	return Int64GetDatum(to > from ? (int64) (to - from) : 0);
-}
-
-static Datum
-lag_seconds(const EvpubStatus *status, bool *isnull)
+static void
+set_lag(EvpubResult *row, const char *column, const EvpubStatus *status)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	float8		seconds = 0;
 
-	*isnull = status->publisher_id == 0;
-	if (status->oldest_unconfirmed == 0 || status->oldest_unconfirmed > now)
-		return Float8GetDatum(0);
-	return Float8GetDatum((now - status->oldest_unconfirmed) / 1000000.0);
+	if (status->publisher_id == 0)
+	{
+		evpub_result_set_null(row, column);
+		return;
+	}
+	if (status->oldest_unconfirmed != 0 && status->oldest_unconfirmed <= now)
+		seconds = (now - status->oldest_unconfirmed) / 1000000.0;
+	evpub_result_set(row, column, FLOAT8OID, Float8GetDatum(seconds));
 }
 
 /*
@@ -133,60 +148,40 @@ reason_here(const EvpubStatus *status)
 Datum
 evpub_status(PG_FUNCTION_ARGS)
 {
+	EvpubResult *row = evpub_result_row(fcinfo);
 	EvpubStatus status;
-	TupleDesc	desc = evpub_result_row(fcinfo, STATUS_COLUMNS);
-	Datum		values[STATUS_COLUMNS];
-	bool		nulls[STATUS_COLUMNS];
 	XLogRecPtr	flush = evpub_walreader_end(NULL);
-	int			i = 0;
 
-	memset(nulls, 0, sizeof(nulls));
 	evpub_status_read(&status);
 
-	values[i++] = CStringGetTextDatum(evpub_state_names[status.state]);
-	values[i] = text_or_null(reason_here(&status), &nulls[i]);
-	i++;
-	values[i] = time_or_null(status.since, &nulls[i]);
-	i++;
-	if (status.publisher_id == 0)
-		nulls[i++] = true;
+	evpub_result_set_text(row, "state", evpub_state_names[status.state]);
+	set_text(row, "state_reason", reason_here(&status));
+	set_time(row, "since", status.since);
+	evpub_result_set_text(row, "publisher_id", status.publisher_id == 0 ? NULL :
+						  psprintf("%016llx", (unsigned long long) status.publisher_id));
+	set_lsn(row, "confirmed_lsn", status.confirmed_lsn);
+	set_lsn(row, "read_lsn", status.read_lsn);
+	set_lsn(row, "flush_lsn", flush);
+	set_distance(row, "lag_bytes", status.confirmed_lsn, flush);
+	set_lag(row, "lag_seconds", &status);
+	set_distance(row, "retained_bytes", status.slot_lsn, flush);
+	set_count(row, "events_published", status.events_published);
+	set_count(row, "transactions_published", status.transactions_published);
+	set_count(row, "events_in_flight", status.events_in_flight);
+	set_count(row, "forged_dropped", status.forged_dropped);
+	set_count(row, "dead_lettered", 0); /* no dead letters yet */
+	set_count(row, "duplicates_dropped", 0);	/* no read-back yet */
+	if (status.relay_pid == 0)
+		evpub_result_set_null(row, "relay_pid");
 	else
-		values[i++] = CStringGetTextDatum(psprintf("%016llx",
-												   (unsigned long long) status.publisher_id));
-	values[i] = lsn_or_null(status.confirmed_lsn, &nulls[i]);
-	i++;
-	values[i] = lsn_or_null(status.read_lsn, &nulls[i]);
-	i++;
-	values[i] = lsn_or_null(flush, &nulls[i]);
-	i++;
-	values[i] = distance(status.confirmed_lsn, flush, &nulls[i]);
-	i++;
-	values[i] = lag_seconds(&status, &nulls[i]);
-	i++;
-	values[i] = distance(status.slot_lsn, flush, &nulls[i]);
-	i++;
-	values[i++] = Int64GetDatum(status.events_published);
-	values[i++] = Int64GetDatum(status.transactions_published);
-	values[i++] = Int64GetDatum(status.events_in_flight);
-	values[i++] = Int64GetDatum(status.forged_dropped);
-	values[i++] = Int64GetDatum(0); /* dead_lettered: no dead letters yet */
-	values[i++] = Int64GetDatum(0); /* duplicates_dropped: no read-back yet */
-	nulls[i] = status.relay_pid == 0;
-	values[i++] = Int32GetDatum(status.relay_pid);
-	values[i++] = Int64GetDatum(status.relay_restarts);
-	values[i] = text_or_null(status.last_error, &nulls[i]);
-	i++;
-	values[i] = time_or_null(status.last_error_at, &nulls[i]);
-	i++;
-	values[i++] = CStringGetTextDatum(evpub_bootstrap_servers);
-	values[i] = text_or_null(status.librdkafka_version, &nulls[i]);
-	i++;
-	values[i] = text_or_null(status.hint, &nulls[i]);
-	i++;
-
-	Assert(i == STATUS_COLUMNS);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
-													  values, nulls)));
+		evpub_result_set(row, "relay_pid", INT4OID, Int32GetDatum(status.relay_pid));
+	set_count(row, "relay_restarts", status.relay_restarts);
+	set_text(row, "last_error", status.last_error);
+	set_time(row, "last_error_at", status.last_error_at);
+	evpub_result_set_text(row, "bootstrap_servers", evpub_bootstrap_servers);
+	set_text(row, "librdkafka_version", status.librdkafka_version);
+	set_text(row, "hint", status.hint);
+	PG_RETURN_DATUM(evpub_result_datum(row));
 }
 
 static Datum
@@ -213,12 +208,10 @@ offset_array(const EvpubTopic *topic)
 Datum
 evpub_topics(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	EvpubResult *row = evpub_result_rows(fcinfo);
 	EvpubPosition position;
 	char	   *problem;
 
-	(void) evpub_result_row(fcinfo, 3);
-	InitMaterializedSRF(fcinfo, 0);
 	if (evpub_statefile_read(&position, &problem) != EVPUB_STATEFILE_FOUND)
 	{
 		if (problem)
@@ -230,22 +223,22 @@ evpub_topics(PG_FUNCTION_ARGS)
 	}
 	for (int i = 0; i < position.ntopics; i++)
 	{
-		Datum		values[3];
-		bool		nulls[3] = {false, false, false};
-		int32		partitions;
+		const EvpubTopic *topic = &position.topics[i];
 
-		values[0] = CStringGetTextDatum(position.topics[i].name);
 		/*
 		 * Of a topic that was accepted as made again the new count is not known
 		 * before something is published to it.  Until then the most that it
 		 * has had is shown, which is the number of its places.
 		 */
-		partitions = position.topics[i].partitions > 0 ?
-			position.topics[i].partitions : position.topics[i].nplaces;
-		nulls[1] = partitions <= 0;
-		values[1] = Int32GetDatum(partitions);
-		values[2] = offset_array(&position.topics[i]);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		int32		partitions = topic->partitions > 0 ? topic->partitions : topic->nplaces;
+
+		evpub_result_set_text(row, "topic", topic->name);
+		if (partitions > 0)
+			evpub_result_set(row, "partitions", INT4OID, Int32GetDatum(partitions));
+		else
+			evpub_result_set_null(row, "partitions");
+		evpub_result_set(row, "last_offsets", INT8ARRAYOID, offset_array(topic));
+		evpub_result_put(row);
 	}
 	return (Datum) 0;
 }

@@ -348,9 +348,7 @@ evpub_capture_options(PG_FUNCTION_ARGS)
 	bytea	   *packed = PG_GETARG_BYTEA_PP(1);
 	char	   *table = evpub_qualified_name(relid);
 	EvpubOptions options;
-	TupleDesc	desc = evpub_result_row(fcinfo, 2);
-	Datum		values[2];
-	bool		nulls[2] = {false};
+	EvpubResult *row = evpub_result_row(fcinfo);
 	StringInfoData definition;
 	char	  **arguments;
 	int			count;
@@ -366,34 +364,29 @@ evpub_capture_options(PG_FUNCTION_ARGS)
 	evpub_options_definition(&definition, table, &options);
 	if (options.value[EVPUB_OPTION_TOPIC] == NULL)
 		options.value[EVPUB_OPTION_TOPIC] = evpub_compiled_default_topic();
-	values[0] = JsonbPGetDatum(evpub_options_texts(&options));
-	values[1] = CStringGetTextDatum(definition.data);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
-													  values, nulls)));
+	evpub_result_set(row, "options", JSONBOID,
+					 JsonbPGetDatum(evpub_options_texts(&options)));
+	evpub_result_set_text(row, "definition", definition.data);
+	PG_RETURN_DATUM(evpub_result_datum(row));
 }
 
 /* evpub._options(): the options of evpub.capture_table(), in their order. */
 Datum
 evpub_options(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	EvpubResult *row = evpub_result_rows(fcinfo);
 	EvpubOptions defaults;
 
-	(void) evpub_result_row(fcinfo, 4);
-	InitMaterializedSRF(fcinfo, 0);
 	evpub_options_default(&defaults);
 	for (int i = 0; i < EVPUB_TABLE_OPTIONS; i++)
 	{
 		EvpubOption option = (EvpubOption) i;
-		Datum		values[4] = {
-			CStringGetTextDatum(evpub_option_name(option)),
-			CStringGetTextDatum(evpub_option_type(option)),
-			defaults.value[i] ? CStringGetTextDatum(defaults.value[i]) : (Datum) 0,
-			CStringGetTextDatum(evpub_option_comment(option)),
-		};
-		bool		nulls[4] = {false, false, defaults.value[i] == NULL, false};
 
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		evpub_result_set_text(row, "name", evpub_option_name(option));
+		evpub_result_set_text(row, "type", evpub_option_type(option));
+		evpub_result_set_text(row, "value", defaults.value[i]);
+		evpub_result_set_text(row, "comment", evpub_option_comment(option));
+		evpub_result_put(row);
 	}
 	return (Datum) 0;
 }

@@ -53,12 +53,22 @@ CALL evpub.resync('{place}');
 
 -- functions that another version of evpub has declared
 SELECT probin AS library FROM pg_proc WHERE oid = 'evpub.capture'::regproc \gset
+-- one without a column that the library fills in
 CREATE FUNCTION pg_temp.old_status(OUT state text, OUT state_reason text) AS :'library', 'evpub_status' LANGUAGE C;
-\set VERBOSITY terse
 SELECT * FROM pg_temp.old_status();
-\set VERBOSITY default
 \echo :LAST_ERROR_SQLSTATE
-CREATE FUNCTION pg_temp.old_peek(int, pg_lsn, OUT id text, OUT topic text) RETURNS SETOF record AS :'library', 'evpub_peek' LANGUAGE C;
-SELECT * FROM pg_temp.old_peek(1, NULL);
+CREATE FUNCTION pg_temp.old_options(OUT name text, OUT type text, OUT value text) RETURNS SETOF record AS :'library', 'evpub_options' LANGUAGE C;
+SELECT * FROM pg_temp.old_options();
 \echo :LAST_ERROR_SQLSTATE
+-- with another type
+CREATE FUNCTION pg_temp.other_options(OUT name text, OUT type oid, OUT value text, OUT comment text) RETURNS SETOF record AS :'library', 'evpub_options' LANGUAGE C;
+SELECT * FROM pg_temp.other_options();
+\echo :LAST_ERROR_SQLSTATE
+-- with one that the library does not fill in
+CREATE FUNCTION pg_temp.new_options(OUT name text, OUT type text, OUT value text, OUT comment text, OUT since text) RETURNS SETOF record AS :'library', 'evpub_options' LANGUAGE C;
+SELECT * FROM pg_temp.new_options();
+\echo :LAST_ERROR_SQLSTATE
+-- and in another order it is the same
+CREATE FUNCTION pg_temp.same_options(OUT comment text, OUT value text, OUT type text, OUT name text) RETURNS SETOF record AS :'library', 'evpub_options' LANGUAGE C;
+SELECT name, type, value FROM pg_temp.same_options() ORDER BY name COLLATE "C" LIMIT 2;
 DROP TABLE seat, place;
