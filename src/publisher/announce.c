@@ -276,11 +276,3 @@ evpub_announce_put(EvpubStream *stream, int limit, uint32 most,
 	pfree(recipients);
 	return i == n;
 }
-
-void
-evpub_announce_told(EvpubPosition *position, XLogRecPtr lsn)
-{
-	for (int i = 0; i < position->ngaps; i++)
-		if (position->gaps[i].to_lsn <= lsn)
-			position->gaps[i].told = true;
-}

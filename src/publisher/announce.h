@@ -12,7 +12,7 @@
 
 #include "publisher/position.h"
 #include "publisher/relayclient.h"
-#include "publisher/stream.h"
+#include "publisher/streamdata.h"
 #include "reader/assembler.h"
 
 /*
@@ -38,8 +38,5 @@ extern bool evpub_announce_instead(EvpubPosition *position,
  */
 extern bool evpub_announce_put(EvpubStream *stream, int limit, uint32 most,
 							   EvpubRelay *relay, const EvpubTransaction *transaction);
-
-/* The events of gaps up to an LSN are in Kafka. */
-extern void evpub_announce_told(EvpubPosition *position, XLogRecPtr lsn);
 
 #endif							/* EVPUB_ANNOUNCE_H */

@@ -16,8 +16,8 @@
 
 #include "utils/memutils.h"
 
-#include "publisher/announce.h"
 #include "publisher/flight.h"
+#include "publisher/position.h"
 
 /* Both are doubled when they are full. */
 #define FIRST_MARKS 1024
@@ -125,7 +125,7 @@ evpub_flight_end_gap(EvpubStream *stream, XLogRecPtr lsn)
 	}
 	set_last_mark(stream, 0);
 	if (stream->sent_seq == stream->acked_seq)
-		evpub_announce_told(stream->position, lsn);
+		evpub_position_gaps_told(stream->position, lsn);
 	else
 		mark_of(stream, stream->sent_seq)->told_lsn = lsn;
 }
@@ -169,7 +169,7 @@ evpub_flight_acknowledge(EvpubStream *stream, uint64 seq)
 		stream->next_event = mark->next_event;
 		stream->transactions_published += mark->transactions;
 		if (mark->told_lsn != InvalidXLogRecPtr)
-			evpub_announce_told(stream->position, mark->told_lsn);
+			evpub_position_gaps_told(stream->position, mark->told_lsn);
 	}
 	while (stream->batch_count > 0 && batch_of(stream, 0)->last_seq <= seq)
 	{

@@ -117,3 +117,11 @@ evpub_position_new_publisher(const EvpubPosition *position)
 
 	return root << 32 | random_half();
 }
+
+void
+evpub_position_gaps_told(EvpubPosition *position, XLogRecPtr lsn)
+{
+	for (int i = 0; i < position->ngaps; i++)
+		if (position->gaps[i].to_lsn <= lsn)
+			position->gaps[i].told = true;
+}

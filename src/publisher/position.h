@@ -154,6 +154,9 @@ typedef struct EvpubPosition
  */
 extern void evpub_position_add_gap(EvpubPosition *position, const EvpubGap *gap);
 
+/* The events of gaps up to an LSN are in Kafka. */
+extern void evpub_position_gaps_told(EvpubPosition *position, XLogRecPtr lsn);
+
 /* Set or clear (reason NULL) the open gap; reason and cut are copied. */
 extern void evpub_position_set_open_gap(EvpubPosition *position,
 										const EvpubOpenGap *gap);

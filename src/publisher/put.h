@@ -8,7 +8,7 @@
 #include "postgres.h"
 
 #include "publisher/relayclient.h"
-#include "publisher/stream.h"
+#include "publisher/streamdata.h"
 
 /*
  * Put events of the head into the batch, until that has "limit" bytes or
