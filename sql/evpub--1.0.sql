@@ -853,13 +853,11 @@ advised AS (
 				WHEN state = 'unconfigured'
 				THEN 'ALTER SYSTEM SET evpub.bootstrap_servers = ''<host>:9092''; SELECT pg_reload_conf();'
 				WHEN state = 'paused' THEN 'SELECT evpub.resume();'
-				WHEN state IN ('blocked', 'starting') THEN hint
+				WHEN state IN ('blocked', 'starting', 'fenced') THEN hint
 				WHEN state = 'gap'
 				THEN format('If the WAL cannot be brought back: SELECT %s;',
 							coalesce(substring(state_reason, 'evpub\.accept_gap\(''[0-9A-F/]+''\)'),
 									 'evpub.accept_gap(''<end of the gap>'')'))
-				WHEN state = 'fenced'
-				THEN 'If this server is to publish, and no other one does: SELECT evpub.take_over();'
 		   END AS advice
 	  FROM facts LEFT JOIN holder ON true)
 SELECT DISTINCT ON (c.place) c.place, c.name, c.detail, c.hint
@@ -878,7 +876,8 @@ SELECT DISTINCT ON (c.place) c.place, c.name, c.detail, c.hint
 	 coalesce(advice, format('SELECT pg_terminate_backend(%s); -- the worker starts again, and makes the slot anew', worker_pid))),
 	(3, 'slot', 5, worker_pid IS NULL OR active_pid IS DISTINCT FROM worker_pid, 'it keeps WAL, but the worker does not hold it',
 	 concat_ws(' ', advice, 'If evpub is not to publish from this server: SELECT pg_drop_replication_slot(''evpub'');')),
-	(3, 'slot', 6, true, 'it keeps WAL, and the worker holds it', NULL),
+	(3, 'slot', 6, state = 'fenced', 'it keeps WAL until evpub.take_over(), and the worker holds it', NULL),
+	(3, 'slot', 7, true, 'it keeps WAL, and the worker holds it', NULL),
 
 	(4, 'state_file', 1, file = 'found', format('it says "%s"', file_detail), NULL),
 	(4, 'state_file', 2, file = 'absent' AND NOT needed, 'none, and none is needed', NULL),

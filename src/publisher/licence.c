@@ -315,6 +315,12 @@ evpub_licence_examine(EvpubPosition *position, char **reason)
 	/* a slot that is not ours (nobody is registered) is left alone */
 	if (verdict != EVPUB_NOTHING && evpub_slot_find() != EVPUB_SLOT_ABSENT)
 		evpub_slot_hold();
+	else if (MyReplicationSlot)
+		ReplicationSlotRelease();
+	if (verdict == EVPUB_STAND_FENCED && MyReplicationSlot)
+		*reason = psprintf("%s; its replication slot keeps WAL until it is taken over\n" EVPUB_FENCED_HINT
+						   " If it is never to publish: DROP EXTENSION evpub CASCADE; in each database that has it, which drops the slot, too.",
+						   *reason);
 	return verdict;
 }
 

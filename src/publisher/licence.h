@@ -11,6 +11,8 @@
 #include "publisher/position.h"
 #include "publisher/verdict.h"
 
+#define EVPUB_FENCED_HINT "If this server is to publish, and no other one does: SELECT evpub.take_over();"
+
 /*
  * Look at what is there, finish what a crash cut, and hold the slot if there
  * is one.  Fills *position from the state file (in the current context).

@@ -233,9 +233,18 @@ like(check($standby)->{publisher}[0]{detail}, qr/^standby: /, 'and shows its sta
 $standby->promote;
 ok(wait_for_state($standby, 'fenced'), 'promoted, it is fenced');
 $row = check($standby);
-is($row->{publisher}[0]{hint},
-	'If this server is to publish, and no other one does: SELECT evpub.take_over();',
+like($row->{publisher}[0]{hint},
+	qr/^If this server is to publish, and no other one does: SELECT evpub\.take_over\(\);/,
 	'check says what to type');
+like($row->{publisher}[0]{hint}, qr/never to publish: DROP EXTENSION/, 'and what if not');
+like($row->{publisher}[0]{detail}, qr/keeps WAL/, 'and that WAL is kept for it');
+like($row->{slot}[0]{detail}, qr/^it keeps WAL until evpub\.take_over\(\)/, 'by the slot');
+$standby->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'evpub publisher'");
+ok(wait_for_state($standby, 'fenced'), 'its worker comes back');
+like($standby->safe_psql('postgres', 'SELECT state_reason FROM evpub.status'), qr/keeps WAL/, 'and so does that');
+$standby->safe_psql('postgres', 'DROP EXTENSION evpub CASCADE');
+ok($standby->poll_query_until('postgres', 'SELECT count(*) = 0 FROM pg_replication_slots'),
+	'dropping the extension lets WAL go');
 $standby->stop;
 $node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM pg_stat_replication');
 all_fine($node, 'without the standby');
