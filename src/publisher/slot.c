@@ -115,8 +115,9 @@ evpub_slot_move(XLogRecPtr lsn)
 	set_position(lsn);
 }
 
-void
-evpub_slot_keep(XLogRecPtr lsn)
+/* Hold it, valid; false if it does not keep WAL from lsn on, and must be set. */
+static bool
+hold_valid(XLogRecPtr lsn)
 {
 	XLogRecPtr	position;
 	bool		invalidated;
@@ -129,7 +130,20 @@ evpub_slot_keep(XLogRecPtr lsn)
 	evpub_slot_revalidate(MyReplicationSlot);
 	position = MyReplicationSlot->data.restart_lsn;
 	SpinLockRelease(&MyReplicationSlot->mutex);
-	if (!invalidated && position != InvalidXLogRecPtr && position <= lsn)
+	return !invalidated && position != InvalidXLogRecPtr && position <= lsn;
+}
+
+void
+evpub_slot_expect(XLogRecPtr lsn)
+{
+	if (!hold_valid(lsn))
+		set_position(lsn);
+}
+
+void
+evpub_slot_keep(XLogRecPtr lsn)
+{
+	if (hold_valid(lsn))
 		return;
 	if (!evpub_walreader_has(lsn))
 		lsn = evpub_walreader_find(lsn);

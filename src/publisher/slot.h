@@ -41,6 +41,9 @@ extern void evpub_slot_move(XLogRecPtr lsn);
  */
 extern void evpub_slot_keep(XLogRecPtr lsn);
 
+/* The same for WAL that is going to be put there: whether it is, is not asked. */
+extern void evpub_slot_expect(XLogRecPtr lsn);
+
 extern XLogRecPtr evpub_slot_position(void);
 
 /* Drop the slot, held or not. */

@@ -51,6 +51,7 @@
 
 #include "clock.h"
 #include "publisher/advice.h"
+#include "publisher/licence.h"
 #include "publisher/reason.h"
 #include "publisher/state.h"
 #include "publisher/track.h"
@@ -242,7 +243,7 @@ evpub_state_current(const EvpubWorker *worker, const char **reason)
 			*reason = with_hint(*reason, "SELECT evpub.register_database();");
 			return EVPUB_UNCONFIGURED;
 		case EVPUB_STAND_FENCED:
-			*reason = with_hint(*reason, "If this server is to publish, and no other one does: SELECT evpub.take_over();");
+			*reason = with_hint(*reason, EVPUB_FENCED_HINT);
 			return EVPUB_FENCED;
 		case EVPUB_STAND_GAP:
 			*reason = with_hint(gap_reason(worker),

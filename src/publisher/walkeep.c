@@ -13,8 +13,9 @@
  * Nothing can make the checkpoint change its mind.  But before it invalidates
  * our slot it asks us to release it, by SIGTERM, and waits until we have done
  * so; up to then all WAL is there.  So the segments that it is going to remove
- * are set aside before the slot is released, and the next worker puts them back
- * when the checkpoint is over, before it makes its slot valid again.
+ * are set aside before the slot is released.  The next worker makes its slot valid
+ * again, so that from then on every checkpoint asks before it removes them, waits
+ * until this one has removed the rest, and puts them back.
  *
  * Safe, because the checkpoint is complete at that time: crash recovery begins
  * behind what is set aside, and nobody else can count on segments that would be
@@ -27,8 +28,12 @@
  * From 18 on, a checkpoint asks right before it removes WAL.  A slot that comes
  * between the two is treated as before 18, so this is for all versions.
  *
- * What is left: a slot that is made between the last look that a checkpoint
- * takes at the slots and the removal that follows at once.
+ * What is left, each a gap and not a silent loss: a slot that is made between the
+ * last look that a checkpoint takes at the slots and the removal that follows at
+ * once; a worker that is not there when the checkpoint looks, since the server is
+ * stopped or the worker was just ended, so that nobody is asked; a segment that is
+ * archived after we left it to the archiver and before the checkpoint comes to it,
+ * which is in the archive then.
  */
 #include "postgres.h"
 
@@ -47,14 +52,12 @@
 #include "storage/latch.h"
 #include "storage/proc.h"
 
-#include "clock.h"
 #include "compat.h"
 #include "publisher/slot.h"
 #include "publisher/walkeep.h"
 #include "reader/walreader.h"
 
-/* Wait so long for the end of a checkpoint, and look so often, in ms. */
-#define CHECKPOINT_PATIENCE 10000
+/* Look so often whether a checkpoint has removed what it removes, in ms. */
 #define CHECKPOINT_LOOK 20
 
 /* Who has asked the worker to leave, other than the postmaster; 0: nobody. */
@@ -94,14 +97,24 @@ checkpoint_wants_slot(void)
 	return asked_by != 0 && AuxiliaryPidGetProc(asked_by) != NULL;
 }
 
+/* As PostgreSQL counts: half a segment keeps nothing. */
+static uint64
+whole_segments(int megabytes)
+{
+	return (uint64) megabytes * 1024 * 1024 / wal_segment_size;
+}
+
 /* Then it is no race, but what the administrator wants. */
 static bool
 exceeds_setting(XLogRecPtr from)
 {
-	XLogRecPtr	end = GetXLogInsertRecPtr();
+	XLogSegNo	first;
+	XLogSegNo	last;
 
-	return max_slot_wal_keep_size_mb >= 0 && end > from &&
-		end - from > (uint64) max_slot_wal_keep_size_mb * 1024 * 1024;
+	XLByteToSeg(from, first, wal_segment_size);
+	XLByteToSeg(GetXLogInsertRecPtr(), last, wal_segment_size);
+	return max_slot_wal_keep_size_mb >= 0 && last > first &&
+		last - first > whole_segments(max_slot_wal_keep_size_mb);
 }
 
 /*
@@ -114,7 +127,7 @@ static XLogRecPtr
 kept_for_others(void)
 {
 	XLogRecPtr	end = GetXLogInsertRecPtr();
-	uint64		setting = (uint64) wal_keep_size_mb * 1024 * 1024;
+	uint64		setting = whole_segments(wal_keep_size_mb) * wal_segment_size;
 	XLogRecPtr	kept = end > setting ? end - setting : 1;
 	XLogRecPtr	unsummarized = evpub_oldest_unsummarized();
 
@@ -165,7 +178,8 @@ set_segments_aside(XLogSegNo first, XLogSegNo end)
 	struct dirent *entry;
 	int			count = 0;
 
-	while (dir && (entry = ReadDirExtended(dir, XLOGDIR, LOG)) != NULL)
+	/* says so if it could not be opened */
+	while ((entry = ReadDirExtended(dir, XLOGDIR, LOG)) != NULL)
 	{
 		TimeLineID	timeline;
 		XLogSegNo	segment;
@@ -219,40 +233,97 @@ evpub_walkeep_leave(void)
 /* ---- putting back ---- */
 
 /*
- * Only the checkpointer waits in this way, and only between two checkpoints.
- * That of a process that is gone was reset when it ended.
+ * Can the checkpointer be removing WAL because of a look at the slots that it
+ * took before we made ours valid?  Not if it waits for its next checkpoint, if it
+ * still writes pages, which it does before that look, or if a checkpoint has
+ * begun since then.
  */
 static bool
-checkpointer_idle(void)
+may_be_removing(XLogRecPtr redo)
 {
+	if (GetRedoRecPtr() != redo)
+		return false;
 	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
 	{
 		const volatile PGPROC *proc = &ProcGlobal->allProcs[i];
+		uint32		event = proc->wait_event_info;
 
-		if (proc->pid != 0 && proc->wait_event_info == WAIT_EVENT_CHECKPOINTER_MAIN)
-			return true;
+		/* only the checkpointer waits in these ways; what ended waits for nothing */
+		if (proc->pid != 0 && (event == WAIT_EVENT_CHECKPOINTER_MAIN ||
+							   event == WAIT_EVENT_CHECKPOINT_WRITE_DELAY))
+			return false;
 	}
-	return false;
+	return true;
 }
 
 /*
- * What is put back while the checkpoint still removes would be removed again.
- * With a bound: one checkpoint that follows the other at once does not show
- * itself idle, and it would have the slot released again.
+ * However long that takes: what is put back earlier would be removed.  If that
+ * checkpoint has yet to look at the slots, it asks us to leave, and the next
+ * worker waits again.
  */
 static void
-wait_for_checkpoint(void)
+wait_for_removal(XLogRecPtr redo)
 {
-	EvpubMsec	begun = evpub_clock_now();
-
-	while (!checkpointer_idle() && !ShutdownRequestPending &&
-		   !evpub_clock_passed(begun, CHECKPOINT_PATIENCE))
+	while (may_be_removing(redo) && !ShutdownRequestPending)
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 CHECKPOINT_LOOK, evpub_wait_event("EvpubCheckpoint"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
+}
+
+/* A name may be anything's: only a whole segment may get into pg_wal. */
+static bool
+is_segment(const char *name)
+{
+	struct stat st;
+	char		place[MAXPGPATH];
+	char		kept[MAXPGPATH];
+
+	if (!IsXLogFileName(name))
+		return false;
+	paths_of(name, place, kept);
+	return lstat(kept, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == wal_segment_size;
+}
+
+static DIR *
+open_directory(void)
+{
+	DIR		   *dir = AllocateDir(EVPUB_WALKEEP_DIRECTORY);
+
+	if (!dir && errno != ENOENT)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open directory \"%s\": %m",
+						EVPUB_WALKEEP_DIRECTORY)));
+	return dir;
+}
+
+/* Where the oldest that is set aside begins; InvalidXLogRecPtr: there is none. */
+static XLogRecPtr
+oldest_kept(void)
+{
+	XLogRecPtr	oldest = InvalidXLogRecPtr;
+	DIR		   *dir = open_directory();
+	struct dirent *entry;
+
+	while (dir && (entry = ReadDir(dir, EVPUB_WALKEEP_DIRECTORY)) != NULL)
+	{
+		TimeLineID	timeline;
+		XLogSegNo	segment;
+		XLogRecPtr	start;
+
+		if (!is_segment(entry->d_name))
+			continue;
+		XLogFromFileName(entry->d_name, &timeline, &segment, wal_segment_size);
+		XLogSegNoOffsetToRecPtr(segment, 0, wal_segment_size, start);
+		if (oldest == InvalidXLogRecPtr || start < oldest)
+			oldest = start;
+	}
+	if (dir)
+		FreeDir(dir);
+	return oldest;
 }
 
 /* Put one back; somebody else may have done so, from the archive. */
@@ -264,7 +335,7 @@ put_segment_back(const char *segment)
 	char		kept[MAXPGPATH];
 
 	paths_of(segment, place, kept);
-	if (stat(place, &st) == 0)
+	if (lstat(place, &st) == 0)
 	{
 		if (unlink(kept) != 0)
 			ereport(LOG,
@@ -272,8 +343,10 @@ put_segment_back(const char *segment)
 					 errmsg("could not remove file \"%s\": %m", kept)));
 		return false;
 	}
-	if (durable_rename(kept, place, LOG) != 0)
-		return false;
+	if (rename(kept, place) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not rename file \"%s\" to \"%s\": %m", kept, place)));
 
 	/* it was archived, or need not be: it must not be archived again */
 	if (XLogArchivingActive())
@@ -281,31 +354,73 @@ put_segment_back(const char *segment)
 	return true;
 }
 
-void
-evpub_walkeep_put_back(void)
+/*
+ * What cannot be put back throws: the worker starts again in a second, and tries
+ * again, rather than take WAL for lost that is there.  A shutdown leaves the rest
+ * for the next start.
+ */
+static int
+put_segments_back(void)
 {
-	struct stat st;
-	DIR		   *dir;
+	DIR		   *dir = open_directory();
 	struct dirent *entry;
 	int			count = 0;
 
-	if (stat(EVPUB_WALKEEP_DIRECTORY, &st) != 0)
-		return;
-	wait_for_checkpoint();
-	if (ShutdownRequestPending)
-		return;
-	dir = AllocateDir(EVPUB_WALKEEP_DIRECTORY);
-	while (dir && (entry = ReadDirExtended(dir, EVPUB_WALKEEP_DIRECTORY, LOG)) != NULL)
-		if (IsXLogFileName(entry->d_name) && put_segment_back(entry->d_name))
+	while (dir && !ShutdownRequestPending &&
+		   (entry = ReadDir(dir, EVPUB_WALKEEP_DIRECTORY)) != NULL)
+		if (is_segment(entry->d_name) && put_segment_back(entry->d_name))
 			count++;
 	if (dir)
 		FreeDir(dir);
-	if (rmdir(EVPUB_WALKEEP_DIRECTORY) != 0)
+
+	/* a crash leaves each of them here or there, either will do */
+	fsync_fname_ext(XLOGDIR, true, false, LOG);
+	fsync_fname_ext(EVPUB_WALKEEP_DIRECTORY, true, false, LOG);
+	return count;
+}
+
+bool
+evpub_walkeep_has(void)
+{
+	struct stat st;
+
+	return lstat(EVPUB_WALKEEP_DIRECTORY, &st) == 0;
+}
+
+void
+evpub_walkeep_put_back(void)
+{
+	XLogRecPtr	oldest;
+	int			count;
+
+	if (!evpub_walkeep_has())
+		return;
+	oldest = oldest_kept();
+
+	/*
+	 * First the slot: from then on no checkpoint removes what it needs without
+	 * asking us.  One that was under way before may be removing, so we wait for
+	 * that.  In recovery it is others that publish, and what is put back may go.
+	 */
+	if (oldest != InvalidXLogRecPtr && !RecoveryInProgress())
+	{
+		EvpubSlotFound slot = evpub_slot_find();
+
+		if (slot == EVPUB_SLOT_FOUND || slot == EVPUB_SLOT_INVALIDATED)
+			evpub_slot_expect(oldest);
+		wait_for_removal(GetRedoRecPtr());
+	}
+	if (ShutdownRequestPending)
+		return;
+	count = put_segments_back();
+	if (count > 0)
+		ereport(LOG,
+				(errmsg("evpub: put back %d segments of WAL that were set aside from a checkpoint",
+						count)));
+	if (!ShutdownRequestPending && rmdir(EVPUB_WALKEEP_DIRECTORY) != 0)
 		ereport(LOG,
 				(errcode_for_file_access(),
 				 errmsg("could not remove directory \"%s\": %m",
-						EVPUB_WALKEEP_DIRECTORY)));
-	ereport(LOG,
-			(errmsg("evpub: put back %d segments of WAL that were set aside from a checkpoint",
-					count)));
+						EVPUB_WALKEEP_DIRECTORY),
+				 errhint("Remove by hand what is no WAL segment in it.")));
 }

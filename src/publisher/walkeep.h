@@ -19,7 +19,14 @@ extern void evpub_walkeep_install(void);
  */
 extern void evpub_walkeep_leave(void);
 
-/* The worker starts, and recovery is over: put it back. */
+/* Is there anything to put back? */
+extern bool evpub_walkeep_has(void);
+
+/*
+ * The worker starts: put it back.  After recovery the slot is made valid and held
+ * for it, and a checkpoint that removes WAL just now is waited for.  Throws if
+ * something cannot be put back; returns early when the worker is to leave.
+ */
 extern void evpub_walkeep_put_back(void);
 
 #endif							/* EVPUB_WALKEEP_H */

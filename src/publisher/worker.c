@@ -83,14 +83,18 @@ detach(int code, Datum argument)
 
 	(void) code;
 
-	/* before the slot is released, as that was registered before this */
-	evpub_walkeep_leave();
 	evpub_relay_stop(&worker->relay);
 	evpub_waiting_reap(worker);
 	SpinLockAcquire(&EvpubShmem->mutex);
 	EvpubShmem->worker_pid = 0;
 	EvpubShmem->worker_latch = NULL;
 	SpinLockRelease(&EvpubShmem->mutex);
+
+	/*
+	 * Last, since a checkpoint may ask for the slot while the relay ends; and
+	 * before the slot is released, as that was registered before this.
+	 */
+	evpub_walkeep_leave();
 }
 
 static void
@@ -371,6 +375,22 @@ wait_for_recovery(EvpubWorker *worker)
 	}
 }
 
+/* In recovery at once: a standby must not keep for ever what was set aside. */
+static void
+put_back_wal(EvpubWorker *worker)
+{
+	if (!evpub_walkeep_has())
+		return;
+	if (!RecoveryInProgress())
+		evpub_show(worker, EVPUB_STARTING,
+				   "WAL that was set aside from a checkpoint is put back");
+	evpub_walkeep_put_back();
+
+	/* where WAL is aside still, nothing may be decided */
+	if (ShutdownRequestPending)
+		proc_exit(1);
+}
+
 static void
 set_up(EvpubWorker *worker)
 {
@@ -388,8 +408,10 @@ set_up(EvpubWorker *worker)
 	evpub_relay_init(&worker->relay);
 	evpub_waiting_old_relay(worker->before.relay_pid);
 	attach(worker);
+	if (RecoveryInProgress())
+		put_back_wal(worker);
 	wait_for_recovery(worker);
-	evpub_walkeep_put_back();
+	put_back_wal(worker);
 	examine(worker);
 
 	/* there may be requests of before the worker was restarted */

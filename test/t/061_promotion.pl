@@ -13,6 +13,7 @@ use EvpubState;
 use EvpubTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use POSIX qw(mkfifo);
 use Test::More;
 
 my $kafka = EvpubKafka->new->start;
@@ -238,6 +239,35 @@ sub checkpoint_ends
 	return;
 }
 
+# The same; and before the next worker has read its state file, one checkpoint more
+# ends.  What is put back must be kept by the slot already.
+sub checkpoints_take_slot
+{
+	my ($node) = @_;
+	my $name = $node->name;
+	my $offset = -s $node->logfile;
+	my $state = $node->data_dir . '/evpub/state';
+
+	# opening this blocks; a worker that is fenced writes nothing there
+	rename $state, "$state.saved" or die;
+	mkfifo("$state.fifo", 0600) or die;
+	link "$state.fifo", $state or die;
+	$node->safe_psql('postgres', 'CHECKPOINT');
+	wait_until('WAL is put back', sub { $node->log_contains(qr/put back [1-9]\d* segments/, $offset) });
+	$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
+	$node->safe_psql('postgres', 'CHECKPOINT');
+	ok(-e $node->data_dir . "/pg_wal/$needed", "$name: what was put back is not removed at once");
+	rename "$state.saved", $state or die;
+	open my $fifo, '>', "$state.fifo" or die;
+	close $fifo;
+	unlink "$state.fifo";
+	wait_until('the worker is there', sub { worker_pid($node) });
+	$node->safe_psql('postgres', 'SELECT pg_terminate_backend(' . worker_pid($node) . ')');
+	ok(wait_for_state($node, 'fenced'), "$name: the worker is back");
+	ok(!-e $node->data_dir . '/pg_wal/evpub.kept', "$name: nothing is set aside any more");
+	return;
+}
+
 sub keeps_and_publishes
 {
 	my ($node) = @_;
@@ -268,7 +298,9 @@ $early->stop;
 
 # taken over long after it
 promoted_in_checkpoint($late);
-checkpoint_ends($late);
+like(status($late, 'state_reason'), qr/keeps WAL/, 'late: says that WAL is kept');
+if ($asks_first) { checkpoints_take_slot($late); }
+else { checkpoint_ends($late); }
 SKIP:
 {
 	skip 'no WAL summarizer before 17', 1 unless $can_summarize;
@@ -296,6 +328,22 @@ my $late_id = status($late, 'publisher_id');
 $end = $late->lsn('flush');
 $cascade->poll_query_until('postgres', "SELECT pg_last_wal_replay_lsn() >= '$end'") or die 'not replayed';
 $late->stop('fast');
+
+# What was set aside goes back also when the server has become a standby, but
+# nothing that is no segment.
+$cascade->stop;
+my $kept = $cascade->data_dir . '/pg_wal/evpub.kept';
+my $first = '000000010000000000000001';
+(my $second = $first) =~ s/1$/2/;
+mkdir $_ or die for $kept, "$kept/$second";
+system('cp', $main->archive_dir . "/$first", $kept) == 0 or die;
+append_to_file("$kept/00000001000000000000000A", 'short');
+start_logged($cascade);
+wait_until('WAL is put back', sub { log_since_start($cascade) =~ /put back 1 segments/ });
+ok(!-e "$kept/$first", 'standby: a segment is put back');
+ok(-d "$kept/$second" && -e "$kept/00000001000000000000000A", 'standby: what is none stays');
+wait_until('it says so', sub { log_since_start($cascade) =~ /could not remove directory "pg_wal\/evpub\.kept"/ });
+ok(wait_for_state($cascade, 'standby'), 'standby: goes on');
 $cascade->promote;
 ok(wait_for_state($cascade, 'fenced'), 'cascade: fenced');
 $cascade->safe_psql('postgres', 'SELECT evpub.take_over()');
