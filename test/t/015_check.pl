@@ -242,9 +242,6 @@ like($row->{slot}[0]{detail}, qr/^it keeps WAL until evpub\.take_over\(\)/, 'by 
 $standby->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'evpub publisher'");
 ok(wait_for_state($standby, 'fenced'), 'its worker comes back');
 like($standby->safe_psql('postgres', 'SELECT state_reason FROM evpub.status'), qr/keeps WAL/, 'and so does that');
-$standby->safe_psql('postgres', 'DROP EXTENSION evpub CASCADE');
-ok($standby->poll_query_until('postgres', 'SELECT count(*) = 0 FROM pg_replication_slots'),
-	'dropping the extension lets WAL go');
 $standby->stop;
 $node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM pg_stat_replication');
 all_fine($node, 'without the standby');

@@ -329,21 +329,6 @@ $end = $late->lsn('flush');
 $cascade->poll_query_until('postgres', "SELECT pg_last_wal_replay_lsn() >= '$end'") or die 'not replayed';
 $late->stop('fast');
 
-# What was set aside goes back also when the server has become a standby, but
-# nothing that is no segment.
-$cascade->stop;
-my $kept = $cascade->data_dir . '/pg_wal/evpub.kept';
-my $first = '000000010000000000000001';
-(my $second = $first) =~ s/1$/2/;
-mkdir $_ or die for $kept, "$kept/$second";
-system('cp', $main->archive_dir . "/$first", $kept) == 0 or die;
-append_to_file("$kept/00000001000000000000000A", 'short');
-start_logged($cascade);
-wait_until('WAL is put back', sub { log_since_start($cascade) =~ /put back 1 segments/ });
-ok(!-e "$kept/$first", 'standby: a segment is put back');
-ok(-d "$kept/$second" && -e "$kept/00000001000000000000000A", 'standby: what is none stays');
-wait_until('it says so', sub { log_since_start($cascade) =~ /could not remove directory "pg_wal\/evpub\.kept"/ });
-ok(wait_for_state($cascade, 'standby'), 'standby: goes on');
 $cascade->promote;
 ok(wait_for_state($cascade, 'fenced'), 'cascade: fenced');
 $cascade->safe_psql('postgres', 'SELECT evpub.take_over()');
