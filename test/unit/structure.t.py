@@ -23,8 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 # Modules that include each other.  A circle is its modules in the order of the
 # alphabet.
-KNOWN_CIRCLES = {
-}
+KNOWN_CIRCLES = set()
 
 # A module that includes one of a room further up.
 KNOWN_AGAINST_THE_WAY = {
