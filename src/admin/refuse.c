@@ -78,7 +78,7 @@ evpub_captured_tables(Oid function, Oid only)
 /* ---- ATTACH PARTITION ---- */
 
 /*
- * A table, or a partition or heir of it, that is captured; InvalidOid if there is
+ * A table, a partition of it, or one that inherits from it, that is captured; InvalidOid if there is
  * none.  Nothing is locked: who attaches will lock them all, and who captures one
  * in between makes that fail as PostgreSQL does it.
  */

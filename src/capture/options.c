@@ -467,8 +467,9 @@ push_value(JsonbParseState **state, const EvpubOptions *options, EvpubOption opt
 	}
 }
 
-Jsonb *
-evpub_options_to_jsonb(const EvpubOptions *options)
+/* With "texts" each value is the text that stands in arguments. */
+static Jsonb *
+object_of(const EvpubOptions *options, bool texts)
 {
 	JsonbParseState *state = NULL;
 
@@ -478,26 +479,24 @@ evpub_options_to_jsonb(const EvpubOptions *options)
 		if (options->value[i] == NULL)
 			continue;
 		push_text(&state, WJB_KEY, known[i].name);
-		push_value(&state, options, (EvpubOption) i);
+		if (texts)
+			push_text(&state, WJB_VALUE, options->value[i]);
+		else
+			push_value(&state, options, (EvpubOption) i);
 	}
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
-/* The same, with each value as the text that stands in arguments. */
+Jsonb *
+evpub_options_to_jsonb(const EvpubOptions *options)
+{
+	return object_of(options, false);
+}
+
 Jsonb *
 evpub_options_texts(const EvpubOptions *options)
 {
-	JsonbParseState *state = NULL;
-
-	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	for (int i = 0; i < EVPUB_TABLE_OPTIONS; i++)
-	{
-		if (options->value[i] == NULL)
-			continue;
-		push_text(&state, WJB_KEY, known[i].name);
-		push_text(&state, WJB_VALUE, options->value[i]);
-	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return object_of(options, true);
 }
 
 static void

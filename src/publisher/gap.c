@@ -371,7 +371,11 @@ confirm_without_publishing(EvpubWorker *worker, EvpubGap *gap,
 	else
 		gap->to_lsn = worker->position.confirmed_lsn;
 
-	/* one that cuts nothing speaks for those that it makes be forgotten */
+	/*
+	 * A gap that cuts no transactions takes over the horizon of the gap before
+	 * it.  Only the newest gaps are remembered, and when that one is forgotten, a
+	 * transaction that it has cut must still be known as cut.
+	 */
 	if (gap->horizon == 0 && worker->position.ngaps > 0)
 		gap->horizon = worker->position.gaps[worker->position.ngaps - 1].horizon;
 	evpub_position_add_gap(&worker->position, gap);

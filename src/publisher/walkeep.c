@@ -3,8 +3,8 @@
  *		WAL that a checkpoint removes although the slot needs it.
  *
  * Before 18, a checkpoint asks at its beginning what the slots need, and removes
- * WAL at its end, which may be minutes later.  A slot that was made meanwhile, or moved
- * back, and needs WAL from before the checkpoint, comes too late: PostgreSQL
+ * WAL at its end, which may be minutes later.  A slot that was made meanwhile, or
+ * moved back, and needs WAL from before the checkpoint, comes too late: PostgreSQL
  * invalidates it ("exceeds max_slot_wal_keep_size", though that is not set) and
  * removes the WAL.  This is how take_over() right after a promotion would lose
  * what the old primary had not published, since each promotion makes a
