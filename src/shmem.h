@@ -21,7 +21,7 @@
 #include "storage/lwlock.h"
 #include "storage/spin.h"
 
-#include "publisher/lost.h"
+#include "lost.h"
 
 /* Names of these, for users: evpub_state_name. */
 typedef enum EvpubState

@@ -10,7 +10,7 @@
 #include "access/xlogdefs.h"
 
 #include "clock.h"
-#include "publisher/lost.h"
+#include "lost.h"
 
 typedef struct EvpubCountRange
 {

@@ -12,7 +12,7 @@
 #include "access/xlogdefs.h"
 #include "datatype/timestamp.h"
 
-#include "publisher/lost.h"
+#include "lost.h"
 
 /*
  * What the server is to the publisher; the file says so before anything is

@@ -4,7 +4,7 @@
  */
 #include "postgres.h"
 
-#include "publisher/lost.h"
+#include "lost.h"
 
 EvpubLost
 evpub_lost_add(EvpubLost a, EvpubLost b)
