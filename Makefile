@@ -7,7 +7,8 @@ PG_CONFIG ?= pg_config
 EXTENSION = evpub
 DATA = sql/evpub--1.0.sql
 MODULE_big = evpub
-ROOMS = src src/event src/capture src/reader src/publisher src/admin
+ROOMS = src src/event src/capture src/reader src/position src/sender src/publisher \
+	src/admin
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard $(addsuffix /*.c,$(ROOMS)))))
 
 RELAY = evpub-relay
@@ -71,7 +72,7 @@ uninstall-relay:
 # without a server, so that the sanitizers see each byte.
 UNIT_LIBRARY = $(wildcard test/unit/lib/*.[ch])
 UNIT_FLAGS = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all
-test/unit/%.bin: test/unit/%.c $(UNIT_LIBRARY) $(wildcard src/*.h src/publisher/*.[ch] src/reader/*.[ch]) .pg-version
+test/unit/%.bin: test/unit/%.c $(UNIT_LIBRARY) $(wildcard src/*.[ch] src/position/*.[ch] src/reader/*.[ch]) .pg-version
 	$(CC) -std=gnu11 $(UNIT_FLAGS) $(WARNINGS) -D_GNU_SOURCE $(PG_CPPFLAGS) -o $@ \
 		$< test/unit/lib/assertion.c -L$(shell $(PG_CONFIG) --pkglibdir) -lpgport
 

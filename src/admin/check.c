@@ -16,7 +16,7 @@
 #include "utils/pg_lsn.h"
 
 #include "admin/result.h"
-#include "publisher/statefile.h"
+#include "position/statefile.h"
 #include "settings.h"
 #include "shmem.h"
 

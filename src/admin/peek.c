@@ -25,7 +25,7 @@
 #include "admin/result.h"
 #include "compat.h"
 #include "event/event.h"
-#include "publisher/statefile.h"
+#include "position/statefile.h"
 #include "reader/assembler.h"
 #include "reader/walreader.h"
 #include "settings.h"

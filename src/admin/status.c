@@ -22,7 +22,7 @@
 #include "admin/result.h"
 #include "admin/status.h"
 #include "names.h"
-#include "publisher/statefile.h"
+#include "position/statefile.h"
 #include "reader/walreader.h"
 #include "settings.h"
 #include "shmem.h"

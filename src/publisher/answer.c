@@ -5,7 +5,7 @@
 #include "postgres.h"
 
 #include "publisher/answer.h"
-#include "publisher/reason.h"
+#include "reason.h"
 
 void
 evpub_answer_refuse(EvpubAnswer *answer, int sqlerrcode, const char *error,

@@ -21,13 +21,13 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "position/statefile.h"
 #include "publisher/answer.h"
 #include "publisher/count.h"
 #include "publisher/gap.h"
 #include "publisher/licence.h"
 #include "publisher/persist.h"
 #include "publisher/slot.h"
-#include "publisher/statefile.h"
 
 /* Between two looks at WAL that could not be read, in ms. */
 #define LOOK_AGAIN_INTERVAL 10000

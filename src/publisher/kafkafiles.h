@@ -5,7 +5,7 @@
 #ifndef EVPUB_KAFKAFILES_H
 #define EVPUB_KAFKAFILES_H
 
-#include "publisher/relayclient.h"
+#include "sender/relayclient.h"
 
 typedef struct EvpubKafkaFiles
 {

@@ -24,14 +24,14 @@
 #include "replication/slot.h"
 #include "utils/timestamp.h"
 
-#include "publisher/follow.h"
+#include "position/follow.h"
+#include "position/statefile.h"
 #include "publisher/label.h"
 #include "publisher/licence.h"
 #include "publisher/recovery.h"
 #include "publisher/registry.h"
 #include "publisher/rescue.h"
 #include "publisher/slot.h"
-#include "publisher/statefile.h"
 #include "reader/walreader.h"
 #include "shmem.h"
 

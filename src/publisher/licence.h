@@ -8,7 +8,7 @@
 
 #include "postgres.h"
 
-#include "publisher/position.h"
+#include "position/position.h"
 #include "publisher/verdict.h"
 
 #define EVPUB_FENCED_HINT "If this server is to publish, and no other one does: SELECT evpub.take_over();"

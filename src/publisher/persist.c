@@ -18,13 +18,14 @@
 #include "clock.h"
 #include "compat.h"
 #include "event/event.h"
+#include "position/pins.h"
+#include "position/position_format.h"
+#include "position/statefile.h"
 #include "publisher/persist.h"
-#include "publisher/position_format.h"
 #include "publisher/rescue.h"
 #include "publisher/slot.h"
 #include "publisher/state.h"
-#include "publisher/statefile.h"
-#include "publisher/track.h"
+#include "sender/relaytopics.h"
 
 /* At most so often, in ms: each is an fsync beside the writers' own. */
 #define PERSIST_INTERVAL 1000
@@ -80,7 +81,7 @@ log_position(EvpubWorker *worker, bool flush)
 	if (flush)
 		XLogFlush(end);
 
-	evpub_track_told(&worker->position, end);
+	evpub_pins_logged(&worker->position, end);
 	worker->messages_since_full++;
 	if (form == EVPUB_POSITION_FULL)
 	{
@@ -110,14 +111,14 @@ evpub_persist_store(EvpubWorker *worker, const EvpubPosition *before,
 					XLogRecPtr slot, bool tell)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	bool		pins = evpub_track_pins_wanted(&worker->position);
-	bool		growth = evpub_track_growth_wanted(&worker->position);
+	bool		pins = evpub_pins_wanted(&worker->position);
+	bool		growth = evpub_pins_growth_wanted(&worker->position);
 
 	worker->position.sequence++;
 	PG_TRY();
 	{
 		evpub_statefile_write(&worker->position);
-		evpub_track_written(&worker->position);
+		evpub_pins_written(&worker->position);
 		if (slot != InvalidXLogRecPtr)
 			evpub_slot_move(slot);
 		if (tell || pins || growth)
@@ -130,7 +131,7 @@ evpub_persist_store(EvpubWorker *worker, const EvpubPosition *before,
 		return false;
 	}
 	PG_END_TRY();
-	evpub_track_pins_durable(&worker->position, &worker->relay);
+	evpub_relaytopics_pins_durable(&worker->position, &worker->relay);
 	return true;
 }
 
@@ -143,7 +144,7 @@ evpub_persist_store(EvpubWorker *worker, const EvpubPosition *before,
 bool
 evpub_persist_pins(EvpubWorker *worker)
 {
-	if (!worker->streaming || !evpub_track_pins_wanted(&worker->position))
+	if (!worker->streaming || !evpub_pins_wanted(&worker->position))
 		return true;
 	return evpub_persist(worker, !worker->persist_problem[0]);
 }
@@ -183,7 +184,7 @@ evpub_persist(EvpubWorker *worker, bool force)
 	restart = evpub_stream_restart_lsn(stream);
 	moved = stream->events_published != worker->persisted_events ||
 		restart / wal_segment_size != worker->position.restart_lsn / wal_segment_size;
-	if (!force && !moved && !evpub_track_growth_pending(&worker->position))
+	if (!force && !moved && !evpub_pins_growth_pending(&worker->position))
 		return true;
 
 	worker->persisted_at = evpub_clock_now();

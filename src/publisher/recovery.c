@@ -21,8 +21,8 @@
 #include "storage/fd.h"
 #include "utils/memutils.h"
 
+#include "position/statefile.h"
 #include "publisher/recovery.h"
-#include "publisher/statefile.h"
 
 static bool
 file_exists(const char *path)

@@ -7,7 +7,7 @@
 
 #include "postgres.h"
 
-#include "publisher/position.h"
+#include "position/position.h"
 
 /* A topic's size, the topics, or the setting may have changed. */
 extern void evpub_sizes_changed(void);

@@ -52,9 +52,9 @@
 #include "clock.h"
 #include "publisher/advice.h"
 #include "publisher/licence.h"
-#include "publisher/reason.h"
 #include "publisher/state.h"
-#include "publisher/track.h"
+#include "reason.h"
+#include "sender/relaytopics.h"
 #include "settings.h"
 
 /* Pauses before a new relay, in ms: doubled with each failure in a row. */
@@ -176,7 +176,7 @@ evpub_state_end_relay(EvpubWorker *worker)
 	if (worker->streaming && !worker->shutting_down)
 	{
 		evpub_stream_rewind(&worker->stream);
-		evpub_track_forget_relay(&worker->position);
+		evpub_relaytopics_forget(&worker->position);
 	}
 }
 

@@ -8,14 +8,14 @@
 #include "postgres.h"
 
 #include "clock.h"
+#include "position/position.h"
 #include "publisher/holders.h"
 #include "publisher/kafkafiles.h"
-#include "publisher/position.h"
-#include "publisher/reason.h"
-#include "publisher/relayclient.h"
-#include "publisher/stream.h"
 #include "publisher/verdict.h"
 #include "reader/gate.h"
+#include "reason.h"
+#include "sender/relayclient.h"
+#include "sender/stream.h"
 #include "shmem.h"
 
 /* What stands between us and a relay that publishes. */

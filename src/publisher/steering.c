@@ -12,8 +12,8 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "position/pins.h"
 #include "publisher/answer.h"
-#include "publisher/caps.h"
 #include "publisher/gap.h"
 #include "publisher/licence.h"
 #include "publisher/persist.h"
@@ -21,7 +21,7 @@
 #include "publisher/show.h"
 #include "publisher/sizes.h"
 #include "publisher/steering.h"
-#include "publisher/track.h"
+#include "sender/caps.h"
 
 /* Refuse with the error that was just thrown. */
 static void
@@ -63,7 +63,7 @@ pause_or_resume(EvpubWorker *worker, bool pause, const char *role,
 	{
 		/* if this cannot be written now, the next write has it */
 		before = worker->position;
-		if (evpub_track_accept_remade(&worker->position))
+		if (evpub_pins_accept_remade(&worker->position))
 			(void) evpub_persist_store(worker, &before, InvalidXLogRecPtr, true);
 		evpub_state_retry_now(worker);
 	}
@@ -90,7 +90,7 @@ forget_topic(EvpubWorker *worker, const char *topic, const char *role,
 		return;
 	}
 	evpub_persist_take(worker);
-	if (!evpub_track_forget_topic(&worker->position, topic))
+	if (!evpub_pins_forget_topic(&worker->position, topic))
 	{
 		worker->position = before;
 		evpub_answer_refuse(answer, ERRCODE_UNDEFINED_OBJECT,

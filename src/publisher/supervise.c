@@ -12,14 +12,14 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-#include "publisher/caps.h"
-#include "publisher/flight.h"
 #include "publisher/persist.h"
 #include "publisher/sizes.h"
 #include "publisher/state.h"
 #include "publisher/supervise.h"
-#include "publisher/track.h"
 #include "relaysettings.h"
+#include "sender/caps.h"
+#include "sender/flight.h"
+#include "sender/relaytopics.h"
 #include "settings.h"
 
 /* The name under which brokers know us. */
@@ -149,7 +149,7 @@ start_relay(EvpubWorker *worker)
 	if (worker->hindrance == EVPUB_HINDRANCE_RETRY && worker->relay_starts > 0)
 		worker->relay_restarts++;
 	worker->relay_starts++;
-	evpub_track_start_relay(&worker->position);
+	evpub_relaytopics_started(&worker->position);
 
 	/* first the new one: without memory for it the old one must stay valid */
 	settings = MemoryContextStrdup(TopMemoryContext, relay_settings());
@@ -218,7 +218,7 @@ take_size(EvpubWorker *worker, const EvpubFrame *frame)
 {
 	const EvpubTopic *topic;
 
-	if (!evpub_track_size(&worker->position, frame, &topic))
+	if (!evpub_relaytopics_size(&worker->position, frame, &topic))
 		return false;
 	evpub_caps_size(&worker->relay, &worker->position, topic);
 	evpub_sizes_changed();
@@ -245,11 +245,11 @@ take_frame(EvpubWorker *worker, const EvpubFrame *frame)
 				worker->hindrance_text[0] = '\0';
 			return true;
 		case EVPUB_FRAME_PARTITIONS:
-			return evpub_track_partitions(&worker->position, frame);
+			return evpub_relaytopics_partitions(&worker->position, frame);
 		case EVPUB_FRAME_ACK:
 			return take_ack(worker, frame);
 		case EVPUB_FRAME_ACKED_OFFSET:
-			return evpub_track_offset(&worker->position, frame);
+			return evpub_relaytopics_offset(&worker->position, frame);
 		case EVPUB_FRAME_TROUBLE:
 			strlcpy(worker->trouble, pnstrdup(frame->data, frame->length),
 					sizeof(worker->trouble));

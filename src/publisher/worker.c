@@ -35,7 +35,8 @@
 
 #include "compat.h"
 #include "names.h"
-#include "publisher/follow.h"
+#include "position/follow.h"
+#include "position/statefile.h"
 #include "publisher/gap.h"
 #include "publisher/licence.h"
 #include "publisher/limits.h"
@@ -45,7 +46,6 @@
 #include "publisher/rescue.h"
 #include "publisher/show.h"
 #include "publisher/state.h"
-#include "publisher/statefile.h"
 #include "publisher/steering.h"
 #include "publisher/supervise.h"
 #include "publisher/waiting.h"

@@ -3,7 +3,7 @@
 # with other values and a right checksum.
 #
 # Only the fields of fixed place, which come first, are known here (see
-# src/publisher/statefile.c); what follows them is carried along.
+# src/position/statefile.c); what follows them is carried along.
 package EvpubState;
 
 use strict;

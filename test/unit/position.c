@@ -22,9 +22,9 @@
 
 static void append(StringInfo str, const void *data, int length);
 
-#include "../../src/publisher/position.c"
-#include "../../src/publisher/position_format.c"
-#include "../../src/publisher/statefile.c"
+#include "../../src/position/position.c"
+#include "../../src/position/position_format.c"
+#include "../../src/position/statefile.c"
 
 /* ---- the server's functions that the three files call ---- */
 

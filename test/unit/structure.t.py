@@ -39,7 +39,8 @@ LONG_FILES = {
 
 # Rooms from below to above: a room includes only rooms of a lower number.
 # Rooms of the same number know nothing of each other.
-ROOMS = {'': 0, 'event': 1, 'reader': 2, 'capture': 2, 'publisher': 3, 'admin': 4}
+ROOMS = {'': 0, 'event': 1, 'reader': 2, 'capture': 2, 'position': 3, 'sender': 4,
+         'publisher': 5, 'admin': 6}
 # Files of src itself that are above all rooms: they put the parts together.
 ABOVE_ALL = {'evpub', 'parameters'}
 # The relay is a program of its own.  These alone it has in common with the rest.
@@ -306,10 +307,10 @@ def planted(root, tap, names):
          {'attic/a.c': '#include "names.h"\n'}),
         ('a file of src in the relay', against_the_way, 'relay/main.c includes settings.h',
          {'relay/main.c': '#include "settings.h"\n'}),
-        ('the relay in a room', against_the_way, 'publisher/put.c includes relay/record.h',
-         {'publisher/put.c': '#include "relay/record.h"\n'}),
-        ('librdkafka in a room', foreign_headers, 'publisher/put.c includes librdkafka/rdkafka.h',
-         {'publisher/put.c': '#include <librdkafka/rdkafka.h>\n'}),
+        ('the relay in a room', against_the_way, 'sender/put.c includes relay/record.h',
+         {'sender/put.c': '#include "relay/record.h"\n'}),
+        ('librdkafka in a room', foreign_headers, 'sender/put.c includes librdkafka/rdkafka.h',
+         {'sender/put.c': '#include <librdkafka/rdkafka.h>\n'}),
         ('PostgreSQL in the relay', foreign_headers, 'relay/main.c includes postgres_fe.h',
          {'relay/main.c': '#include "postgres_fe.h"\n'}),
         ('PostgreSQL in a file of both', foreign_headers, 'clock.h includes utils/timestamp.h',

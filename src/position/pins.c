@@ -1,6 +1,6 @@
 /*
- * track.c
- *		The topics that were published to.
+ * pins.c
+ *		The topics that were published to, with their pinned partition counts.
  *
  * The partition count is pinned: clients follow a grown topic within seconds
  * and then most keys change their partition, so that events of one key stand
@@ -12,8 +12,7 @@
 #include "common/hashfn.h"
 #include "utils/memutils.h"
 
-#include "publisher/caps.h"
-#include "publisher/track.h"
+#include "position/pins.h"
 
 /* Name to place in position->topics. */
 typedef struct TopicEntry
@@ -37,9 +36,9 @@ typedef struct TopicEntry
 static topicname_hash *topic_names = NULL;
 static const EvpubTopic *indexed = NULL;	/* what it was made from */
 
-/* Numbers rise from topic to topic.  NULL: no topic has this one. */
-static EvpubTopic *
-find_number(EvpubPosition *position, uint32 number)
+/* Numbers rise from topic to topic. */
+EvpubTopic *
+evpub_pins_topic_of_number(EvpubPosition *position, uint32 number)
 {
 	int			low = 0;
 	int			high = position->ntopics;
@@ -114,90 +113,21 @@ add_topic(EvpubPosition *position, const char *name)
 	return topic;
 }
 
-static void
-announce(EvpubTopic *topic, EvpubRelay *relay)
+EvpubTopic *
+evpub_pins_topic(EvpubPosition *position, const char *name)
 {
-	StringInfoData data;
-	EvpubFrameTopic frame;
-	int32		partitions = EVPUB_FRAME_TOPIC_NEW;
-
-	if (topic->durable)
-		partitions = topic->partitions;
-	else if (topic->partitions < 0)
-		partitions = EVPUB_FRAME_TOPIC_UNPINNED;
-	if (partitions <= 0 && !topic->awaited)
-	{
-		topic->awaited = true;
-		if (relay->awaited++ == 0)
-			relay->awaited_since = relay->put;
-	}
-	initStringInfo(&data);
-	frame.number = topic->number;
-	frame.partitions = partitions;
-	appendBinaryStringInfo(&data, (char *) &frame, sizeof(frame));
-	appendStringInfoString(&data, topic->name);
-	evpub_relay_put(relay, EVPUB_FRAME_TOPIC, data.data, data.len);
-	for (int32 p = 0; p < partitions; p++)
-	{
-		EvpubFrameOffset offset;
-
-		if (topic->offsets[p] < 0)
-			continue;
-		offset.topic = topic->number;
-		offset.partition = p;
-		offset.offset = topic->offsets[p];
-		evpub_relay_put(relay, EVPUB_FRAME_OFFSET, &offset, sizeof(offset));
-	}
-	pfree(data.data);
-	evpub_caps_announce(relay, topic);
-	topic->announced = true;
-}
-
-uint32
-evpub_track_topic(EvpubPosition *position, EvpubRelay *relay,
-				  const char *name, uint32 length)
-{
-	char		text[256];
 	TopicEntry *entry;
-	EvpubTopic *topic;
-
-	/* capture lets no longer name through */
-	if (length >= sizeof(text))
-		elog(ERROR, "topic name of %u bytes", length);
-	memcpy(text, name, length);
-	text[length] = '\0';
 
 	index_topics(position);
-	entry = topicname_lookup(topic_names, text);
-	topic = entry ? &position->topics[entry->place] : add_topic(position, text);
-	if (!topic->announced)
-		announce(topic, relay);
-	return topic->number;
-}
-
-void
-evpub_track_start_relay(EvpubPosition *position)
-{
-	for (int i = 0; i < position->ntopics; i++)
-		position->topics[i].remade = false;
-}
-
-void
-evpub_track_forget_relay(EvpubPosition *position)
-{
-	for (int i = 0; i < position->ntopics; i++)
-	{
-		position->topics[i].announced = false;
-		position->topics[i].awaited = false;
-	}
+	entry = topicname_lookup(topic_names, name);
+	return entry ? &position->topics[entry->place] : add_topic(position, name);
 }
 
 /*
- * Use this count from now on.  Each new partition gets a number of its own; the
- * arrays are new, since a position that is gone back to has the old ones.
+ * The arrays are new, since a position that is gone back to has the old ones.
  */
-static void
-pin(EvpubPosition *position, EvpubTopic *topic, int32 partitions)
+void
+evpub_pins_set(EvpubPosition *position, EvpubTopic *topic, int32 partitions)
 {
 	int64	   *offsets = MemoryContextAlloc(TopMemoryContext,
 											 sizeof(int64) * partitions);
@@ -220,7 +150,7 @@ pin(EvpubPosition *position, EvpubTopic *topic, int32 partitions)
 }
 
 bool
-evpub_track_pins_wanted(const EvpubPosition *position)
+evpub_pins_wanted(const EvpubPosition *position)
 {
 	for (int i = 0; i < position->ntopics; i++)
 		if (!position->topics[i].durable && position->topics[i].partitions > 0)
@@ -228,94 +158,10 @@ evpub_track_pins_wanted(const EvpubPosition *position)
 	return false;
 }
 
-void
-evpub_track_pins_durable(EvpubPosition *position, EvpubRelay *relay)
-{
-	for (int i = 0; i < position->ntopics; i++)
-	{
-		EvpubTopic *topic = &position->topics[i];
-
-		if (topic->partitions <= 0)
-			continue;
-		topic->durable = true;
-		if (!topic->awaited || relay->socket == PGINVALID_SOCKET)
-			continue;
-		topic->awaited = false;
-		relay->awaited--;
-		announce(topic, relay);
-	}
-}
-
-bool
-evpub_track_partitions(EvpubPosition *position, const EvpubFrame *frame)
-{
-	EvpubFrameTopic counted;
-	int32		partitions;
-	EvpubTopic *topic;
-
-	if (frame->length != sizeof(counted))
-		return false;
-	memcpy(&counted, frame->data, sizeof(counted));
-	partitions = counted.partitions;
-	topic = find_number(position, counted.number);
-	if (!topic || partitions > EVPUB_FRAME_PARTITIONS_MAX ||
-		(partitions <= 0 && partitions != EVPUB_FRAME_TOPIC_UNPINNED))
-		return false;
-
-	/* what is not durable was not used, so it may still be another count */
-	if (partitions == EVPUB_FRAME_TOPIC_UNPINNED)
-		topic->remade = true;
-	else if (!topic->durable)
-		pin(position, topic, partitions);
-	else if (partitions > topic->partitions && partitions != topic->grown &&
-			 !topic->grown_durable)
-	{
-		topic->grown = partitions;
-		topic->grown_from = InvalidXLogRecPtr;
-		topic->changed = true;
-	}
-	return true;
-}
-
-bool
-evpub_track_offset(EvpubPosition *position, const EvpubFrame *frame)
-{
-	EvpubFrameOffset offset;
-	EvpubTopic *topic;
-
-	if (frame->length != sizeof(offset))
-		return false;
-	memcpy(&offset, frame->data, sizeof(offset));
-	topic = find_number(position, offset.topic);
-	if (!topic || offset.partition < 0 || offset.partition >= topic->partitions)
-		return false;
-	topic->offsets[offset.partition] = offset.offset;
-	topic->changed = true;
-	return true;
-}
-
-bool
-evpub_track_size(EvpubPosition *position, const EvpubFrame *frame,
-				 const EvpubTopic **topic)
-{
-	EvpubFrameOffset size;
-	EvpubTopic *found;
-
-	if (frame->length != sizeof(size))
-		return false;
-	memcpy(&size, frame->data, sizeof(size));
-	found = find_number(position, size.topic);
-	if (!found || size.offset <= 0)
-		return false;
-	found->size = size.offset;
-	*topic = found;
-	return true;
-}
-
 /* ---- growth ---- */
 
 bool
-evpub_track_growth_wanted(const EvpubPosition *position)
+evpub_pins_growth_wanted(const EvpubPosition *position)
 {
 	for (int i = 0; i < position->ntopics; i++)
 		if (position->topics[i].grown > 0 &&
@@ -325,7 +171,7 @@ evpub_track_growth_wanted(const EvpubPosition *position)
 }
 
 bool
-evpub_track_growth_pending(const EvpubPosition *position)
+evpub_pins_growth_pending(const EvpubPosition *position)
 {
 	for (int i = 0; i < position->ntopics; i++)
 		if (position->topics[i].grown > 0 && !position->topics[i].grown_durable)
@@ -334,7 +180,7 @@ evpub_track_growth_pending(const EvpubPosition *position)
 }
 
 void
-evpub_track_written(EvpubPosition *position)
+evpub_pins_written(EvpubPosition *position)
 {
 	for (int i = 0; i < position->ntopics; i++)
 	{
@@ -354,7 +200,7 @@ evpub_track_written(EvpubPosition *position)
 }
 
 void
-evpub_track_told(EvpubPosition *position, XLogRecPtr end)
+evpub_pins_logged(EvpubPosition *position, XLogRecPtr end)
 {
 	for (int i = 0; i < position->ntopics; i++)
 	{
@@ -367,25 +213,25 @@ evpub_track_told(EvpubPosition *position, XLogRecPtr end)
 }
 
 void
-evpub_track_message(EvpubPosition *position, const EvpubPosition *message,
+evpub_pins_message(EvpubPosition *position, const EvpubPosition *message,
 					XLogRecPtr end)
 {
 	for (int i = 0; i < message->ntopics; i++)
 	{
-		const EvpubTopic *told = &message->topics[i];
-		EvpubTopic *topic = find_number(position, told->number);
+		const EvpubTopic *sent = &message->topics[i];
+		EvpubTopic *topic = evpub_pins_topic_of_number(position, sent->number);
 
-		if (topic && told->grown > topic->partitions && topic->durable &&
-			told->grown_from == InvalidXLogRecPtr && !topic->grown_durable)
+		if (topic && sent->grown > topic->partitions && topic->durable &&
+			sent->grown_from == InvalidXLogRecPtr && !topic->grown_durable)
 		{
-			topic->grown = told->grown;
+			topic->grown = sent->grown;
 			topic->grown_from = end;
 		}
 	}
 }
 
 bool
-evpub_track_growth_due(const EvpubPosition *position, XLogRecPtr commit_lsn)
+evpub_pins_growth_due(const EvpubPosition *position, XLogRecPtr commit_lsn)
 {
 	for (int i = 0; i < position->ntopics; i++)
 		if (position->topics[i].grown_durable &&
@@ -395,7 +241,7 @@ evpub_track_growth_due(const EvpubPosition *position, XLogRecPtr commit_lsn)
 }
 
 void
-evpub_track_adopt_growth(EvpubPosition *position, XLogRecPtr commit_lsn)
+evpub_pins_adopt_growth(EvpubPosition *position, XLogRecPtr commit_lsn)
 {
 	for (int i = 0; i < position->ntopics; i++)
 	{
@@ -403,7 +249,7 @@ evpub_track_adopt_growth(EvpubPosition *position, XLogRecPtr commit_lsn)
 
 		if (!topic->grown_durable || commit_lsn <= topic->grown_from)
 			continue;
-		pin(position, topic, topic->grown);
+		evpub_pins_set(position, topic, topic->grown);
 		topic->announced = false;
 	}
 }
@@ -411,7 +257,7 @@ evpub_track_adopt_growth(EvpubPosition *position, XLogRecPtr commit_lsn)
 /* ---- what a person decides ---- */
 
 bool
-evpub_track_accept_remade(EvpubPosition *position)
+evpub_pins_accept_remade(EvpubPosition *position)
 {
 	bool		accepted = false;
 
@@ -437,7 +283,7 @@ evpub_track_accept_remade(EvpubPosition *position)
 }
 
 bool
-evpub_track_forget_topic(EvpubPosition *position, const char *name)
+evpub_pins_forget_topic(EvpubPosition *position, const char *name)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 	EvpubTopic *left = palloc0(sizeof(EvpubTopic) * (position->ntopics + 8));

@@ -9,7 +9,7 @@
 
 #include "lib/stringinfo.h"
 
-#include "publisher/position.h"
+#include "position/position.h"
 
 typedef enum EvpubPositionForm
 {

@@ -6,10 +6,10 @@
 
 #include "utils/memutils.h"
 
-#include "publisher/flight.h"
-#include "publisher/put.h"
-#include "publisher/recordwriter.h"
-#include "publisher/track.h"
+#include "sender/flight.h"
+#include "sender/put.h"
+#include "sender/recordwriter.h"
+#include "sender/relaytopics.h"
 
 void
 evpub_put_close(EvpubStream *stream)
@@ -39,7 +39,7 @@ route_topic(EvpubStream *stream, EvpubRelay *relay, const EvpubRoute *route)
 	}
 	if (stream->route_topics[route->number] == 0)
 		stream->route_topics[route->number] =
-			evpub_track_topic(stream->position, relay, route->topic.data,
+			evpub_relaytopics_number(stream->position, relay, route->topic.data,
 							  route->topic.len) + 1;
 	return stream->route_topics[route->number] - 1;
 }

@@ -23,7 +23,7 @@
 #include "utils/memutils.h"
 
 #include "clock.h"
-#include "publisher/caps.h"
+#include "sender/caps.h"
 
 /* In ms. */
 #define TRIED_UPWARDS_AFTER (60 * 60 * 1000)

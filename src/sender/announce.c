@@ -16,10 +16,10 @@
 
 #include "event/event.h"
 #include "frame.h"
-#include "publisher/announce.h"
-#include "publisher/flight.h"
-#include "publisher/recordwriter.h"
-#include "publisher/track.h"
+#include "sender/announce.h"
+#include "sender/flight.h"
+#include "sender/recordwriter.h"
+#include "sender/relaytopics.h"
 
 /*
  * Numbers of these events: beyond those of any transaction, since a gap may
@@ -219,7 +219,7 @@ all_counted(EvpubPosition *position, EvpubRelay *relay)
 
 		if (topic->partitions >= 0)
 			continue;
-		(void) evpub_track_topic(position, relay, topic->name, strlen(topic->name));
+		(void) evpub_relaytopics_number(position, relay, topic->name, strlen(topic->name));
 		all = false;
 	}
 	return all;
@@ -266,7 +266,7 @@ evpub_announce_put(EvpubStream *stream, int limit, uint32 most,
 		/* a compacted topic takes no record without a key; each partition has one */
 		event.key.len = snprintf(key, sizeof(key), "evpub.gap/%d", recipients[i].partition);
 		evpub_record_append(&stream->batch,
-							evpub_track_topic(position, relay, topic->name,
+							evpub_relaytopics_number(position, relay, topic->name,
 											  strlen(topic->name)),
 							recipients[i].partition, &event, &commit);
 		evpub_flight_add(stream);

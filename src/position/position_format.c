@@ -17,7 +17,7 @@
 #include "utils/memutils.h"
 
 #include "frame.h"
-#include "publisher/position_format.h"
+#include "position/position_format.h"
 
 /* ---- writing ---- */
 

@@ -16,8 +16,8 @@
 
 #include "utils/memutils.h"
 
-#include "publisher/flight.h"
-#include "publisher/position.h"
+#include "position/position.h"
+#include "sender/flight.h"
 
 /* Both are doubled when they are full. */
 #define FIRST_MARKS 1024

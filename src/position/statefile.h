@@ -7,7 +7,7 @@
 
 #include "postgres.h"
 
-#include "publisher/position.h"
+#include "position/position.h"
 
 #define EVPUB_STATE_DIRECTORY "evpub"
 #define EVPUB_STATE_FILE EVPUB_STATE_DIRECTORY "/state"

@@ -10,7 +10,7 @@
 
 #include "lib/stringinfo.h"
 
-#include "publisher/position.h"
+#include "position/position.h"
 #include "reader/walreader.h"
 
 /* The record that was just read may be a message that tells of growth. */

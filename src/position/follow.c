@@ -32,9 +32,9 @@
 #include "utils/memutils.h"
 
 #include "event/event.h"
-#include "publisher/follow.h"
-#include "publisher/position_format.h"
-#include "publisher/track.h"
+#include "position/follow.h"
+#include "position/pins.h"
+#include "position/position_format.h"
 
 struct EvpubFollower
 {
@@ -121,7 +121,7 @@ evpub_follow_growth(EvpubPosition *position, EvpubWalReader *reader)
 	if (parse_message(&data, &message, &full) &&
 		message.system_identifier == position->system_identifier &&
 		same_root(&message, position))
-		evpub_track_message(position, &message, reader->xlog->EndRecPtr);
+		evpub_pins_message(position, &message, reader->xlog->EndRecPtr);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(work);
 }

@@ -12,7 +12,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-#include "publisher/position.h"
+#include "position/position.h"
 
 uint64
 evpub_position_publisher(const EvpubPosition *position)

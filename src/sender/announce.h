@@ -10,10 +10,10 @@
 #include "lib/ilist.h"
 #include "lib/stringinfo.h"
 
-#include "publisher/position.h"
-#include "publisher/relayclient.h"
-#include "publisher/streamdata.h"
+#include "position/position.h"
 #include "reader/assembler.h"
+#include "sender/relayclient.h"
+#include "sender/streamdata.h"
 
 /*
  * Put the accepted gaps that consumers do not know yet at the end of a queue,

@@ -24,7 +24,7 @@
 #include "port.h"
 #include "utils/memutils.h"
 
-#include "publisher/relayclient.h"
+#include "sender/relayclient.h"
 #include "settings.h"
 
 #define RELAY_PROGRAM_NAME "evpub-relay"

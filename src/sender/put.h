@@ -7,8 +7,8 @@
 
 #include "postgres.h"
 
-#include "publisher/relayclient.h"
-#include "publisher/streamdata.h"
+#include "sender/relayclient.h"
+#include "sender/streamdata.h"
 
 /*
  * Put events of the head into the batch, until that has "limit" bytes or

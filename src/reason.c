@@ -4,7 +4,7 @@
  */
 #include "postgres.h"
 
-#include "publisher/reason.h"
+#include "reason.h"
 
 /* What comes from elsewhere may hold line feeds, which part reason and hint. */
 static char *

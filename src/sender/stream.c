@@ -14,13 +14,13 @@
 #include "utils/memutils.h"
 
 #include "compat.h"
-#include "publisher/announce.h"
-#include "publisher/flight.h"
-#include "publisher/follow.h"
-#include "publisher/put.h"
-#include "publisher/reason.h"
-#include "publisher/stream.h"
-#include "publisher/track.h"
+#include "position/follow.h"
+#include "position/pins.h"
+#include "reason.h"
+#include "sender/announce.h"
+#include "sender/flight.h"
+#include "sender/put.h"
+#include "sender/stream.h"
 #include "settings.h"
 
 /* Records go to the relay in batches of about this size. */
@@ -394,11 +394,11 @@ adopt_growth(EvpubStream *stream, uint64 before)
 	XLogRecPtr	commit_lsn = queue_head(stream)->commit.lsn;
 
 	/* one that is open was begun before, and has not changed its side since */
-	if (stream->head_open || !evpub_track_growth_due(stream->position, commit_lsn))
+	if (stream->head_open || !evpub_pins_growth_due(stream->position, commit_lsn))
 		return true;
 	if (stream->sent_seq > before || evpub_stream_in_flight(stream))
 		return false;
-	evpub_track_adopt_growth(stream->position, commit_lsn);
+	evpub_pins_adopt_growth(stream->position, commit_lsn);
 	return true;
 }
 

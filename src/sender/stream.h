@@ -7,7 +7,7 @@
 
 #include "postgres.h"
 
-#include "publisher/streamdata.h"
+#include "sender/streamdata.h"
 
 /* Set up in the current context; reading begins at position->restart_lsn. */
 extern void evpub_stream_init(EvpubStream *stream, EvpubPosition *position);

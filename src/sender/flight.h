@@ -8,7 +8,7 @@
 
 #include "postgres.h"
 
-#include "publisher/streamdata.h"
+#include "sender/streamdata.h"
 
 /* Empty; the position is the stream's confirmed one.  In stream->context. */
 extern void evpub_flight_init(EvpubStream *stream);

@@ -9,7 +9,7 @@
 #include "postgres.h"
 
 #include "frame.h"
-#include "publisher/recordwriter.h"
+#include "sender/recordwriter.h"
 
 StaticAssertDecl(EVPUB_ID_LENGTH == EVPUB_FRAME_ID_LENGTH,
 				 "ids are as long in frames as in events");

@@ -9,8 +9,8 @@
 #include "postgres.h"
 
 #include "frame.h"
-#include "publisher/position.h"
-#include "publisher/relayclient.h"
+#include "position/position.h"
+#include "sender/relayclient.h"
 
 /* A batch was refused by size though it had several records: halve it. */
 extern void evpub_caps_lower(const EvpubPosition *position,

@@ -11,10 +11,10 @@
 #include "lib/ilist.h"
 
 #include "clock.h"
-#include "publisher/position.h"
-#include "publisher/relayclient.h"
+#include "position/position.h"
 #include "reader/assembler.h"
 #include "reader/gate.h"
+#include "sender/relayclient.h"
 
 /* What the acknowledgement of a record means; see flight.h. */
 typedef struct EvpubRecordMark

@@ -24,8 +24,8 @@
 #include "storage/fd.h"
 #include "utils/memutils.h"
 
-#include "publisher/position_format.h"
-#include "publisher/statefile.h"
+#include "position/position_format.h"
+#include "position/statefile.h"
 
 #define STATE_MAGIC "evpubst6"
 #define STATE_HEADER 16

@@ -1,0 +1,174 @@
+/*
+ * relaytopics.c
+ *		What the relay knows of each topic, and what it reports of it.
+ *
+ * A TOPIC frame gives the relay a topic's number, name and pinned count, before
+ * the first record that names the number.  For a topic without a durable count
+ * the relay asks the cluster, reports the count, and waits until the count is
+ * in file and WAL: then a second TOPIC frame lets it send.
+ */
+#include "postgres.h"
+
+#include "position/pins.h"
+#include "sender/caps.h"
+#include "sender/relaytopics.h"
+
+static void
+announce(EvpubTopic *topic, EvpubRelay *relay)
+{
+	StringInfoData data;
+	EvpubFrameTopic frame;
+	int32		partitions = EVPUB_FRAME_TOPIC_NEW;
+
+	if (topic->durable)
+		partitions = topic->partitions;
+	else if (topic->partitions < 0)
+		partitions = EVPUB_FRAME_TOPIC_UNPINNED;
+	if (partitions <= 0 && !topic->awaited)
+	{
+		topic->awaited = true;
+		if (relay->awaited++ == 0)
+			relay->awaited_since = relay->put;
+	}
+	initStringInfo(&data);
+	frame.number = topic->number;
+	frame.partitions = partitions;
+	appendBinaryStringInfo(&data, (char *) &frame, sizeof(frame));
+	appendStringInfoString(&data, topic->name);
+	evpub_relay_put(relay, EVPUB_FRAME_TOPIC, data.data, data.len);
+	for (int32 p = 0; p < partitions; p++)
+	{
+		EvpubFrameOffset offset;
+
+		if (topic->offsets[p] < 0)
+			continue;
+		offset.topic = topic->number;
+		offset.partition = p;
+		offset.offset = topic->offsets[p];
+		evpub_relay_put(relay, EVPUB_FRAME_OFFSET, &offset, sizeof(offset));
+	}
+	pfree(data.data);
+	evpub_caps_announce(relay, topic);
+	topic->announced = true;
+}
+
+uint32
+evpub_relaytopics_number(EvpubPosition *position, EvpubRelay *relay,
+				  const char *name, uint32 length)
+{
+	char		text[256];
+	EvpubTopic *topic;
+
+	/* capture lets no longer name through */
+	if (length >= sizeof(text))
+		elog(ERROR, "topic name of %u bytes", length);
+	memcpy(text, name, length);
+	text[length] = '\0';
+
+	topic = evpub_pins_topic(position, text);
+	if (!topic->announced)
+		announce(topic, relay);
+	return topic->number;
+}
+
+void
+evpub_relaytopics_started(EvpubPosition *position)
+{
+	for (int i = 0; i < position->ntopics; i++)
+		position->topics[i].remade = false;
+}
+
+void
+evpub_relaytopics_forget(EvpubPosition *position)
+{
+	for (int i = 0; i < position->ntopics; i++)
+	{
+		position->topics[i].announced = false;
+		position->topics[i].awaited = false;
+	}
+}
+
+void
+evpub_relaytopics_pins_durable(EvpubPosition *position, EvpubRelay *relay)
+{
+	for (int i = 0; i < position->ntopics; i++)
+	{
+		EvpubTopic *topic = &position->topics[i];
+
+		if (topic->partitions <= 0)
+			continue;
+		topic->durable = true;
+		if (!topic->awaited || relay->socket == PGINVALID_SOCKET)
+			continue;
+		topic->awaited = false;
+		relay->awaited--;
+		announce(topic, relay);
+	}
+}
+
+bool
+evpub_relaytopics_partitions(EvpubPosition *position, const EvpubFrame *frame)
+{
+	EvpubFrameTopic counted;
+	int32		partitions;
+	EvpubTopic *topic;
+
+	if (frame->length != sizeof(counted))
+		return false;
+	memcpy(&counted, frame->data, sizeof(counted));
+	partitions = counted.partitions;
+	topic = evpub_pins_topic_of_number(position, counted.number);
+	if (!topic || partitions > EVPUB_FRAME_PARTITIONS_MAX ||
+		(partitions <= 0 && partitions != EVPUB_FRAME_TOPIC_UNPINNED))
+		return false;
+
+	/* what is not durable was not used, so it may still be another count */
+	if (partitions == EVPUB_FRAME_TOPIC_UNPINNED)
+		topic->remade = true;
+	else if (!topic->durable)
+		evpub_pins_set(position, topic, partitions);
+	else if (partitions > topic->partitions && partitions != topic->grown &&
+			 !topic->grown_durable)
+	{
+		topic->grown = partitions;
+		topic->grown_from = InvalidXLogRecPtr;
+		topic->changed = true;
+	}
+	return true;
+}
+
+bool
+evpub_relaytopics_offset(EvpubPosition *position, const EvpubFrame *frame)
+{
+	EvpubFrameOffset offset;
+	EvpubTopic *topic;
+
+	if (frame->length != sizeof(offset))
+		return false;
+	memcpy(&offset, frame->data, sizeof(offset));
+	topic = evpub_pins_topic_of_number(position, offset.topic);
+	if (!topic || offset.partition < 0 || offset.partition >= topic->partitions)
+		return false;
+	topic->offsets[offset.partition] = offset.offset;
+	topic->changed = true;
+	return true;
+}
+
+bool
+evpub_relaytopics_size(EvpubPosition *position, const EvpubFrame *frame,
+				 const EvpubTopic **topic)
+{
+	EvpubFrameOffset size;
+	EvpubTopic *found;
+
+	if (frame->length != sizeof(size))
+		return false;
+	memcpy(&size, frame->data, sizeof(size));
+	found = evpub_pins_topic_of_number(position, size.topic);
+	if (!found || size.offset <= 0)
+		return false;
+	found->size = size.offset;
+	*topic = found;
+	return true;
+}
+
