@@ -27,6 +27,7 @@
 #include "event/event.h"
 #include "position/statefile.h"
 #include "reader/assembler.h"
+#include "reader/walfind.h"
 #include "reader/walreader.h"
 #include "settings.h"
 #include "shmem.h"
@@ -146,7 +147,7 @@ read_all(PeekScan *scan, PeekRow row)
 	if (XLogSegmentOffset(scan->start, wal_segment_size) == 0)
 	{
 		/* a segment may begin inside a record */
-		scan->start = evpub_walreader_first(scan->reader, scan->start);
+		scan->start = evpub_walfind_first(scan->reader, scan->start);
 		if (scan->start == InvalidXLogRecPtr)
 			return;
 	}

@@ -35,6 +35,7 @@
 #include "position/follow.h"
 #include "position/pins.h"
 #include "position/position_format.h"
+#include "reader/walfind.h"
 
 struct EvpubFollower
 {
@@ -295,7 +296,7 @@ read_up_to_break(EvpubFollower *follower)
 static void
 pass_break(EvpubFollower *follower, XLogRecPtr lsn)
 {
-	XLogRecPtr	next = lsn == InvalidXLogRecPtr ? lsn : evpub_walreader_find(lsn);
+	XLogRecPtr	next = lsn == InvalidXLogRecPtr ? lsn : evpub_walfind_record(lsn);
 
 	if (next == InvalidXLogRecPtr)
 		next = follower->reader->limit;

@@ -15,6 +15,7 @@
 
 #include "publisher/count.h"
 #include "reader/assembler.h"
+#include "reader/walfind.h"
 #include "reader/walreader.h"
 
 /* Look at the clock after so many records, and after so many bytes of one. */
@@ -130,7 +131,7 @@ pass_break(Counter *counter)
 	XLogRecPtr	found;
 
 	counter->part = true;
-	found = evpub_walreader_find_until(counter->reader->position, counter->deadline);
+	found = evpub_walfind_record_until(counter->reader->position, counter->deadline);
 	if (found == InvalidXLogRecPtr || found >= counter->range->to)
 		return false;
 	evpub_walreader_seek(counter->reader, found);

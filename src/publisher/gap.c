@@ -28,6 +28,7 @@
 #include "publisher/licence.h"
 #include "publisher/persist.h"
 #include "publisher/slot.h"
+#include "reader/walfind.h"
 
 /* Between two looks at WAL that could not be read, in ms. */
 #define LOOK_AGAIN_INTERVAL 10000
@@ -126,7 +127,7 @@ open_gap(EvpubWorker *worker, EvpubOpenGap *gap)
 	 * WAL has gone from its beginning, it keeps what follows: a slot behind
 	 * that would be invalidated with each checkpoint.
 	 */
-	if (gap->given_up || !evpub_walreader_has(evpub_slot_position()))
+	if (gap->given_up || !evpub_walfind_segment(evpub_slot_position()))
 		slot = gap->restart_lsn;
 	if (!evpub_persist_store(worker, &before, slot, false))
 	{
@@ -154,7 +155,7 @@ evpub_gap_unreadable(EvpubWorker *worker)
 	memset(&gap, 0, sizeof(gap));
 	worker->gap_begins_at = worker->stream.broken_at;
 	gap.reason = pstrdup(worker->stream.broken);
-	gap.to_lsn = evpub_walreader_find(worker->stream.broken_at);
+	gap.to_lsn = evpub_walfind_record(worker->stream.broken_at);
 	if (gap.to_lsn == InvalidXLogRecPtr)
 		gap.to_lsn = evpub_walreader_flushed_end();
 	gap.restart_lsn = gap.to_lsn;
@@ -194,7 +195,7 @@ restart_before(XLogRecPtr end, XLogRecPtr needed)
 
 	if (start <= (XLogRecPtr) wal_segment_size || start - wal_segment_size <= needed)
 		return Min(needed, end);
-	found = evpub_walreader_find(start - wal_segment_size);
+	found = evpub_walfind_record(start - wal_segment_size);
 	return found == InvalidXLogRecPtr ? end : Min(found, end);
 }
 
@@ -204,7 +205,7 @@ readable_restart_before(XLogRecPtr end, XLogRecPtr needed)
 {
 	XLogRecPtr	start = restart_before(end, needed);
 
-	return evpub_walreader_probe(start, end) ? start : end;
+	return evpub_walfind_readable(start, end) ? start : end;
 }
 
 /*
@@ -324,7 +325,7 @@ is_readable_again(EvpubWorker *worker)
 
 	PG_TRY();
 	{
-		readable = evpub_walreader_probe(worker->gap_begins_at,
+		readable = evpub_walfind_readable(worker->gap_begins_at,
 										 worker->position.gap.to_lsn);
 	}
 	PG_CATCH();

@@ -32,6 +32,7 @@
 #include "publisher/registry.h"
 #include "publisher/rescue.h"
 #include "publisher/slot.h"
+#include "reader/walfind.h"
 #include "reader/walreader.h"
 #include "shmem.h"
 
@@ -240,14 +241,14 @@ static void
 reserve(EvpubPosition *position, EvpubSlotFound slot)
 {
 	/* with hot_standby = off nobody has followed */
-	if (!evpub_walreader_has(position->restart_lsn) && evpub_follow_latest(position))
+	if (!evpub_walfind_segment(position->restart_lsn) && evpub_follow_latest(position))
 		evpub_statefile_write(position);
 	if (slot == EVPUB_SLOT_ABSENT)
 		evpub_slot_make();
 	evpub_slot_hold();
 
 	/* where WAL is gone already, what comes next is kept */
-	if (slot != EVPUB_SLOT_FOUND || evpub_walreader_has(position->restart_lsn))
+	if (slot != EVPUB_SLOT_FOUND || evpub_walfind_segment(position->restart_lsn))
 		evpub_slot_keep(position->restart_lsn);
 }
 

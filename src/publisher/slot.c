@@ -16,7 +16,7 @@
 #include "compat.h"
 #include "names.h"
 #include "publisher/slot.h"
-#include "reader/walreader.h"
+#include "reader/walfind.h"
 
 EvpubSlotFound
 evpub_slot_find(void)
@@ -145,8 +145,8 @@ evpub_slot_keep(XLogRecPtr lsn)
 {
 	if (hold_valid(lsn))
 		return;
-	if (!evpub_walreader_has(lsn))
-		lsn = evpub_walreader_find(lsn);
+	if (!evpub_walfind_segment(lsn))
+		lsn = evpub_walfind_record(lsn);
 	if (lsn == InvalidXLogRecPtr)
 		lsn = GetXLogInsertRecPtr();
 	set_position(lsn);

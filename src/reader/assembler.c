@@ -4,10 +4,11 @@
  *
  * Four kinds of WAL records matter: our messages, ends of transactions
  * (commit and abort, also of prepared ones), and RUNNING_XACTS.  Chunks are
- * kept by the xid they were logged with, which may be a sub-transaction's.  A
- * commit record lists the sub-transactions that committed with it, at every
- * wal_level, so a chunk of one that was rolled back is never joined; its abort
- * record, or for those lost in a crash the next RUNNING_XACTS, frees it.
+ * kept by the xid they were logged with (openxids.c), which may be a
+ * sub-transaction's.  A commit record lists the sub-transactions that committed
+ * with it, at every wal_level, so a chunk of one that was rolled back is never
+ * joined; its abort record, or for those lost in a crash the next
+ * RUNNING_XACTS, frees it.
  *
  * Chunks are logged late and sub-transactions spill by themselves, so the
  * order of chunks in WAL says nothing: they are sorted by event number.  A
@@ -17,10 +18,8 @@
 #include "postgres.h"
 
 #include "access/rmgr.h"
-#include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlogrecord.h"
-#include "common/hashfn.h"
 #include "replication/message.h"
 #include "storage/standbydefs.h"
 #include "utils/memutils.h"
@@ -28,40 +27,13 @@
 #include "compat.h"
 #include "reader/assembler.h"
 
-/* Chunks logged with one xid. */
-typedef struct OpenXid
-{
-	TransactionId xid;
-	char		status;			/* for simplehash */
-	TransactionId prepared;		/* top-level xid of a prepared transaction */
-	Oid			database;
-	EvpubPlace *places;			/* in order of WAL, which is that of numbers */
-	int			nplaces;
-	int			slots;
-	Size		memory;
-} OpenXid;
-
-#define SH_PREFIX openxid
-#define SH_ELEMENT_TYPE OpenXid
-#define SH_KEY_TYPE TransactionId
-#define SH_KEY xid
-#define SH_HASH_KEY(tb, key) murmurhash32(key)
-#define SH_EQUAL(tb, a, b) ((a) == (b))
-#define SH_SCOPE static inline
-#define SH_DEFINE
-#define SH_DECLARE
-#include "lib/simplehash.h"
-
 struct EvpubAssembler
 {
 	MemoryContext context;
-	openxid_hash *open;
-	Size		budget;
-	Size		memory;			/* of all chunks held */
+	EvpubOpenXids *open;
 	EvpubWalReader *again;		/* for chunks past the budget; NULL until then */
 	uint64		forged;
 	bool		silent;			/* about these */
-	int			prepared;
 };
 
 EvpubAssembler *
@@ -73,8 +45,7 @@ evpub_assembler_create(Size memory)
 	EvpubAssembler *assembler = MemoryContextAllocZero(context, sizeof(*assembler));
 
 	assembler->context = context;
-	assembler->open = openxid_create(context, 128, NULL);
-	assembler->budget = memory;
+	assembler->open = evpub_openxids_create(context, memory);
 	return assembler;
 }
 
@@ -90,67 +61,13 @@ evpub_assembler_free(EvpubAssembler *assembler)
 void
 evpub_assembler_set_memory(EvpubAssembler *assembler, Size memory)
 {
-	assembler->budget = memory;
+	evpub_openxids_set_memory(assembler->open, memory);
 }
 
 void
 evpub_assembler_count_only(EvpubAssembler *assembler)
 {
 	assembler->silent = true;
-}
-
-static void
-forget_data(EvpubAssembler *assembler, EvpubPlace *places, int nplaces,
-			Size *memory)
-{
-	for (int i = 0; i < nplaces; i++)
-	{
-		if (places[i].data)
-			pfree(places[i].data);
-		places[i].data = NULL;
-	}
-	assembler->memory -= *memory;
-	*memory = 0;
-}
-
-/*
- * Get below the budget: the open transaction that holds most loses its
- * chunks' bytes, and keeps their places.  Large transactions pay with a
- * second read; small ones beside them stay in memory.
- */
-static void
-relieve_memory(EvpubAssembler *assembler)
-{
-	openxid_iterator iterator;
-	OpenXid    *entry;
-	OpenXid    *largest = NULL;
-
-	openxid_start_iterate(assembler->open, &iterator);
-	while ((entry = openxid_iterate(assembler->open, &iterator)) != NULL)
-		if (entry->memory > 0 &&
-			(largest == NULL || entry->memory > largest->memory))
-			largest = entry;
-	if (largest)
-		forget_data(assembler, largest->places, largest->nplaces, &largest->memory);
-}
-
-static void
-remove_entry(EvpubAssembler *assembler, OpenXid *entry)
-{
-	forget_data(assembler, entry->places, entry->nplaces, &entry->memory);
-	pfree(entry->places);
-	if (entry->prepared != InvalidTransactionId)
-		assembler->prepared--;
-	openxid_delete_item(assembler->open, entry);
-}
-
-static void
-forget_xid(EvpubAssembler *assembler, TransactionId xid)
-{
-	OpenXid    *entry = openxid_lookup(assembler->open, xid);
-
-	if (entry)
-		remove_entry(assembler, entry);
 }
 
 /* A message that carries our prefix but is not ours: say so once in a while. */
@@ -168,71 +85,6 @@ count_forged(EvpubAssembler *assembler, XLogRecPtr lsn, TransactionId xid,
 						LSN_FORMAT_ARGS(lsn), xid, why),
 				 errdetail("%llu such messages were dropped since the worker started.",
 						   (unsigned long long) assembler->forged)));
-}
-
-static void
-add_place(EvpubAssembler *assembler, TransactionId xid, Oid database,
-		  XLogRecPtr lsn, const EvpubChunkInfo *info,
-		  const char *data, Size length)
-{
-	bool		found;
-	OpenXid    *entry = openxid_lookup(assembler->open, xid);
-	EvpubPlace *place;
-
-	if (!entry)
-	{
-		/* before the entry is there: none must be left without places */
-		EvpubPlace *places = MemoryContextAlloc(assembler->context, sizeof(EvpubPlace));
-
-		entry = openxid_insert(assembler->open, xid, &found);
-		entry->prepared = InvalidTransactionId;
-		entry->database = database;
-		entry->nplaces = 0;
-		entry->slots = 1;
-		entry->memory = 0;
-		entry->places = places;
-	}
-	else
-	{
-		place = &entry->places[entry->nplaces - 1];
-
-		/*
-		 * Numbers only rise within one xid, since a sub-transaction that is
-		 * rolled back takes its xid along.  So this is a copy of a chunk of
-		 * the same transaction, replayed by somebody who could read WAL.
-		 */
-		if (info->first < place->first + place->count || place->last)
-		{
-			count_forged(assembler, lsn, xid, "it repeats events of its transaction");
-			return;
-		}
-	}
-
-	if (entry->nplaces == entry->slots)
-	{
-		/* it counts when it is there: memory may lack */
-		entry->places = repalloc_huge(entry->places,
-									  (Size) entry->slots * 2 * sizeof(EvpubPlace));
-		entry->slots *= 2;
-	}
-	place = &entry->places[entry->nplaces++];
-	place->lsn = lsn;
-	place->length = length;
-	place->first = info->first;
-	place->count = info->count;
-	place->events = info->events;
-	place->last = info->last;
-	place->data = NULL;
-
-	if (assembler->memory > 0 && assembler->memory + length > assembler->budget)
-		relieve_memory(assembler);
-	if (assembler->memory + length <= assembler->budget)
-	{
-		place->data = MemoryContextAlloc(assembler->context, length);
-		memcpy(place->data, data, length);
-		entry->memory += length;
-		assembler->memory += length;
-	}
 }
 
 static EvpubRecordKind
@@ -266,8 +118,11 @@ feed_message(EvpubAssembler *assembler, XLogReaderState *xlog)
 	switch (evpub_chunk_check(data, message->message_size, message->dbId, xid, &info))
 	{
 		case EVPUB_CHUNK_OK:
-			add_place(assembler, xid, message->dbId, xlog->ReadRecPtr, &info,
-					  data, message->message_size);
+			if (!evpub_openxids_add(assembler->open, xid, message->dbId,
+									xlog->ReadRecPtr, &info, data,
+									message->message_size))
+				count_forged(assembler, xlog->ReadRecPtr, xid,
+							 "it repeats events of its transaction");
 			return EVPUB_RECORD_OURS;
 		case EVPUB_CHUNK_FORGED:
 			count_forged(assembler, xlog->ReadRecPtr, xid,
@@ -327,42 +182,6 @@ check_complete(EvpubAssembler *assembler, EvpubTransaction *transaction)
 	}
 }
 
-/* Move an xid's chunks over to its transaction. */
-static EvpubTransaction *
-join_xid(EvpubAssembler *assembler, EvpubTransaction *transaction,
-		 TransactionId xid)
-{
-	OpenXid    *entry = openxid_lookup(assembler->open, xid);
-
-	if (!entry)
-		return transaction;
-	if (!transaction)
-	{
-		transaction = MemoryContextAllocZero(assembler->context,
-											 sizeof(EvpubTransaction));
-		transaction->database = entry->database;
-		transaction->places = entry->places;
-		transaction->first_lsn = entry->places[0].lsn;
-	}
-	else
-	{
-		Size		total = transaction->nplaces + entry->nplaces;
-
-		transaction->places = repalloc_huge(transaction->places,
-											total * sizeof(EvpubPlace));
-		memcpy(transaction->places + transaction->nplaces, entry->places,
-			   entry->nplaces * sizeof(EvpubPlace));
-		transaction->first_lsn = Min(transaction->first_lsn, entry->places[0].lsn);
-		pfree(entry->places);
-	}
-	transaction->nplaces += entry->nplaces;
-	transaction->memory += entry->memory;
-	if (entry->prepared != InvalidTransactionId)
-		assembler->prepared--;
-	openxid_delete_item(assembler->open, entry);
-	return transaction;
-}
-
 static EvpubTransaction *
 feed_commit(EvpubAssembler *assembler, EvpubWalReader *reader)
 {
@@ -378,9 +197,9 @@ feed_commit(EvpubAssembler *assembler, EvpubWalReader *reader)
 	if ((XLogRecGetInfo(xlog) & XLOG_XACT_OPMASK) == XLOG_XACT_COMMIT_PREPARED)
 		xid = parsed.twophase_xid;
 
-	transaction = join_xid(assembler, transaction, xid);
+	transaction = evpub_openxids_join(assembler->open, transaction, xid);
 	for (int i = 0; i < parsed.nsubxacts; i++)
-		transaction = join_xid(assembler, transaction, parsed.subxacts[i]);
+		transaction = evpub_openxids_join(assembler->open, transaction, parsed.subxacts[i]);
 	if (!transaction)
 		return NULL;
 
@@ -400,16 +219,16 @@ feed_abort(EvpubAssembler *assembler, XLogReaderState *xlog)
 {
 	xl_xact_parsed_abort parsed;
 	TransactionId xid = XLogRecGetXid(xlog);
-	uint32		before = assembler->open->members;
+	bool		ours;
 
 	ParseAbortRecord(XLogRecGetInfo(xlog),
 					 (xl_xact_abort *) XLogRecGetData(xlog), &parsed);
 	if ((XLogRecGetInfo(xlog) & XLOG_XACT_OPMASK) == XLOG_XACT_ABORT_PREPARED)
 		xid = parsed.twophase_xid;
-	forget_xid(assembler, xid);
+	ours = evpub_openxids_forget(assembler->open, xid);
 	for (int i = 0; i < parsed.nsubxacts; i++)
-		forget_xid(assembler, parsed.subxacts[i]);
-	return before != assembler->open->members ? EVPUB_RECORD_OURS : EVPUB_RECORD_FOREIGN;
+		ours |= evpub_openxids_forget(assembler->open, parsed.subxacts[i]);
+	return ours ? EVPUB_RECORD_OURS : EVPUB_RECORD_FOREIGN;
 }
 
 /*
@@ -422,34 +241,8 @@ static void
 feed_running_xacts(EvpubAssembler *assembler, XLogReaderState *xlog)
 {
 	xl_running_xacts *running = (xl_running_xacts *) XLogRecGetData(xlog);
-	openxid_iterator iterator;
-	OpenXid    *entry;
-	TransactionId *lost;
-	int			nlost = 0;
 
-	if (assembler->open->members == 0)
-		return;
-
-	/* the hash moves its entries when one is deleted: collect first */
-	lost = palloc(assembler->open->members * sizeof(TransactionId));
-	openxid_start_iterate(assembler->open, &iterator);
-	while ((entry = openxid_iterate(assembler->open, &iterator)) != NULL)
-		if (TransactionIdPrecedes(entry->xid, running->oldestRunningXid))
-			lost[nlost++] = entry->xid;
-	for (int i = 0; i < nlost; i++)
-		forget_xid(assembler, lost[i]);
-	pfree(lost);
-}
-
-static void
-mark_prepared(EvpubAssembler *assembler, TransactionId xid, TransactionId top)
-{
-	OpenXid    *entry = openxid_lookup(assembler->open, xid);
-
-	if (!entry || entry->prepared != InvalidTransactionId)
-		return;
-	entry->prepared = top;
-	assembler->prepared++;
+	evpub_openxids_forget_before(assembler->open, running->oldestRunningXid);
 }
 
 /* Its sub-transactions may have older chunks than it has. */
@@ -461,9 +254,9 @@ feed_prepare(EvpubAssembler *assembler, XLogReaderState *xlog)
 
 	ParsePrepareRecord(XLogRecGetInfo(xlog),
 					   (xl_xact_prepare *) XLogRecGetData(xlog), &parsed);
-	mark_prepared(assembler, xid, xid);
+	evpub_openxids_mark_prepared(assembler->open, xid, xid);
 	for (int i = 0; i < parsed.nsubxacts; i++)
-		mark_prepared(assembler, parsed.subxacts[i], xid);
+		evpub_openxids_mark_prepared(assembler->open, parsed.subxacts[i], xid);
 }
 
 EvpubTransaction *
@@ -491,7 +284,7 @@ evpub_assembler_feed(EvpubAssembler *assembler, EvpubWalReader *reader,
 			{
 				case XLOG_XACT_COMMIT:
 				case XLOG_XACT_COMMIT_PREPARED:
-					if (assembler->open->members == 0)
+					if (evpub_openxids_empty(assembler->open))
 						break;
 					transaction = feed_commit(assembler, reader);
 					if (transaction)
@@ -499,11 +292,11 @@ evpub_assembler_feed(EvpubAssembler *assembler, EvpubWalReader *reader,
 					break;
 				case XLOG_XACT_ABORT:
 				case XLOG_XACT_ABORT_PREPARED:
-					if (assembler->open->members > 0)
+					if (!evpub_openxids_empty(assembler->open))
 						*kind = feed_abort(assembler, xlog);
 					break;
 				case XLOG_XACT_PREPARE:
-					if (assembler->open->members > 0)
+					if (!evpub_openxids_empty(assembler->open))
 						feed_prepare(assembler, xlog);
 					break;
 				default:
@@ -526,8 +319,8 @@ evpub_assembler_feed(EvpubAssembler *assembler, EvpubWalReader *reader,
 void
 evpub_assembler_release(EvpubAssembler *assembler, EvpubTransaction *transaction)
 {
-	forget_data(assembler, transaction->places, transaction->nplaces,
-				&transaction->memory);
+	evpub_openxids_forget_data(assembler->open, transaction->places,
+							   transaction->nplaces, &transaction->memory);
 	pfree(transaction->places);
 	if (transaction->problem)
 		pfree(transaction->problem);
@@ -571,38 +364,25 @@ evpub_assembler_chunk(EvpubAssembler *assembler, EvpubTransaction *transaction,
 XLogRecPtr
 evpub_assembler_oldest(EvpubAssembler *assembler)
 {
-	openxid_iterator iterator;
-	OpenXid    *entry;
-	XLogRecPtr	oldest = InvalidXLogRecPtr;
-
-	openxid_start_iterate(assembler->open, &iterator);
-	while ((entry = openxid_iterate(assembler->open, &iterator)) != NULL)
-		if (oldest == InvalidXLogRecPtr || entry->places[0].lsn < oldest)
-			oldest = entry->places[0].lsn;
-	return oldest;
+	return evpub_openxids_oldest(assembler->open);
 }
 
 void
 evpub_assembler_each(EvpubAssembler *assembler, EvpubOpenCallback callback, void *arg)
 {
-	openxid_iterator iterator;
-	OpenXid    *entry;
-
-	openxid_start_iterate(assembler->open, &iterator);
-	while ((entry = openxid_iterate(assembler->open, &iterator)) != NULL)
-		callback(entry->xid, entry->prepared, entry->places[0].lsn, arg);
+	evpub_openxids_each(assembler->open, callback, arg);
 }
 
 bool
 evpub_assembler_empty(EvpubAssembler *assembler)
 {
-	return assembler->open->members == 0;
+	return evpub_openxids_empty(assembler->open);
 }
 
 int
 evpub_assembler_prepared(EvpubAssembler *assembler)
 {
-	return assembler->prepared;
+	return evpub_openxids_prepared(assembler->open);
 }
 
 uint64

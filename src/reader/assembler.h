@@ -7,37 +7,8 @@
 
 #include "postgres.h"
 
-#include "lib/ilist.h"
-
-#include "event/event.h"
+#include "reader/openxids.h"
 #include "reader/walreader.h"
-
-/* One chunk: where it is, and what it holds. */
-typedef struct EvpubPlace
-{
-	XLogRecPtr	lsn;			/* of its record */
-	char	   *data;			/* NULL: past the memory budget, read it again */
-	uint32		length;
-	uint32		first;			/* event number */
-	uint32		count;			/* of numbers */
-	uint32		events;
-	bool		last;
-} EvpubPlace;
-
-/* A committed transaction with events. */
-typedef struct EvpubTransaction
-{
-	dlist_node	node;			/* for the owner's queue */
-	TransactionId xid;			/* top-level */
-	Oid			database;
-	EvpubCommit commit;
-	XLogRecPtr	first_lsn;		/* of its first chunk */
-	EvpubPlace *places;			/* in order of event numbers */
-	int			nplaces;
-	Size		memory;			/* of chunks held in memory */
-	char	   *problem;		/* why it cannot be published, or NULL */
-	struct EvpubGap *gap;		/* the stream's: tell of this gap instead */
-} EvpubTransaction;
 
 typedef struct EvpubAssembler EvpubAssembler;
 
@@ -89,12 +60,7 @@ extern XLogRecPtr evpub_assembler_oldest(EvpubAssembler *assembler);
 /* Xids of prepared transactions with chunks that wait for their second phase. */
 extern int	evpub_assembler_prepared(EvpubAssembler *assembler);
 
-/*
- * All xids with chunks that are open, in no order: prepared is the top-level
- * xid of a prepared transaction or 0, lsn that of the first chunk.
- */
-typedef void (*EvpubOpenCallback) (TransactionId xid, TransactionId prepared,
-								   XLogRecPtr lsn, void *arg);
+/* All xids with chunks that are open, in no order. */
 extern void evpub_assembler_each(EvpubAssembler *assembler,
 								 EvpubOpenCallback callback, void *arg);
 

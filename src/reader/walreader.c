@@ -10,15 +10,11 @@
  */
 #include "postgres.h"
 
-#include <sys/stat.h>
-
 #include "access/timeline.h"
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "access/xlogrecovery.h"
 #include "access/xlogutils.h"
-#include "miscadmin.h"
-#include "postmaster/interrupt.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
 
@@ -28,12 +24,12 @@
 #define KEEP_BUFFER (2 * 1024 * 1024)
 
 /*
- * The timeline whose segment file holds lsn.  Chosen by the last byte of the
- * segment: at a switch the new timeline's first segment starts with a copy of
- * the old one's, and the old one's file may be gone or ".partial".
+ * By the last byte of the segment: at a switch the new timeline's first segment
+ * starts with a copy of the old one's, and the old one's file may be gone or
+ * ".partial".
  */
-static TimeLineID
-segment_timeline(EvpubWalReader *reader, XLogRecPtr lsn)
+TimeLineID
+evpub_walreader_segment_timeline(EvpubWalReader *reader, XLogRecPtr lsn)
 {
 	XLogRecPtr	last_byte;
 
@@ -77,7 +73,7 @@ read_page(XLogReaderState *xlog, XLogRecPtr page, int needed,
 
 	/* the whole page is in the file; of it we vouch for "valid" bytes only */
 	if (!WALRead(xlog, buffer, page, XLOG_BLCKSZ,
-				 segment_timeline(reader, page), &error))
+				 evpub_walreader_segment_timeline(reader, page), &error))
 		WALReadRaiseError(&error);
 	return valid;
 }
@@ -249,7 +245,7 @@ typedef enum Step
 static TimeLineID
 page_timeline(void *reader, XLogRecPtr page)
 {
-	return segment_timeline(reader, page);
+	return evpub_walreader_segment_timeline(reader, page);
 }
 
 static EvpubPassSource
@@ -414,31 +410,58 @@ step(EvpubWalReader *reader)
 	return assemble(reader);
 }
 
+/* STEP_RECORD or STEP_PASSED; STEP_LIMIT also with "yielded" */
+static Step
+next_record(EvpubWalReader *reader)
+{
+	Step		taken;
+
+	reader->yielded = false;
+	reader->oversized = false;
+	do
+		taken = step(reader);
+	while (taken == STEP_SKIPPED);
+	if (taken != STEP_YIELD)
+		return taken;
+	reader->yielded = true;
+	return STEP_LIMIT;
+}
+
 bool
 evpub_walreader_next(EvpubWalReader *reader)
 {
-	reader->yielded = false;
-	reader->oversized = false;
 	for (;;)
 	{
-		switch (step(reader))
-		{
-			case STEP_RECORD:
-				return true;
-			case STEP_PASSED:
-				reader->oversized = reader->pass.oversized;
-				if (reader->oversized)
-					return true;
-				break;
-			case STEP_SKIPPED:
-				break;
-			case STEP_LIMIT:
-				return false;
-			case STEP_YIELD:
-				reader->yielded = true;
-				return false;
-		}
+		Step		taken = next_record(reader);
+
+		if (taken != STEP_PASSED)
+			return taken == STEP_RECORD;
+		reader->oversized = reader->pass.oversized;
+		if (reader->oversized)
+			return true;
 	}
+}
+
+XLogRecPtr
+evpub_walreader_next_of_any(EvpubWalReader *reader)
+{
+	switch (next_record(reader))
+	{
+		case STEP_RECORD:
+			return reader->xlog->ReadRecPtr;
+		case STEP_PASSED:
+			return reader->pass.start;
+		default:
+			return InvalidXLogRecPtr;
+	}
+}
+
+char *
+evpub_walreader_page(EvpubWalReader *reader, XLogRecPtr page)
+{
+	EvpubPassSource source = pass_source(reader);
+
+	return evpub_walpass_page(&reader->pass, &source, page, 0);
 }
 
 bool
@@ -447,237 +470,4 @@ evpub_walreader_no_wal(int sqlerrcode)
 	/* a segment that is not there, or what is no valid WAL */
 	return sqlerrcode == ERRCODE_UNDEFINED_FILE ||
 		sqlerrcode == ERRCODE_DATA_CORRUPTED;
-}
-
-/* ---- behind a break ---- */
-
-static EvpubWalReader *
-reader_up_to_now(void)
-{
-	EvpubWalReader *reader = evpub_walreader_create();
-	TimeLineID	timeline;
-	XLogRecPtr	end = evpub_walreader_end(&timeline);
-
-	/* a history that cannot be read throws; no file is open yet */
-	evpub_walreader_set_limit(reader, end, timeline);
-	return reader;
-}
-
-/* What decides over a gap ends with an error when the worker is to leave. */
-static void
-take_interrupts(const EvpubWalReader *reader)
-{
-	CHECK_FOR_INTERRUPTS();
-	if (ShutdownRequestPending)
-		ereport(ERROR,
-				(errcode(ERRCODE_ADMIN_SHUTDOWN),
-				 errmsg("reading WAL ends, since the server or the publisher is being stopped")));
-	if (reader->deadline != 0 && evpub_clock_left(reader->deadline) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_QUERY_CANCELED),
-				 errmsg("reading WAL ends, since it takes too long")));
-}
-
-static bool
-segment_exists(EvpubWalReader *reader, XLogRecPtr page)
-{
-	char		path[MAXPGPATH];
-	struct stat st;
-	XLogSegNo	segment;
-
-	XLByteToSeg(page, segment, wal_segment_size);
-	XLogFilePath(path, segment_timeline(reader, page), segment, wal_segment_size);
-	if (stat(path, &st) == 0)
-		return true;
-	if (errno != ENOENT)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not stat file \"%s\": %m", path)));
-	return false;
-}
-
-/*
- * Where the first record starts in this page or, when the end of another one
- * fills it, in a later one; without looking at the record.
- */
-static XLogRecPtr
-first_start(EvpubWalReader *reader, XLogRecPtr page)
-{
-	EvpubPassSource source = pass_source(reader);
-
-	for (; page + SizeOfXLogLongPHD < reader->limit; page += XLOG_BLCKSZ)
-	{
-		char	   *data;
-		XLogPageHeader header;
-		uint32		size;
-
-		take_interrupts(reader);
-		data = evpub_walpass_page(&reader->pass, &source, page, 0);
-		header = (XLogPageHeader) data;
-		if (!XLogReaderValidatePageHeader(reader->xlog, page, data))
-			return InvalidXLogRecPtr;
-		size = XLogPageHeaderSize(header);
-		if (!(header->xlp_info & XLP_FIRST_IS_CONTRECORD))
-			return page + size;
-		if (MAXALIGN(header->xlp_rem_len) < XLOG_BLCKSZ - size)
-			return page + size + MAXALIGN(header->xlp_rem_len);
-	}
-	return InvalidXLogRecPtr;
-}
-
-XLogRecPtr
-evpub_walreader_first(EvpubWalReader *reader, XLogRecPtr page)
-{
-	XLogRecPtr	start = first_start(reader, page);
-
-	if (start == InvalidXLogRecPtr || start >= reader->limit)
-		return InvalidXLogRecPtr;
-	evpub_walreader_seek(reader, start);
-	for (;;)
-	{
-		take_interrupts(reader);
-		switch (step(reader))
-		{
-			case STEP_RECORD:
-				return reader->xlog->ReadRecPtr;
-			case STEP_PASSED:
-				return start;
-			case STEP_LIMIT:
-				return InvalidXLogRecPtr;
-			case STEP_SKIPPED:
-				start = reader->position;
-				break;
-			case STEP_YIELD:
-				break;
-		}
-	}
-}
-
-/* First valid record that starts in this page or later, if the page is good. */
-static XLogRecPtr
-find_from_page(EvpubWalReader *reader, XLogRecPtr page)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	volatile XLogRecPtr found = InvalidXLogRecPtr;
-
-	PG_TRY();
-	{
-		found = evpub_walreader_first(reader, page);
-	}
-	PG_CATCH();
-	{
-		/* want of memory, say, must not make a gap larger than it is */
-		if (!evpub_walreader_no_wal(geterrcode()))
-			PG_RE_THROW();
-		MemoryContextSwitchTo(caller);
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	return found;
-}
-
-static XLogRecPtr
-find_up_to_limit(EvpubWalReader *reader, XLogRecPtr lsn)
-{
-	XLogRecPtr	page = lsn - lsn % XLOG_BLCKSZ;
-	XLogRecPtr	found = InvalidXLogRecPtr;
-
-	if (page < lsn)
-		page += XLOG_BLCKSZ;
-	for (; page < reader->limit; page += XLOG_BLCKSZ)
-	{
-		take_interrupts(reader);
-		if (!segment_exists(reader, page))
-		{
-			/* the loop adds a page: begin with the next segment */
-			page += wal_segment_size - XLogSegmentOffset(page, wal_segment_size) - XLOG_BLCKSZ;
-			continue;
-		}
-		found = find_from_page(reader, page);
-		if (found != InvalidXLogRecPtr)
-			break;
-	}
-	return found;
-}
-
-XLogRecPtr
-evpub_walreader_find(XLogRecPtr lsn)
-{
-	return evpub_walreader_find_until(lsn, 0);
-}
-
-XLogRecPtr
-evpub_walreader_find_until(XLogRecPtr lsn, EvpubMsec deadline)
-{
-	EvpubWalReader *reader = reader_up_to_now();
-	volatile XLogRecPtr found = InvalidXLogRecPtr;
-
-	reader->deadline = deadline;
-
-	/* the reader holds a file descriptor, which no context closes */
-	PG_TRY();
-	{
-		found = find_up_to_limit(reader, lsn);
-	}
-	PG_FINALLY();
-	{
-		evpub_walreader_free(reader);
-	}
-	PG_END_TRY();
-	return found;
-}
-
-bool
-evpub_walreader_has(XLogRecPtr lsn)
-{
-	EvpubWalReader *reader = reader_up_to_now();
-	volatile bool exists = false;
-
-	PG_TRY();
-	{
-		exists = segment_exists(reader, lsn);
-	}
-	PG_FINALLY();
-	{
-		evpub_walreader_free(reader);
-	}
-	PG_END_TRY();
-	return exists;
-}
-
-bool
-evpub_walreader_probe(XLogRecPtr from, XLogRecPtr to)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	EvpubWalReader *reader = reader_up_to_now();
-	volatile bool readable = true;
-
-	PG_TRY();
-	{
-		evpub_walreader_seek(reader, from);
-		while (readable && reader->position < to)
-		{
-			take_interrupts(reader);
-			if (!evpub_walreader_next(reader))
-			{
-				/* a pass that a shutdown ended says nothing of WAL */
-				take_interrupts(reader);
-				readable = false;
-			}
-		}
-	}
-	PG_CATCH();
-	{
-		if (!evpub_walreader_no_wal(geterrcode()))
-		{
-			evpub_walreader_free(reader);
-			PG_RE_THROW();
-		}
-		MemoryContextSwitchTo(caller);
-		FlushErrorState();
-		readable = false;
-	}
-	PG_END_TRY();
-	evpub_walreader_free(reader);
-	return readable;
 }

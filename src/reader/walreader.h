@@ -69,31 +69,17 @@ extern bool evpub_walreader_no_wal(int sqlerrcode);
 extern TimeLineID evpub_walreader_timeline_of(EvpubWalReader *reader, XLogRecPtr lsn);
 
 /*
- * Go to the first record that starts in this page, or behind it if the end of
- * another fills it, and read it.  InvalidXLogRecPtr if there is none before the
- * limit.
+ * Read the next record, whatever it is, and return where it starts.  A large one
+ * that nobody wants is passed over and counts as read.  InvalidXLogRecPtr when
+ * the limit is reached, or with "yielded".  Errors: as evpub_walreader_next().
  */
-extern XLogRecPtr evpub_walreader_first(EvpubWalReader *reader, XLogRecPtr page);
+extern XLogRecPtr evpub_walreader_next_of_any(EvpubWalReader *reader);
 
-/*
- * Where a record starts that can be read, at lsn or behind it: to go on behind
- * WAL that is missing or damaged.  InvalidXLogRecPtr if there is none.
- */
-extern XLogRecPtr evpub_walreader_find(XLogRecPtr lsn);
+/* The page that starts at "page", as evpub_walpass_page() gives it. */
+extern char *evpub_walreader_page(EvpubWalReader *reader, XLogRecPtr page);
 
-/* The same, with an ERROR (query canceled) when it takes longer. */
-extern XLogRecPtr evpub_walreader_find_until(XLogRecPtr lsn, EvpubMsec deadline);
-
-/*
- * These two throw errors of resources, and evpub_walreader_find() too: what
- * they say decides what is given up.  They end with ERRCODE_ADMIN_SHUTDOWN when
- * the worker is to leave.
- */
-
-/* Is the segment there that holds lsn? */
-extern bool evpub_walreader_has(XLogRecPtr lsn);
-
-/* Can WAL be read from one position (where a record starts) up to another? */
-extern bool evpub_walreader_probe(XLogRecPtr from, XLogRecPtr to);
+/* The timeline in whose segment file lsn is. */
+extern TimeLineID evpub_walreader_segment_timeline(EvpubWalReader *reader,
+												   XLogRecPtr lsn);
 
 #endif							/* EVPUB_WALREADER_H */
