@@ -37,7 +37,7 @@
 #include "admin/tables.h"
 #include "admin/triggers.h"
 #include "capture/headers.h"
-#include "capture/options.h"
+#include "capture/optionjson.h"
 #include "capture/template.h"
 #include "compat.h"
 
@@ -278,7 +278,7 @@ evpub_capture_schemas(PG_FUNCTION_ARGS)
 										 makeString("_capture_schemas")),
 							  lengthof(types), types, false);
 	return OidFunctionCall3(function, PG_GETARG_DATUM(0), PG_GETARG_DATUM(1),
-							JsonbPGetDatum(evpub_options_to_jsonb(&options)));
+							JsonbPGetDatum(evpub_optionjson_values(&options)));
 }
 
 /* ---- whose code parsing a filter runs ---- */
@@ -372,7 +372,7 @@ evpub_needs_match(PG_FUNCTION_ARGS)
 {
 	EvpubOptions options;
 
-	evpub_options_of_jsonb(&options, PG_GETARG_JSONB_P(0));
+	evpub_optionjson_read(&options, PG_GETARG_JSONB_P(0));
 	PG_RETURN_BOOL(evpub_options_replace(&options, "{match}", NULL));
 }
 
@@ -386,7 +386,7 @@ evpub_capture_table_by_rule(PG_FUNCTION_ARGS)
 	Oid			relid = PG_GETARG_OID(0);
 	EvpubOptions options;
 
-	evpub_options_of_jsonb(&options, PG_GETARG_JSONB_P(1));
+	evpub_optionjson_read(&options, PG_GETARG_JSONB_P(1));
 	if (!PG_ARGISNULL(2))
 	{
 		/* braces in a template are written twice */

@@ -35,7 +35,7 @@
 #include "admin/triggers.h"
 #include "capture/compile.h"
 #include "capture/key.h"
-#include "capture/options.h"
+#include "capture/optionjson.h"
 #include "compat.h"
 #include "registration.h"
 #include "shmem.h"
@@ -365,7 +365,7 @@ evpub_capture_options(PG_FUNCTION_ARGS)
 	if (options.value[EVPUB_OPTION_TOPIC] == NULL)
 		options.value[EVPUB_OPTION_TOPIC] = evpub_compiled_default_topic();
 	evpub_result_set(row, "options", JSONBOID,
-					 JsonbPGetDatum(evpub_options_texts(&options)));
+					 JsonbPGetDatum(evpub_optionjson_texts(&options)));
 	evpub_result_set_text(row, "definition", definition.data);
 	PG_RETURN_DATUM(evpub_result_datum(row));
 }

@@ -11,6 +11,7 @@
 
 #include "capture/headers.h"
 #include "capture/render.h"
+#include "capture/template.h"
 #include "settings.h"
 
 /* evpub.extra_headers, parsed when it was set last */
@@ -83,6 +84,34 @@ evpub_headers_parse(Datum object, EvpubHeader **headers)
 		count++;
 	}
 	return count;
+}
+
+char *
+evpub_headers_replace(const char *object, const char *placeholder, const char *replacement)
+{
+	Jsonb	   *json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+														  CStringGetDatum(object)));
+	JsonbIterator *iterator = JsonbIteratorInit(&json->root);
+	JsonbParseState *state = NULL;
+	JsonbIteratorToken token;
+	JsonbValue	item;
+	JsonbValue *result = NULL;
+
+	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
+	{
+		if (token == WJB_VALUE && item.type == jbvString)
+		{
+			char	   *source = pnstrdup(item.val.string.val, item.val.string.len);
+
+			item.val.string.val = evpub_template_replace(source, placeholder, replacement);
+			item.val.string.len = strlen(item.val.string.val);
+		}
+		result = pushJsonbValue(&state, token,
+								token == WJB_KEY || token == WJB_VALUE ||
+								token == WJB_ELEM ? &item : NULL);
+	}
+	json = JsonbValueToJsonb(result);
+	return JsonbToCString(NULL, &json->root, VARSIZE(json));
 }
 
 bool

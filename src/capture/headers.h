@@ -24,7 +24,14 @@ typedef struct EvpubHeader
  */
 extern int	evpub_headers_parse(Datum object, EvpubHeader **headers);
 
-/* The same of evpub.extra_headers, as text; false sets *detail. */
+/*
+ * The text of a jsonb object with a placeholder replaced by another template in
+ * all values that are text.
+ */
+extern char *evpub_headers_replace(const char *object, const char *placeholder,
+								   const char *replacement);
+
+/* As evpub_headers_parse() of evpub.extra_headers, as text; false sets *detail. */
 extern bool evpub_headers_check(const char *text, char **detail);
 
 /* A jsonb object as encoded headers. */

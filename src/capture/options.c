@@ -11,99 +11,19 @@
 #include "nodes/value.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/varlena.h"
 
+#include "capture/headers.h"
 #include "capture/options.h"
 #include "capture/template.h"
-
-typedef enum OptionKind
-{
-	KIND_TEXT,
-	KIND_TEMPLATE,				/* text that {match} of a rule may stand in */
-	KIND_WORD,					/* text: one of some choices */
-	KIND_NAME,
-	KIND_NAMES,					/* name[] */
-	KIND_WORDS,					/* text[] of identifiers: some of the choices */
-	KIND_HEADERS,				/* jsonb: an object whose values are templates */
-	KIND_BOOL
-} OptionKind;
-
-/* Types of arguments. */
-static const char *const kind_types[] = {
-	[KIND_TEXT] = "text",
-	[KIND_TEMPLATE] = "text",
-	[KIND_WORD] = "text",
-	[KIND_NAME] = "name",
-	[KIND_NAMES] = "name[]",
-	[KIND_WORDS] = "text[]",
-	[KIND_HEADERS] = "jsonb",
-	[KIND_BOOL] = "boolean",
-};
-
-static const struct
-{
-	const char *name;
-	OptionKind	kind;
-	const char *value;			/* unless given */
-	const char *choices;		/* with commas between them; NULL: free */
-	const char *comment;
-}			known[EVPUB_OPTIONS] = {
-#define EVPUB_OPTION(symbol, name, kind, value, choices, comment) \
-	[EVPUB_OPTION_##symbol] = {name, KIND_##kind, value, choices, comment},
-#include "capture/optionlist.h"
-#undef EVPUB_OPTION
-};
-
-const char *
-evpub_option_name(EvpubOption option)
-{
-	return known[option].name;
-}
-
-const char *
-evpub_option_type(EvpubOption option)
-{
-	return kind_types[known[option].kind];
-}
-
-const char *
-evpub_option_comment(EvpubOption option)
-{
-	return known[option].comment;
-}
 
 void
 evpub_options_default(EvpubOptions *options)
 {
 	for (int i = 0; i < EVPUB_OPTIONS; i++)
-		options->value[i] = known[i].value;
-}
-
-static char *
-list_options(void)
-{
-	StringInfoData list;
-
-	initStringInfo(&list);
-	for (int i = 0; i < EVPUB_TABLE_OPTIONS; i++)
-		appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", known[i].name);
-	return list.data;
-}
-
-/* Index of the option whose name is the first len bytes, or -1. */
-static int
-find_option(const char *name, Size len)
-{
-	for (int i = 0; i < EVPUB_OPTIONS; i++)
-	{
-		if (strlen(known[i].name) == len &&
-			strncmp(known[i].name, name, len) == 0)
-			return i;
-	}
-	return -1;
+		options->value[i] = evpub_option_value(i);
 }
 
 void
@@ -117,7 +37,7 @@ evpub_options_read(EvpubOptions *options, int nargs, char **args, bool strict)
 		const char *equals = strchr(args[i], '=');
 		int			option;
 
-		option = equals ? find_option(args[i], equals - args[i]) : -1;
+		option = equals ? evpub_option_find(args[i], equals - args[i]) : -1;
 		if (option < 0)
 		{
 			if (!strict)
@@ -127,13 +47,13 @@ evpub_options_read(EvpubOptions *options, int nargs, char **args, bool strict)
 					 equals ?
 					 errmsg("unknown option in argument \"%s\" of a capture trigger", args[i]) :
 					 errmsg("argument \"%s\" of a capture trigger is not of the form option=value", args[i]),
-					 errhint("Options are %s.", list_options())));
+					 errhint("Options are %s.", evpub_option_names())));
 		}
 		if (given[option] && strict)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("option \"%s\" of a capture trigger is given twice",
-							known[option].name),
+							evpub_option_name(option)),
 					 errhint("Create the trigger with one value for each option.")));
 		given[option] = true;
 		options->value[option] = equals + 1;
@@ -161,40 +81,38 @@ list_from_array(EvpubOption option, ArrayType *array)
 		if (nulls[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("%s must not contain null", known[option].name),
+					 errmsg("%s must not contain null", evpub_option_name(option)),
 					 errhint("Leave the null out of the array.")));
 		word = is_name ? NameStr(*DatumGetName(elements[i])) :
 			TextDatumGetCString(elements[i]);
 		/* words are plain: quote_all_identifiers is not to stand in a trigger */
 		appendStringInfo(&list, "%s%s", i > 0 ? "," : "",
-						 known[option].kind == KIND_WORDS ? word : quote_identifier(word));
+						 evpub_option_kind(option) == EVPUB_KIND_WORDS ? word : quote_identifier(word));
 	}
 	return list.data;
 }
 
 static char *
-jsonb_text(Jsonb *json)
-{
-	return JsonbToCString(NULL, &json->root, VARSIZE(json));
-}
-
-static char *
 text_of_argument(EvpubOption option, Datum value)
 {
-	switch (known[option].kind)
+	switch (evpub_option_kind(option))
 	{
-		case KIND_TEXT:
-		case KIND_TEMPLATE:
-		case KIND_WORD:
+		case EVPUB_KIND_TEXT:
+		case EVPUB_KIND_TEMPLATE:
+		case EVPUB_KIND_WORD:
 			return TextDatumGetCString(value);
-		case KIND_NAME:
+		case EVPUB_KIND_NAME:
 			return pstrdup(NameStr(*DatumGetName(value)));
-		case KIND_NAMES:
-		case KIND_WORDS:
+		case EVPUB_KIND_NAMES:
+		case EVPUB_KIND_WORDS:
 			return list_from_array(option, DatumGetArrayTypeP(value));
-		case KIND_HEADERS:
-			return jsonb_text(DatumGetJsonbP(value));
-		case KIND_BOOL:
+		case EVPUB_KIND_HEADERS:
+			{
+				Jsonb	   *json = DatumGetJsonbP(value);
+
+				return JsonbToCString(NULL, &json->root, VARSIZE(json));
+			}
+		case EVPUB_KIND_BOOL:
 			break;
 	}
 	return pstrdup(DatumGetBool(value) ? "true" : "false");
@@ -223,7 +141,7 @@ evpub_options_list(const EvpubOptions *options, EvpubOption option)
 	if (!SplitIdentifierString(pstrdup(options->value[option]), ',', &names))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s \"%s\" is not a list of names", known[option].name,
+				 errmsg("%s \"%s\" is not a list of names", evpub_option_name(option),
 						options->value[option]),
 				 errhint("Separate names by commas, and put those in double quotes that are not plain identifiers.")));
 	return names;
@@ -256,7 +174,8 @@ evpub_options_chosen(const EvpubOptions *options, EvpubOption option,
 static const char *
 choices_of(EvpubOption option)
 {
-	return known[option].kind == KIND_BOOL ? "true,false" : known[option].choices;
+	return evpub_option_kind(option) == EVPUB_KIND_BOOL ? "true,false" :
+		evpub_option_choices(option);
 }
 
 static char *
@@ -292,7 +211,7 @@ check_word(EvpubOption option, const char *word)
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown %s \"%s\"", known[option].name, word),
+			 errmsg("unknown %s \"%s\"", evpub_option_name(option), word),
 			 errhint("Use %s.", list_choices(choices))));
 }
 
@@ -324,7 +243,7 @@ check_names(const EvpubOptions *options, EvpubOption option)
 			if (strcmp(list_nth(names, i), list_nth(names, j)) == 0)
 				ereport(ERROR,
 						(errcode(ERRCODE_DUPLICATE_COLUMN),
-						 errmsg("%s names column \"%s\" twice", known[option].name,
+						 errmsg("%s names column \"%s\" twice", evpub_option_name(option),
 								(char *) list_nth(names, i)),
 						 errhint("Name each column once.")));
 		}
@@ -340,9 +259,9 @@ evpub_options_check(const EvpubOptions *options)
 
 		if (options->value[i] == NULL)
 			continue;
-		if (known[i].kind == KIND_NAMES)
+		if (evpub_option_kind(i) == EVPUB_KIND_NAMES)
 			check_names(options, option);
-		else if (known[i].kind == KIND_WORDS)
+		else if (evpub_option_kind(i) == EVPUB_KIND_WORDS)
 			check_words(options, option);
 		else if (choices_of(option) != NULL)
 			check_word(option, options->value[i]);
@@ -359,9 +278,9 @@ static bool
 is_default(const EvpubOptions *options, int option)
 {
 	const char *value = options->value[option];
+	const char *by_default = evpub_option_value(option);
 
-	return value == NULL ||
-		(known[option].value != NULL && strcmp(value, known[option].value) == 0);
+	return value == NULL || (by_default != NULL && strcmp(value, by_default) == 0);
 }
 
 List *
@@ -373,7 +292,7 @@ evpub_options_arguments(const EvpubOptions *options)
 	{
 		if (!is_default(options, i))
 			arguments = lappend(arguments,
-								makeString(psprintf("%s=%s", known[i].name,
+								makeString(psprintf("%s=%s", evpub_option_name(i),
 													options->value[i])));
 	}
 	return arguments;
@@ -410,231 +329,39 @@ evpub_options_definition(StringInfo dst, const char *table,
 
 		if (is_default(options, i))
 			continue;
-		if (known[i].kind == KIND_BOOL)
+		if (evpub_option_kind(i) == EVPUB_KIND_BOOL)
 		{
-			appendStringInfo(dst, ", %s => %s", known[i].name, value);
+			appendStringInfo(dst, ", %s => %s", evpub_option_name(i), value);
 			continue;
 		}
-		if (known[i].kind == KIND_NAMES || known[i].kind == KIND_WORDS)
+		if (evpub_option_kind(i) == EVPUB_KIND_NAMES || evpub_option_kind(i) == EVPUB_KIND_WORDS)
 			value = array_text(options, i);
-		appendStringInfo(dst, ", %s => %s", known[i].name, quote_literal_cstr(value));
+		appendStringInfo(dst, ", %s => %s", evpub_option_name(i), quote_literal_cstr(value));
 	}
 	appendStringInfoString(dst, ")");
 }
 
-/* ---- as JSON, for rules and for evpub.tables ---- */
-
-static void
-push_text(JsonbParseState **state, JsonbIteratorToken token, const char *text)
-{
-	JsonbValue	value;
-
-	value.type = jbvString;
-	value.val.string.val = unconstify(char *, text);
-	value.val.string.len = strlen(text);
-	(void) pushJsonbValue(state, token, &value);
-}
-
-static void
-push_value(JsonbParseState **state, const EvpubOptions *options, EvpubOption option)
-{
-	const char *text = options->value[option];
-	JsonbValue	value;
-	ListCell   *cell;
-
-	switch (known[option].kind)
-	{
-		case KIND_NAMES:
-		case KIND_WORDS:
-			(void) pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-			foreach(cell, evpub_options_list(options, option))
-				push_text(state, WJB_ELEM, lfirst(cell));
-			(void) pushJsonbValue(state, WJB_END_ARRAY, NULL);
-			break;
-		case KIND_HEADERS:
-			JsonbToJsonbValue(DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-																 CStringGetDatum(text))),
-							  &value);
-			(void) pushJsonbValue(state, WJB_VALUE, &value);
-			break;
-		case KIND_BOOL:
-			value.type = jbvBool;
-			value.val.boolean = strcmp(text, "true") == 0;
-			(void) pushJsonbValue(state, WJB_VALUE, &value);
-			break;
-		default:
-			push_text(state, WJB_VALUE, text);
-	}
-}
-
-/* With "texts" each value is the text that stands in arguments. */
-static Jsonb *
-object_of(const EvpubOptions *options, bool texts)
-{
-	JsonbParseState *state = NULL;
-
-	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	for (int i = 0; i < EVPUB_TABLE_OPTIONS; i++)
-	{
-		if (options->value[i] == NULL)
-			continue;
-		push_text(&state, WJB_KEY, known[i].name);
-		if (texts)
-			push_text(&state, WJB_VALUE, options->value[i]);
-		else
-			push_value(&state, options, (EvpubOption) i);
-	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
-
-Jsonb *
-evpub_options_to_jsonb(const EvpubOptions *options)
-{
-	return object_of(options, false);
-}
-
-Jsonb *
-evpub_options_texts(const EvpubOptions *options)
-{
-	return object_of(options, true);
-}
-
-static void
-refuse_value(EvpubOption option)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("the value of option \"%s\" is not what evpub.capture_table() takes",
-					known[option].name),
-			 errdetail("It must be what to_jsonb() makes of a value of type %s.",
-					   kind_types[known[option].kind]),
-			 errhint("Correct it, or have evpub.capture_schemas() make the rule.")));
-}
-
-/* An array of strings as a list of identifiers. */
-static char *
-list_of_jsonb(EvpubOption option, const JsonbValue *array)
-{
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue	item;
-	StringInfoData list;
-
-	if (array->type != jbvBinary || !JsonContainerIsArray(array->val.binary.data))
-		refuse_value(option);
-	initStringInfo(&list);
-	iterator = JsonbIteratorInit(array->val.binary.data);
-	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
-	{
-		char	   *word;
-
-		if (token != WJB_ELEM)
-			continue;
-		if (item.type != jbvString)
-			refuse_value(option);
-		word = pnstrdup(item.val.string.val, item.val.string.len);
-		appendStringInfo(&list, "%s%s", list.len > 0 ? "," : "",
-						 known[option].kind == KIND_WORDS ? word : quote_identifier(word));
-	}
-	return list.data;
-}
-
-static char *
-text_of_jsonb(EvpubOption option, JsonbValue *value)
-{
-	switch (known[option].kind)
-	{
-		case KIND_NAMES:
-		case KIND_WORDS:
-			return list_of_jsonb(option, value);
-		case KIND_HEADERS:
-			return jsonb_text(JsonbValueToJsonb(value));
-		case KIND_BOOL:
-			if (value->type != jbvBool)
-				refuse_value(option);
-			return pstrdup(value->val.boolean ? "true" : "false");
-		default:
-			break;
-	}
-	if (value->type != jbvString)
-		refuse_value(option);
-	return pnstrdup(value->val.string.val, value->val.string.len);
-}
-
-void
-evpub_options_of_jsonb(EvpubOptions *options, Jsonb *object)
-{
-	JsonbIterator *iterator = JsonbIteratorInit(&object->root);
-	JsonbIteratorToken token;
-	JsonbValue	item;
-	int			option = -1;
-
-	evpub_options_default(options);
-	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-		{
-			option = find_option(item.val.string.val, item.val.string.len);
-			if (option < 0 || option >= EVPUB_TABLE_OPTIONS)
-				ereport(ERROR,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("unknown option \"%s\"",
-								pnstrdup(item.val.string.val, item.val.string.len)),
-						 errhint("Options are %s.", list_options())));
-		}
-		else if (token == WJB_VALUE && item.type != jbvNull)
-			options->value[option] = text_of_jsonb((EvpubOption) option, &item);
-	}
-}
-
-/* ---- templates ---- */
-
-/* The same object, with a placeholder replaced in all values that are text. */
-static char *
-replace_in_values(const char *object, const char *place, const char *replacement)
-{
-	Jsonb	   *json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-														  CStringGetDatum(object)));
-	JsonbIterator *iterator = JsonbIteratorInit(&json->root);
-	JsonbParseState *state = NULL;
-	JsonbIteratorToken token;
-	JsonbValue	item;
-	JsonbValue *result = NULL;
-
-	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
-	{
-		if (token == WJB_VALUE && item.type == jbvString)
-		{
-			char	   *source = pnstrdup(item.val.string.val, item.val.string.len);
-
-			push_text(&state, token, evpub_template_replace(source, place, replacement));
-		}
-		else
-			result = pushJsonbValue(&state, token,
-									token == WJB_KEY || token == WJB_VALUE ||
-									token == WJB_ELEM ? &item : NULL);
-	}
-	return jsonb_text(JsonbValueToJsonb(result));
-}
-
 bool
-evpub_options_replace(EvpubOptions *options, const char *place, const char *replacement)
+evpub_options_replace(EvpubOptions *options, const char *placeholder,
+					  const char *replacement)
 {
 	bool		found = false;
 
 	for (int i = 0; i < EVPUB_OPTIONS; i++)
 	{
 		const char *source = options->value[i];
+		EvpubOptionKind kind = evpub_option_kind(i);
 		char	   *(*replace) (const char *, const char *, const char *) =
-			known[i].kind == KIND_HEADERS ? replace_in_values : evpub_template_replace;
+			kind == EVPUB_KIND_HEADERS ? evpub_headers_replace : evpub_template_replace;
 
 		if (source == NULL ||
-			(known[i].kind != KIND_TEMPLATE && known[i].kind != KIND_HEADERS) ||
-			strcmp(replace(source, place, ""), replace(source, place, place)) == 0)
+			(kind != EVPUB_KIND_TEMPLATE && kind != EVPUB_KIND_HEADERS) ||
+			strcmp(replace(source, placeholder, ""),
+				   replace(source, placeholder, placeholder)) == 0)
 			continue;
 		found = true;
 		if (replacement != NULL)
-			options->value[i] = replace(source, place, replacement);
+			options->value[i] = replace(source, placeholder, replacement);
 	}
 	return found;
 }

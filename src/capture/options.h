@@ -10,19 +10,8 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
-#include "utils/jsonb.h"
 
-/* EVPUB_OPTION_TOPIC and so on, in the order of the arguments of capture_table() */
-typedef enum EvpubOption
-{
-#define EVPUB_OPTION(symbol, name, kind, value, choices, comment) EVPUB_OPTION_##symbol,
-#include "capture/optionlist.h"
-#undef EVPUB_OPTION
-	EVPUB_OPTIONS
-} EvpubOption;
-
-/* Those that capture_table() takes. */
-#define EVPUB_TABLE_OPTIONS (EVPUB_OPTION_ON_REPLICA + 1)
+#include "capture/optiontable.h"
 
 /*
  * Values in the server's encoding; NULL where there is none.  Lists are
@@ -51,25 +40,10 @@ extern void evpub_options_of_arguments(EvpubOptions *options,
 									   FunctionCallInfo fcinfo, int first);
 
 /*
- * An object with these options: lists are arrays, headers an object, and what
- * is NULL is left out.  The same with all values as the text that stands in
- * arguments.  And what an object of the first form says, over the defaults: ERROR
- * for an option that is not known, or has a value of another kind.
- */
-extern Jsonb *evpub_options_to_jsonb(const EvpubOptions *options);
-extern Jsonb *evpub_options_texts(const EvpubOptions *options);
-extern void evpub_options_of_jsonb(EvpubOptions *options, Jsonb *object);
-
-/* Its name, the type of its argument, and what it is for. */
-extern const char *evpub_option_name(EvpubOption option);
-extern const char *evpub_option_type(EvpubOption option);
-extern const char *evpub_option_comment(EvpubOption option);
-
-/*
  * Replace a placeholder in all templates, headers too, by another template.  True
  * if it stood somewhere; with replacement NULL that is all.
  */
-extern bool evpub_options_replace(EvpubOptions *options, const char *place,
+extern bool evpub_options_replace(EvpubOptions *options, const char *placeholder,
 								  const char *replacement);
 
 /* ERROR for choices that do not exist (yet), and for those that contradict. */
