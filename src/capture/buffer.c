@@ -24,14 +24,14 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "capture/buffer.h"
+#include "capture/chunks.h"
 #include "capture/collapse.h"
+#include "capture/compact.h"
 #include "capture/intern.h"
 #include "capture/render.h"
-#include "compat.h"
 #include "event/event.h"
 #include "settings.h"
 #include "shmem.h"
@@ -42,11 +42,7 @@
  */
 #define SPILL_BYTES (256 * 1024)
 
-/* Encoded bytes after which a chunk is full. */
-#define CHUNK_BYTES (128 * 1024)
-
-/* What the buffer may keep from one transaction to the next. */
-#define KEEP_BYTES (64 * 1024)
+/* Routes that may be kept from one transaction to the next. */
 #define KEEP_ROUTES 64
 
 /* Routes that are kept within a transaction although no event needs them. */
@@ -75,11 +71,6 @@ static Size arena_size = 0;
 static Level *levels = NULL;
 static int	level_count = 0;
 static int	level_slots = 0;
-
-static StringInfoData chunk;	/* data NULL until it is needed */
-
-/* A chunk of this transaction, perhaps of a part that was rolled back, is in WAL. */
-static bool logged = false;
 
 /*
  * Events with lower numbers may have others of their rows behind them that are
@@ -114,7 +105,6 @@ create_buffer(void)
 	arena = MemoryContextAlloc(context, arena_size);
 	level_slots = 8;
 	levels = MemoryContextAlloc(context, level_slots * sizeof(Level));
-	chunk.data = NULL;
 	/* last, so that an error above leaves no half of it in use */
 	buffer_context = context;
 }
@@ -140,15 +130,14 @@ reset_buffer(void)
 	closed = false;
 	keep_next = false;
 	collapsible = false;
-	logged = false;
 	logged_behind = 0;
 
+	evpub_chunks_end();
 	if (evpub_interned_routes() > KEEP_ROUTES)
 		evpub_intern_forget();
 	if (buffer_context != NULL &&
-		(arena_size > KEEP_BYTES ||
-		 event_slots * sizeof(EvpubBuffered) > KEEP_BYTES ||
-		 (chunk.data != NULL && chunk.maxlen > KEEP_BYTES)))
+		(arena_size > EVPUB_KEEP_BYTES ||
+		 event_slots * sizeof(EvpubBuffered) > EVPUB_KEEP_BYTES))
 		destroy_buffer();
 }
 
@@ -158,110 +147,7 @@ evpub_buffer_in_use(void)
 	return counter > 0;
 }
 
-/* ---- logging chunks ---- */
-
-static void
-fill_event(EvpubEvent *dst, const EvpubBuffered *src)
-{
-	const char *p = arena + src->start;
-
-	dst->number = src->number;
-	dst->route = src->route;
-	dst->has_key = src->has_key;
-	dst->has_value = src->has_value;
-	dst->key = (EvpubSlice) {p, src->key_len};
-	p += src->key_len;
-	dst->tenant = (EvpubSlice) {p, src->tenant_len};
-	p += src->tenant_len;
-	dst->subject = (EvpubSlice) {p, src->subject_len};
-	p += src->subject_len;
-	dst->body = (EvpubSlice) {p, src->body_len};
-	p += src->body_len;
-	dst->tail = (EvpubSlice) {p, src->tail_len};
-	p += src->tail_len;
-	dst->headers = (EvpubSlice) {p, src->headers_len};
-}
-
-static void
-log_chunk(EvpubChunkWriter *writer, TransactionId xid, uint32 end, bool last)
-{
-	/* the reader takes a longer message for a forged one */
-	if (unlikely(chunk.len > EVPUB_CHUNK_LONGEST - EVPUB_CHUNK_ROOM))
-		elog(ERROR, "chunk of %d bytes is too long", chunk.len);
-	evpub_chunk_finish(writer, MyDatabaseId, xid, end, last);
-	evpub_log_message(EVPUB_MESSAGE_PREFIX, chunk.data, chunk.len, true);
-	logged = true;
-}
-
-static void
-begin_chunk(EvpubChunkWriter *writer, uint32 first)
-{
-	if (chunk.data == NULL)
-	{
-		MemoryContext caller = MemoryContextSwitchTo(buffer_context);
-
-		initStringInfo(&chunk);
-		MemoryContextSwitchTo(caller);
-	}
-	evpub_chunk_begin(writer, &chunk, first);
-}
-
-static Size
-event_bytes(const EvpubBuffered *event)
-{
-	return (Size) event->key_len + event->tenant_len + event->subject_len +
-		event->body_len + event->tail_len + event->headers_len + event->pk_len;
-}
-
-/*
- * Give the numbers of a dropped event to one beside it, so that ranges still
- * join without a hole.  False if it has no neighbour in its range.
- */
-static bool
-give_numbers(EvpubBuffered *event, EvpubBuffered *before, EvpubBuffered *after)
-{
-	if (before != NULL && before->end == event->first)
-		before->end = event->end;
-	else if (after != NULL && after->first == event->end)
-		after->first = event->first;
-	else
-		return false;
-	return true;
-}
-
-/*
- * Move an event's bytes down to "at", or to where they are, and give it the
- * tail that collapsing made for it; returns how many bytes it has then.  A tail
- * grows by no more than what was dropped below it.
- */
-static Size
-move_event(EvpubBuffered *event, Size at)
-{
-	const EvpubMerged *merged = event->change.merged;
-	Size		bytes = event_bytes(event);
-	Size		before;
-	Size		behind;
-
-	if (likely(event->change.kind == EVPUB_CHANGE_NONE || merged == NULL))
-	{
-		if (at != event->start)
-			memmove(arena + at, arena + event->start, bytes);
-		event->start = at;
-		return bytes;
-	}
-	behind = (Size) event->headers_len + event->pk_len;
-	before = bytes - behind - event->tail_len;
-	Assert(at + before + merged->tail.len + behind <= event->start + bytes);
-	memmove(arena + at, arena + event->start, before);
-	memmove(arena + at + before + merged->tail.len,
-			arena + event->start + bytes - behind, behind);
-	memcpy(arena + at + before, merged->tail.data, merged->tail.len);
-	event->start = at;
-	event->tail_len = merged->tail.len;
-	event->change.changed_len = merged->changed_len;
-	event->change.merged = NULL;
-	return before + event->tail_len + behind;
-}
+/* ---- making room ---- */
 
 /*
  * Collapse the events from "first" on, whose bytes begin at "start", and close
@@ -270,78 +156,20 @@ move_event(EvpubBuffered *event, Size at)
 static void
 collapse_events(Size first, Size start)
 {
-	Size		kept = first;
-	Size		at = start;
-
 	if (!collapsible)
 		return;
 	evpub_collapse(events, first, event_count, arena, logged_behind);
-	for (Size i = first; i < event_count; i++)
-	{
-		EvpubBuffered *event = &events[i];
-
-		if (event->dropped)
-		{
-			if (give_numbers(event, kept > first ? &events[kept - 1] : NULL,
-							 i + 1 < event_count ? &events[i + 1] : NULL))
-				continue;
-
-			/* only its numbers are left */
-			event->key_len = event->tenant_len = event->subject_len = 0;
-			event->body_len = event->tail_len = event->headers_len = 0;
-			event->pk_len = 0;
-			event->change.merged = NULL;
-			event->change.kind = EVPUB_CHANGE_NONE;
-		}
-		at += move_event(event, at);
-		events[kept++] = *event;
-	}
-	event_count = kept;
-	arena_len = at;
+	event_count = evpub_compact(events, first, event_count, arena, start, &arena_len);
 }
 
 /*
- * Log the events from "first" on under the current xid and drop them from the
- * buffer.  The ranges of chunks must join without a hole, so a chunk ends
- * where the numbers jump, because a subtransaction logged its own in between.
- * "final": this is the end of the transaction, tell the reader so.
+ * Log the events from "first" on and drop them from the buffer.  "final": this is
+ * the end of the transaction.
  */
 static void
 log_events(Size first, Size arena_start, bool final)
 {
-	/* first assign the xid: the MAC is bound to that of the record */
-	TransactionId xid = GetCurrentTransactionId();
-	EvpubChunkWriter writer;
-	EvpubEvent	event;
-	bool		told_last = false;
-	Size		i = first;
-
-	while (i < event_count)
-	{
-		uint32		end;
-
-		begin_chunk(&writer, events[i].first);
-		do
-		{
-			if (!events[i].dropped)
-			{
-				fill_event(&event, &events[i]);
-				evpub_chunk_add(&writer, &event);
-			}
-			end = events[i].end;
-			i++;
-		} while (i < event_count && events[i].first == end &&
-				 evpub_chunk_size(&writer) < CHUNK_BYTES);
-
-		told_last = final && end == counter;
-		log_chunk(&writer, xid, end, told_last);
-	}
-	if (final && !told_last)
-	{
-		begin_chunk(&writer, counter);
-		log_chunk(&writer, xid, counter, true);
-	}
-
+	evpub_chunks_log(events + first, event_count - first, arena, counter, final);
 	if (!final)
 		logged_behind = counter;
 	event_count = first;
@@ -624,7 +452,7 @@ end_of_transaction(XactEvent event, void *arg)
 			{
 				Assert(level_count == 1 && levels[0].nest == 1);
 				collapse_events(0, 0);
-				if (logged || !nothing_left())
+				if (evpub_chunks_logged() || !nothing_left())
 					log_events(0, 0, true);
 				else
 					counter = 0;
