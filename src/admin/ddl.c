@@ -43,6 +43,7 @@
 #include "admin/untold.h"
 #include "capture/capture.h"
 #include "capture/captures.h"
+#include "capture/catalog.h"
 #include "compat.h"
 #include "settings.h"
 
@@ -361,13 +362,10 @@ check_schema(const Statement *statement, Oid schema, Oid function)
 {
 	ListCell   *cell;
 
-	foreach(cell, evpub_captured_tables(function, InvalidOid))
+	foreach(cell, evpub_catalog_captured_tables(function, schema))
 	{
-		Relation	rel;
+		Relation	rel = try_relation_open(lfirst_oid(cell), AccessShareLock);
 
-		if (get_rel_namespace(lfirst_oid(cell)) != schema)
-			continue;
-		rel = try_relation_open(lfirst_oid(cell), AccessShareLock);
 		if (rel == NULL)
 			continue;
 		check_captured(statement, rel, function, false);
@@ -390,7 +388,7 @@ check_changes(const Statement *statement, Oid function, bool as_partition)
 	}
 	if (!too_many)
 		return;
-	foreach(cell, evpub_captured_tables(function, InvalidOid))
+	foreach(cell, evpub_catalog_captured_tables(function, InvalidOid))
 		check_changed(statement, lfirst_oid(cell), function, as_partition);
 }
 
@@ -428,20 +426,6 @@ check_statement(const Statement *statement)
 
 /* ---- the hook ---- */
 
-static void
-run_statement(PlannedStmt *planned, const char *query, bool read_only,
-			  ProcessUtilityContext context, ParamListInfo params,
-			  QueryEnvironment *environment, DestReceiver *destination,
-			  QueryCompletion *completion)
-{
-	if (next_process_utility != NULL)
-		next_process_utility(planned, query, read_only, context, params,
-							 environment, destination, completion);
-	else
-		standard_ProcessUtility(planned, query, read_only, context, params,
-								environment, destination, completion);
-}
-
 /* A part of a statement is checked with the whole. */
 static bool
 is_watched(Node *tree, ProcessUtilityContext context)
@@ -461,8 +445,8 @@ process_utility(PlannedStmt *planned, const char *query, bool read_only,
 
 	if (!is_watched(statement.tree, context))
 	{
-		run_statement(planned, query, read_only, context, params, environment,
-					  destination, completion);
+		next_process_utility(planned, query, read_only, context, params, environment,
+							 destination, completion);
 		return;
 	}
 
@@ -477,8 +461,8 @@ process_utility(PlannedStmt *planned, const char *query, bool read_only,
 	depth++;
 	PG_TRY();
 	{
-		run_statement(planned, query, read_only, context, params, environment,
-					  destination, completion);
+		next_process_utility(planned, query, read_only, context, params, environment,
+							 destination, completion);
 		if (IsTransactionState())
 			check_statement(&statement);
 	}
@@ -495,7 +479,7 @@ process_utility(PlannedStmt *planned, const char *query, bool read_only,
 void
 evpub_ddl_init(void)
 {
-	next_process_utility = ProcessUtility_hook;
+	next_process_utility = ProcessUtility_hook ? ProcessUtility_hook : standard_ProcessUtility;
 	ProcessUtility_hook = process_utility;
 	next_object_access_hook = object_access_hook;
 	object_access_hook = access_object;

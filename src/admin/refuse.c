@@ -35,6 +35,7 @@
 
 #include "admin/refuse.h"
 #include "capture/captures.h"
+#include "capture/catalog.h"
 #include "names.h"
 
 void
@@ -46,33 +47,6 @@ evpub_refuse_change(const char *table, const char *reason)
 					table),
 			 errdetail_internal("%s", reason),
 			 errhint("First release the table, or capture it with other options; in one transaction with the change, nothing is missed.")));
-}
-
-List *
-evpub_captured_tables(Oid function, Oid only)
-{
-	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
-	List	   *tables = NIL;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(only));
-	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, OidIsValid(only),
-							  NULL, OidIsValid(only) ? 1 : 0, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		if (((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid == function)
-			tables = lappend_oid(tables, ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid);
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-
-	/* those with several triggers once */
-	list_sort(tables, list_oid_cmp);
-	list_deduplicate_oid(tables);
-	return tables;
 }
 
 /* ---- ATTACH PARTITION ---- */
@@ -92,7 +66,7 @@ captured_within(RangeVar *name, Oid function)
 		return InvalidOid;
 	foreach(cell, find_all_inheritors(relid, NoLock, NULL))
 	{
-		if (evpub_captured_tables(function, lfirst_oid(cell)) != NIL)
+		if (evpub_catalog_captured(function, lfirst_oid(cell)))
 			return lfirst_oid(cell);
 	}
 	return InvalidOid;
@@ -106,7 +80,7 @@ check_partition(RangeVar *root, RangeVar *partition)
 	Oid			captured;
 	char	   *name;
 
-	if (!OidIsValid(relid) || evpub_captured_tables(function, relid) == NIL)
+	if (!OidIsValid(relid) || !evpub_catalog_captured(function, relid))
 		return;
 	captured = captured_within(partition, function);
 	if (!OidIsValid(captured))
@@ -191,7 +165,7 @@ evpub_refuse_drop_index(Node *statement)
 		Oid			relid = OidIsValid(index) ? IndexGetRelation(index, true) : InvalidOid;
 		Relation	rel;
 
-		if (!OidIsValid(relid) || evpub_captured_tables(function, relid) == NIL)
+		if (!OidIsValid(relid) || !evpub_catalog_captured(function, relid))
 			continue;
 		rel = try_relation_open(relid, AccessShareLock);
 		if (rel == NULL)
@@ -395,7 +369,7 @@ check_trigger_name(const RenameStmt *rename, Oid function)
 		strcmp(rename->subname, EVPUB_UPDATE_TRIGGER) != 0)
 		return;
 	relid = RangeVarGetRelid(rename->relation, NoLock, true);
-	if (!OidIsValid(relid) || evpub_captured_tables(function, relid) == NIL)
+	if (!OidIsValid(relid) || !evpub_catalog_captured(function, relid))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

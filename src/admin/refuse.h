@@ -6,14 +6,7 @@
 #define EVPUB_ADMIN_REFUSE_H
 
 #include "nodes/parsenodes.h"
-#include "nodes/pg_list.h"
 #include "utils/rel.h"
-
-/*
- * Tables with capture triggers, partitions of captured tables among them, each
- * once: all, or the one that is given.
- */
-extern List *evpub_captured_tables(Oid function, Oid only);
 
 /* ERROR: a table's capture depends on what a statement changes. */
 extern void evpub_refuse_change(const char *table, const char *reason)

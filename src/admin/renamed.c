@@ -17,9 +17,9 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
-#include "admin/refuse.h"
 #include "admin/renamed.h"
 #include "admin/tablename.h"
+#include "capture/catalog.h"
 
 static bool
 is_captured_itself(Relation rel, Oid function)
@@ -51,7 +51,7 @@ notice_rename(Oid relid, const char *old_name, Oid function)
 {
 	Relation	rel;
 
-	if (!OidIsValid(relid) || evpub_captured_tables(function, relid) == NIL)
+	if (!OidIsValid(relid) || !evpub_catalog_captured(function, relid))
 		return;
 	rel = try_relation_open(relid, AccessShareLock);
 	if (rel == NULL)
@@ -77,13 +77,12 @@ notice_schema(const RenameStmt *rename, Oid function)
 	int			count = 0;
 	ListCell   *cell;
 
-	foreach(cell, evpub_captured_tables(function, InvalidOid))
+	if (!OidIsValid(schema))
+		return;					/* an event trigger may have renamed it again */
+	foreach(cell, evpub_catalog_captured_tables(function, schema))
 	{
-		Relation	rel;
+		Relation	rel = try_relation_open(lfirst_oid(cell), AccessShareLock);
 
-		if (get_rel_namespace(lfirst_oid(cell)) != schema)
-			continue;
-		rel = try_relation_open(lfirst_oid(cell), AccessShareLock);
 		if (rel == NULL)
 			continue;
 		if (is_captured_itself(rel, function) && count++ == 0)

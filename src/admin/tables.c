@@ -28,11 +28,11 @@
 
 #include "admin/guard.h"
 #include "admin/notices.h"
-#include "admin/refuse.h"
 #include "admin/result.h"
 #include "admin/tablename.h"
 #include "admin/tables.h"
 #include "admin/triggers.h"
+#include "capture/catalog.h"
 #include "capture/compile.h"
 #include "capture/key.h"
 #include "capture/optionjson.h"
@@ -66,10 +66,10 @@ lock_table(Oid relid)
 	Oid			function = capture_function();
 	Relation	rel;
 
-	if (evpub_captured_tables(function, relid) == NIL)
+	if (!evpub_catalog_captured(function, relid))
 	{
 		rel = table_open(relid, ShareRowExclusiveLock);
-		if (evpub_captured_tables(function, relid) == NIL)
+		if (!evpub_catalog_captured(function, relid))
 			return rel;
 		table_close(rel, ShareRowExclusiveLock);
 	}

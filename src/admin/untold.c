@@ -39,11 +39,11 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-#include "admin/refuse.h"
 #include "admin/renamed.h"
 #include "admin/tablename.h"
 #include "admin/untold.h"
 #include "capture/captures.h"
+#include "capture/catalog.h"
 #include "compat.h"
 
 /* A column that a statement has added, or altered in some way. */
@@ -110,7 +110,7 @@ captured_root(Oid partition, Oid function)
 
 	foreach(cell, get_partition_ancestors(partition))
 	{
-		if (evpub_captured_tables(function, lfirst_oid(cell)) != NIL)
+		if (evpub_catalog_captured(function, lfirst_oid(cell)))
 			root = lfirst_oid(cell);
 	}
 	return root;
@@ -377,7 +377,7 @@ notice_columns(Node *statement, const EvpubUntold *untold, Oid function)
 
 		if (list_member_oid(done, touched->relid) ||
 			!evpub_is_locked(touched->relid, AccessShareLock) ||
-			evpub_captured_tables(function, touched->relid) == NIL)
+			!evpub_catalog_captured(function, touched->relid))
 			continue;
 		rel = try_relation_open(touched->relid, NoLock);
 		if (rel == NULL)
@@ -428,7 +428,7 @@ notice_partition(const AlterTableCmd *command, Oid relid, Oid function)
 	Oid			partition = RangeVarGetRelid(((PartitionCmd *) command->def)->name, NoLock, true);
 	Relation	rel;
 
-	if (!OidIsValid(partition) || evpub_captured_tables(function, relid) == NIL)
+	if (!OidIsValid(partition) || !evpub_catalog_captured(function, relid))
 		return;
 	rel = try_relation_open(relid, AccessShareLock);
 	if (rel == NULL)
@@ -543,7 +543,7 @@ notice_enum(const AlterEnumStmt *alter, Oid function)
 	Oid			type = LookupTypeNameOid(NULL, makeTypeNameFromNameList(alter->typeName), true);
 	ListCell   *cell;
 
-	foreach(cell, OidIsValid(type) ? evpub_captured_tables(function, InvalidOid) : NIL)
+	foreach(cell, OidIsValid(type) ? evpub_catalog_captured_tables(function, InvalidOid) : NIL)
 	{
 		/* first, since other tables are none of this statement's business */
 		Bitmapset  *columns = columns_made_of(lfirst_oid(cell), type);

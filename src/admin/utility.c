@@ -54,17 +54,13 @@ process_utility(PlannedStmt *planned, const char *query, bool read_only,
 		read_only = false;
 		((CreateTrigStmt *) planned->utilityStmt)->replace = true;
 	}
-	if (next_process_utility)
-		next_process_utility(planned, query, read_only, context, params,
-							 environment, destination, completion);
-	else
-		standard_ProcessUtility(planned, query, read_only, context, params,
-								environment, destination, completion);
+	next_process_utility(planned, query, read_only, context, params, environment,
+						 destination, completion);
 }
 
 void
 evpub_admin_init(void)
 {
-	next_process_utility = ProcessUtility_hook;
+	next_process_utility = ProcessUtility_hook ? ProcessUtility_hook : standard_ProcessUtility;
 	ProcessUtility_hook = process_utility;
 }

@@ -1,6 +1,6 @@
 /*
  * catalog.h
- *		What the catalog says of a relation's triggers.
+ *		What the catalog says of triggers.
  */
 #ifndef EVPUB_CAPTURE_CATALOG_H
 #define EVPUB_CAPTURE_CATALOG_H
@@ -15,5 +15,14 @@
  * current memory context.  For list_free_deep().
  */
 extern List *evpub_catalog_triggers(Oid relid);
+
+/* Has a table capture triggers, its own or as a partition?  "function" is theirs. */
+extern bool evpub_catalog_captured(Oid function, Oid relid);
+
+/*
+ * All tables that have capture triggers, partitions of captured tables among
+ * them, each once; only those of one schema if that is valid.
+ */
+extern List *evpub_catalog_captured_tables(Oid function, Oid schema);
 
 #endif							/* EVPUB_CAPTURE_CATALOG_H */

@@ -404,20 +404,6 @@ lock_named(const TruncateStmt *truncate)
 }
 
 static void
-run_statement(PlannedStmt *planned, const char *query, bool read_only,
-			  ProcessUtilityContext context, ParamListInfo params,
-			  QueryEnvironment *environment, DestReceiver *destination,
-			  QueryCompletion *completion)
-{
-	if (next_process_utility != NULL)
-		next_process_utility(planned, query, read_only, context, params,
-							 environment, destination, completion);
-	else
-		standard_ProcessUtility(planned, query, read_only, context, params,
-								environment, destination, completion);
-}
-
-static void
 process_utility(PlannedStmt *planned, const char *query, bool read_only,
 				ProcessUtilityContext context, ParamListInfo params,
 				QueryEnvironment *environment, DestReceiver *destination,
@@ -433,8 +419,8 @@ process_utility(PlannedStmt *planned, const char *query, bool read_only,
 		lock_named((TruncateStmt *) planned->utilityStmt);
 	if (!truncates && !outer)
 	{
-		run_statement(planned, query, read_only, context, params, environment,
-					  destination, completion);
+		next_process_utility(planned, query, read_only, context, params, environment,
+							 destination, completion);
 		return;
 	}
 
@@ -442,8 +428,8 @@ process_utility(PlannedStmt *planned, const char *query, bool read_only,
 	tables_are_locked = truncates;
 	PG_TRY();
 	{
-		run_statement(planned, query, read_only, context, params, environment,
-					  destination, completion);
+		next_process_utility(planned, query, read_only, context, params, environment,
+							 destination, completion);
 	}
 	PG_FINALLY();
 	{
@@ -455,7 +441,7 @@ process_utility(PlannedStmt *planned, const char *query, bool read_only,
 void
 evpub_truncate_init(void)
 {
-	next_process_utility = ProcessUtility_hook;
+	next_process_utility = ProcessUtility_hook ? ProcessUtility_hook : standard_ProcessUtility;
 	ProcessUtility_hook = process_utility;
 	next_object_access_hook = object_access_hook;
 	object_access_hook = access_object;
