@@ -4,8 +4,8 @@
  *
  * A gap opens when WAL is missing or damaged, when a transaction is not whole,
  * or when a limit gives the backlog up.  Then the publisher stands still, and
- * says from where to where.  It ends when the WAL is there again, or when a
- * person accepts it; consumers are told of what was accepted.  The state file
+ * says from where to where.  A gap ends when the WAL is there again, or when a
+ * person accepts it; what was accepted is announced to consumers.  The state file
  * has the gap before the slot lets anything go, so a crash in between finds it.
  */
 #include "postgres.h"
@@ -18,7 +18,6 @@
 #include "postmaster/bgwriter.h"
 #include "storage/proc.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "position/statefile.h"
@@ -355,9 +354,9 @@ evpub_gap_look_again(EvpubWorker *worker)
 /* ---- decisions of a person ---- */
 
 /*
- * Confirm up to gap->to_lsn and remember the gap, which consumers get told.
- * Confirmed never moves back: what is published is not published again, and
- * the ids of the events that tell of the gap are beyond those that were sent.
+ * Confirm up to gap->to_lsn, and remember the gap until it is announced.
+ * Confirmed never moves back: what is published is not published again, and the
+ * ids of the events that announce the gap are beyond those that were sent.
  */
 static bool
 confirm_without_publishing(EvpubWorker *worker, EvpubGap *gap,
@@ -463,7 +462,7 @@ beyond_wal(XLogRecPtr lsn, EvpubAnswer *answer)
 }
 
 static void
-tell_lost(EvpubAnswer *answer, const EvpubLost *lost)
+answer_lost(EvpubAnswer *answer, const EvpubLost *lost)
 {
 	answer->gave_up = true;
 	answer->lost = *lost;
@@ -530,7 +529,7 @@ evpub_gap_accept(EvpubWorker *worker, XLogRecPtr lsn, EvpubAnswer *answer)
 	evpub_position_set_open_gap(&worker->position, &none);
 	if (!confirm_without_publishing(worker, &gap, &before, answer))
 		return;
-	tell_lost(answer, &gap.lost);
+	answer_lost(answer, &gap.lost);
 	ereport(LOG,
 			(errmsg("evpub: the gap from %X/%X to %X/%X was accepted by user request",
 					LSN_FORMAT_ARGS(gap.from_lsn), LSN_FORMAT_ARGS(gap.to_lsn)),
@@ -591,7 +590,7 @@ evpub_gap_discard(EvpubWorker *worker, XLogRecPtr up_to, EvpubAnswer *answer)
 	gap.lost = count_discarded(&worker->position, up_to);
 	if (!confirm_without_publishing(worker, &gap, &before, answer))
 		return;
-	tell_lost(answer, &gap.lost);
+	answer_lost(answer, &gap.lost);
 	ereport(LOG,
 			(errmsg("evpub: what was committed between %X/%X and %X/%X and not published was discarded by user request",
 					LSN_FORMAT_ARGS(gap.from_lsn), LSN_FORMAT_ARGS(gap.to_lsn)),

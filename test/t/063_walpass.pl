@@ -67,8 +67,11 @@ sub dumped
 {
 	my ($from, $to, $timeline) = @_;
 	my ($out, $err) = ('', '');
-	IPC::Run::run([ 'pg_waldump', '-p', $node->data_dir . '/pg_wal', '-t', $timeline,
-			'-s', $from, '-e', $to ], '>', \$out, '2>', \$err);
+	# else it learns the size of segments from any file, one made for later perhaps
+	my ($high, $low) = map { hex } split m{/}, $from;
+	my $segment = sprintf('%08X%08X%08X', $timeline, $high, $low >> 20);
+	IPC::Run::run([ 'pg_waldump', '-p', $node->data_dir . '/pg_wal', '-s', $from, '-e', $to,
+			$segment ], '>', \$out, '2>', \$err);
 	my @records;
 	for (split /\n/, $out)
 	{
