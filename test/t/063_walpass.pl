@@ -62,16 +62,23 @@ SELECT pg_switch_wal() WHERE $round = 1;
 	return lsn();
 }
 
+# The file that holds the byte so many before this one.
+sub segment
+{
+	my ($timeline, $lsn, $before) = @_;
+	my ($high, $low) = map { hex } split m{/}, $lsn;
+	return sprintf('%08X%08X%08X', $timeline, $high, ($low - $before) >> 20);
+}
+
 # What pg_waldump shows of a range of one timeline: [start, length, wanted].
 sub dumped
 {
 	my ($from, $to, $timeline) = @_;
 	my ($out, $err) = ('', '');
-	# else it learns the size of segments from any file, one made for later perhaps
-	my ($high, $low) = map { hex } split m{/}, $from;
-	my $segment = sprintf('%08X%08X%08X', $timeline, $high, $low >> 20);
+	# without names it takes the size of segments from any file, and one that was
+	# made for later is full of zeros
 	IPC::Run::run([ 'pg_waldump', '-p', $node->data_dir . '/pg_wal', '-s', $from, '-e', $to,
-			$segment ], '>', \$out, '2>', \$err);
+			segment($timeline, $from, 0), segment($timeline, $to, 1) ], '>', \$out, '2>', \$err);
 	my @records;
 	for (split /\n/, $out)
 	{
