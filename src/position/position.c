@@ -60,11 +60,17 @@ evpub_position_add_gap(EvpubPosition *position, const EvpubGap *gap)
 	EvpubGap   *grown;
 	EvpubGap	copy = *gap;
 
-	/* they end in rising order, so only the last can end where this one does */
+	/*
+	 * Any of them may end where this one does.  They end in rising order only
+	 * as long as the server keeps its history: take_over() goes back in it, and
+	 * gaps that are accepted then may end before those of the history that was
+	 * left.
+	 */
 	copy.repeat = 0;
 	copy.next_place = 0;
-	if (kept > 0 && first[kept - 1].to_lsn == gap->to_lsn)
-		copy.repeat = first[kept - 1].repeat + 1;
+	for (int i = 0; i < kept; i++)
+		if (first[i].to_lsn == gap->to_lsn)
+			copy.repeat = Max(copy.repeat, first[i].repeat + 1);
 	for (; kept >= EVPUB_GAPS_KEPT && first->told; kept--)
 		first++;
 	grown = palloc(sizeof(EvpubGap) * (kept + 1));
@@ -78,6 +84,16 @@ evpub_position_add_gap(EvpubPosition *position, const EvpubGap *gap)
 	position->gaps = grown;
 	position->ngaps = kept + 1;
 	MemoryContextSwitchTo(old);
+}
+
+EvpubGap *
+evpub_position_find_gap(const EvpubPosition *position, XLogRecPtr to_lsn,
+						uint32 repeat)
+{
+	for (int i = 0; i < position->ngaps; i++)
+		if (position->gaps[i].to_lsn == to_lsn && position->gaps[i].repeat == repeat)
+			return &position->gaps[i];
+	return NULL;
 }
 
 void
@@ -116,12 +132,4 @@ evpub_position_new_publisher(const EvpubPosition *position)
 		position->lineage[0].publisher_id >> 32 : random_half();
 
 	return root << 32 | random_half();
-}
-
-void
-evpub_position_gaps_told(EvpubPosition *position, XLogRecPtr lsn)
-{
-	for (int i = 0; i < position->ngaps; i++)
-		if (position->gaps[i].to_lsn <= lsn)
-			position->gaps[i].told = true;
 }

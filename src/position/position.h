@@ -108,7 +108,8 @@ typedef struct EvpubGap
 	EvpubLost	lost;
 	int			ncut;			/* transactions that are known to be cut */
 	TransactionId *cut;
-	uint32		repeat;			/* how many gaps before it end where it does */
+	uint32		repeat;			/* its number among those that end where it
+								 * does, from 0 in the order of acceptance */
 	uint32		next_place;		/* partitions with lower numbers are told */
 } EvpubGap;
 
@@ -154,8 +155,13 @@ typedef struct EvpubPosition
  */
 extern void evpub_position_add_gap(EvpubPosition *position, const EvpubGap *gap);
 
-/* The events of gaps up to an LSN are in Kafka. */
-extern void evpub_position_gaps_told(EvpubPosition *position, XLogRecPtr lsn);
+/*
+ * The accepted gap that ends at to_lsn and has this number among those that do,
+ * or NULL.  Both are needed: several may end at the same LSN, and one that was
+ * accepted later may end before one that was accepted earlier.
+ */
+extern EvpubGap *evpub_position_find_gap(const EvpubPosition *position,
+										 XLogRecPtr to_lsn, uint32 repeat);
 
 /* Set or clear (reason NULL) the open gap; reason and cut are copied. */
 extern void evpub_position_set_open_gap(EvpubPosition *position,

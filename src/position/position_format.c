@@ -449,12 +449,9 @@ evpub_position_merge(EvpubPosition *position, const EvpubPosition *message, bool
 	for (int i = 0; i < message->ngaps; i++)
 	{
 		const EvpubGap *gap = &message->gaps[i];
-		EvpubGap   *known = NULL;
+		EvpubGap   *known = evpub_position_find_gap(position, gap->to_lsn,
+													gap->repeat);
 
-		for (int j = 0; j < position->ngaps; j++)
-			if (position->gaps[j].to_lsn == gap->to_lsn &&
-				position->gaps[j].repeat == gap->repeat)
-				known = &position->gaps[j];
 		if (!known)
 		{
 			evpub_position_add_gap(position, gap);

@@ -189,8 +189,7 @@ static bool
 take_ack(EvpubWorker *worker, const EvpubFrame *frame)
 {
 	EvpubStream *stream = &worker->stream;
-	XLogRecPtr	confirmed_lsn = stream->confirmed_lsn;
-	uint32		next_event = stream->next_event;
+	uint64		progress = stream->progress;
 	EvpubFrameAck ack;
 
 	if (frame->length != sizeof(ack))
@@ -200,11 +199,12 @@ take_ack(EvpubWorker *worker, const EvpubFrame *frame)
 		return false;
 
 	/*
-	 * Progress: the next failure is a new one.  Only a position that moves is
-	 * progress.  Before this was asked, a record that is refused for ever let
-	 * those before it be sent, and acknowledged, without a pause.
+	 * Progress: the next failure is a new one.  Only what moves the place where
+	 * another relay goes on is progress.  Before this was asked, a record that
+	 * is refused for ever let those before it be sent, and acknowledged, without
+	 * a pause.
 	 */
-	if (stream->confirmed_lsn != confirmed_lsn || stream->next_event != next_event)
+	if (stream->progress != progress)
 	{
 		worker->failures = 0;
 		worker->refusals = 0;

@@ -105,7 +105,7 @@ evpub_announce_instead(EvpubPosition *position, EvpubTransaction *transaction)
 		memset(&gap, 0, sizeof(gap));
 		gap.from_lsn = transaction->first_lsn;
 		gap.to_lsn = transaction->commit.lsn;
-		gap.told = true;
+		gap.told = true;		/* the position knows nothing of it */
 		gap.reason = pstrdup("the transaction was cut by a gap that was accepted before");
 		gap.lost.known = EVPUB_LOST_EVENTS_PART;
 		gap.lost.transactions = 1;
@@ -269,8 +269,11 @@ evpub_announce_put(EvpubStream *stream, int limit, uint32 most,
 							evpub_relaytopics_number(position, relay, topic->name,
 											  strlen(topic->name)),
 							recipients[i].partition, &event, &commit);
-		evpub_flight_add(stream);
 		stream->head_place = recipients[i].place + 1;
+		if (transaction->gap->told)
+			evpub_flight_add(stream);
+		else
+			evpub_flight_add_gap(stream, transaction->gap, stream->head_place);
 	}
 	pfree(tail.data);
 	pfree(recipients);

@@ -6,11 +6,15 @@
  * There is a mark for each record, so that the position follows the
  * acknowledgements record by record: a new relay then begins with the first
  * event that Kafka does not have, and nothing that was acknowledged in sequence
- * is sent, or counted, twice.  Marks cost 24 bytes for each record in flight;
+ * is sent, or counted, twice.  Marks cost 32 bytes for each record in flight;
  * the relay takes some 33,000 and its socket a few thousand more.
  *
  * The position moves only from the oldest record on, so it never passes an
  * event that Kafka does not have.
+ *
+ * Records that tell of an accepted gap say how far consumers know of that gap.
+ * So an announcement that is broken off goes on with the first partition that
+ * has not acknowledged, and each gap is told by its own records alone.
  */
 #include "postgres.h"
 
@@ -83,7 +87,19 @@ evpub_flight_add(EvpubStream *stream)
 	mark->confirmed_lsn = stream->put_lsn;
 	mark->next_event = stream->put_next;
 	mark->transactions = 0;
-	mark->told_lsn = InvalidXLogRecPtr;
+	mark->gap_end = InvalidXLogRecPtr;
+}
+
+void
+evpub_flight_add_gap(EvpubStream *stream, const EvpubGap *gap, uint32 next_place)
+{
+	EvpubRecordMark *mark;
+
+	evpub_flight_add(stream);
+	mark = mark_of(stream, stream->sent_seq);
+	mark->gap_end = gap->to_lsn;
+	mark->gap_repeat = gap->repeat;
+	mark->gap_next = next_place;
 }
 
 /* What has been put so far, now means put_lsn and put_next. */
@@ -114,20 +130,50 @@ evpub_flight_end_transaction(EvpubStream *stream, XLogRecPtr lsn)
 	set_last_mark(stream, 1);
 }
 
-void
-evpub_flight_end_gap(EvpubStream *stream, XLogRecPtr lsn)
+/* next_place: as in a mark. */
+static void
+set_told(EvpubPosition *position, XLogRecPtr gap_end, uint32 gap_repeat,
+		 uint32 next_place)
 {
+	EvpubGap   *gap = evpub_position_find_gap(position, gap_end, gap_repeat);
+
+	/* one that is not told yet is not forgotten */
+	if (!gap)
+		return;
+	if (next_place == 0)
+		gap->told = true;
+	else
+		gap->next_place = next_place;
+}
+
+void
+evpub_flight_end_gap(EvpubStream *stream, const EvpubGap *gap)
+{
+	EvpubRecordMark *last = stream->sent_seq > stream->acked_seq ?
+		mark_of(stream, stream->sent_seq) : NULL;
+
 	/* a gap may lie before what was published last */
-	if (lsn > stream->put_lsn)
+	if (gap->to_lsn > stream->put_lsn)
 	{
-		stream->put_lsn = lsn;
+		stream->put_lsn = gap->to_lsn;
 		stream->put_next = 0;
 	}
 	set_last_mark(stream, 0);
-	if (stream->sent_seq == stream->acked_seq)
-		evpub_position_gaps_told(stream->position, lsn);
+	if (gap->told)
+		return;
+
+	/*
+	 * It is told when its last record is acknowledged.  Without one in flight,
+	 * it is told now: either all its records are acknowledged, or there is no
+	 * partition left to tell.  That is safe although records of gaps before it
+	 * may be in flight: only this gap is marked, and they are still told, or
+	 * repeated, for themselves.  What committed behind it has not been sent
+	 * yet, since accepted gaps lie in front of the queue.
+	 */
+	if (last && last->gap_end == gap->to_lsn && last->gap_repeat == gap->repeat)
+		last->gap_next = 0;
 	else
-		mark_of(stream, stream->sent_seq)->told_lsn = lsn;
+		set_told(stream->position, gap->to_lsn, gap->repeat, 0);
 }
 
 void
@@ -165,11 +211,16 @@ evpub_flight_acknowledge(EvpubStream *stream, uint64 seq)
 	{
 		const EvpubRecordMark *mark = mark_of(stream, ++stream->acked_seq);
 
+		if (mark->confirmed_lsn != stream->confirmed_lsn ||
+			mark->next_event != stream->next_event ||
+			mark->gap_end != InvalidXLogRecPtr)
+			stream->progress++;
 		stream->confirmed_lsn = mark->confirmed_lsn;
 		stream->next_event = mark->next_event;
 		stream->transactions_published += mark->transactions;
-		if (mark->told_lsn != InvalidXLogRecPtr)
-			evpub_position_gaps_told(stream->position, mark->told_lsn);
+		if (mark->gap_end != InvalidXLogRecPtr)
+			set_told(stream->position, mark->gap_end, mark->gap_repeat,
+					 mark->gap_next);
 	}
 	while (stream->batch_count > 0 && batch_of(stream, 0)->last_seq <= seq)
 	{

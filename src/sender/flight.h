@@ -28,8 +28,18 @@ extern void evpub_flight_add(EvpubStream *stream);
 /* The transaction that commits at lsn has no more records. */
 extern void evpub_flight_end_transaction(EvpubStream *stream, XLogRecPtr lsn);
 
-/* An accepted gap that ends at lsn has no more records. */
-extern void evpub_flight_end_gap(EvpubStream *stream, XLogRecPtr lsn);
+/*
+ * The same for a record that tells of an accepted gap: its acknowledgement makes
+ * next_place, which is not 0, that of the gap.
+ */
+extern void evpub_flight_add_gap(EvpubStream *stream, const EvpubGap *gap,
+								 uint32 next_place);
+
+/*
+ * The gap has no more records.  It is told when the last one is acknowledged,
+ * unless it is told already, as that of a transaction which a gap has cut.
+ */
+extern void evpub_flight_end_gap(EvpubStream *stream, const EvpubGap *gap);
 
 /*
  * A batch is complete: WAL is needed from first_lsn on, and its oldest

@@ -377,7 +377,7 @@ put_head(EvpubStream *stream, EvpubRelay *relay, uint32 most)
 		/* as with careful sending, it goes on from the partition's number */
 		if (!evpub_announce_put(stream, BATCH_BYTES, most, relay, head))
 			return false;
-		evpub_flight_end_gap(stream, head->gap->to_lsn);
+		evpub_flight_end_gap(stream, head->gap);
 	}
 	return true;
 }

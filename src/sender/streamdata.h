@@ -20,9 +20,13 @@
 typedef struct EvpubRecordMark
 {
 	XLogRecPtr	confirmed_lsn;
-	XLogRecPtr	told_lsn;		/* gaps up to here are told with it */
 	uint32		next_event;
 	uint32		transactions;	/* that end with it */
+
+	/* a record that tells of an accepted gap: which one, see position.h */
+	XLogRecPtr	gap_end;		/* invalid: of none */
+	uint32		gap_repeat;
+	uint32		gap_next;		/* the gap's next_place then; 0: it is told */
 } EvpubRecordMark;
 
 /* A batch on its way. */
@@ -85,6 +89,8 @@ typedef struct EvpubStream
 	uint32		next_event;
 	uint64		events_published;
 	uint64		transactions_published;
+	uint64		progress;		/* rises when an acknowledgement moves the
+								 * position, or a gap's next_place */
 	uint64		forged_before;	/* of assemblers before this one */
 
 	/* what the head of the queue waits for, if it is not visible */

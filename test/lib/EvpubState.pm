@@ -2,8 +2,9 @@
 # EvpubState - the publisher's state file as a test sees it: read, and written
 # with other values and a right checksum.
 #
-# Only the fields of fixed place, which come first, are known here (see
-# src/position/statefile.c); what follows them is carried along.
+# Only the fields of fixed place, which come first, and the accepted gaps are
+# known here (see src/position/position_format.c); what else follows them is
+# carried along.
 package EvpubState;
 
 use strict;
@@ -13,7 +14,8 @@ use Carp;
 use Exporter 'import';
 use File::Path qw(make_path);
 
-our @EXPORT = qw(state_file read_state write_state lsn_number lsn_text);
+our @EXPORT = qw(state_file read_state write_state
+  state_gaps set_state_gaps lsn_number lsn_text);
 
 # payload: network byte order
 my @fields = (
@@ -28,6 +30,10 @@ my @fields = (
 	[ sequence => 'Q>' ]);
 my $fixed_format = join ' ', map { $_->[1] } @fields;
 my $fixed_length = length pack $fixed_format, map { $_->[1] eq 'a' ? 'x' : 0 } @fields;
+
+# an accepted gap, without the list of transactions that it has cut
+my @gap_fields = qw(from to horizon accepted_at told repeat next_place reason lost);
+my $gap_format = 'Q> Q> Q> Q> C N N N/a* a17';
 
 sub state_file
 {
@@ -83,6 +89,51 @@ sub write_state
 	print $out pack('a8 N N', $state->{magic}, length $payload, _checksum($payload)),
 	  $payload;
 	close $out or croak "$file: $!";
+	return;
+}
+
+# The accepted gaps in what follows the fields of fixed place: where they begin
+# there and end, and the gaps.
+sub _find_gaps
+{
+	my ($state) = @_;
+	my $at = 0;
+	my $take = sub {
+		my ($format) = @_;
+		my @values = unpack "\@$at $format .", $state->{rest};
+		$at = pop @values;
+		return @values;
+	};
+	$take->('a5');    # delivery, no skipped ids
+	$take->('Q> N/a') if $state->{paused};
+	$take->('Q> N Q>') for 1 .. ($take->('N'))[0];    # lineage
+	$take->('a25 N/a a17 N/N') if ($take->('C'))[0];    # the open gap
+	my $begin = $at;
+	my @gaps;
+	for (1 .. ($take->('N'))[0])
+	{
+		my %gap;
+		(@gap{@gap_fields}, my @cut) = $take->("$gap_format N/N");
+		push @gaps, { %gap, cut => \@cut };
+	}
+	return ($begin, $at, @gaps);
+}
+
+# state_gaps(state): the accepted gaps, oldest first, each as {from, to, horizon,
+# accepted_at, told, repeat, next_place, reason, lost, cut}.
+sub state_gaps
+{
+	my (undef, undef, @gaps) = _find_gaps($_[0]);
+	return @gaps;
+}
+
+# set_state_gaps(state, gaps as state_gaps() gives them)
+sub set_state_gaps
+{
+	my ($state, @gaps) = @_;
+	my ($begin, $end) = _find_gaps($state);
+	substr $state->{rest}, $begin, $end - $begin, pack('N', scalar @gaps)
+	  . join '', map { pack "$gap_format N/N*", @$_{@gap_fields}, @{ $_->{cut} } } @gaps;
 	return;
 }
 

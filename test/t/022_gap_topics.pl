@@ -1,8 +1,11 @@
-# A gap is told also to a topic that was deleted and made again meanwhile.
+# Gaps are told to all topics: also to one that was deleted and made again
+# meanwhile, and each of several gaps for itself.  An announcement that a topic
+# holds up, and that a crash breaks off, goes on where it was acknowledged.
 use strict;
 use warnings;
 
 use EvpubKafka;
+use EvpubState;
 use EvpubTest;
 use Test::More;
 
@@ -34,5 +37,109 @@ my %told = map { $_->{partition} => 1 } grep { $_->{event}{type} eq 'evpub.gap' 
 is(scalar keys %told, 2, 'each partition is told of the gap');
 is_deeply([ map { $_->{event}{pk}{id} } grep { $_->{event}{type} ne 'evpub.gap' } @events ],
 	[12], 'what was discarded is not there');
+
+# ---- three gaps, of which the second ends where the first does, and the third before it ----
+
+sub sql { return $node->safe_psql('postgres', $_[0]) }
+
+# Partitions of these topics are numbered in this order, behind those of before.
+my %partitions = (first => 3, middle => 1, last => 2);
+for my $topic (qw(first middle last))
+{
+	$kafka->create_topic($topic, $partitions{$topic});
+	sql("CREATE TABLE \"$topic\" (id int PRIMARY KEY);
+		 SELECT evpub.capture_table('\"$topic\"', tenant => 'acme', topic => '$topic');
+		 INSERT INTO \"$topic\" VALUES (0)");
+	ok(wait_published($node), "published to $topic");
+}
+sql('SELECT evpub.pause()');
+for my $id (1 .. 3)
+{
+	sql(qq{INSERT INTO "first" VALUES ($id); SELECT evpub.discard(pg_current_wal_flush_lsn())});
+}
+sql('INSERT INTO "last" VALUES (4)');
+
+# Such gaps are there when take_over() went back in history.  Each has a longer
+# reason than the one before, so that a topic can take the one and refuse the next.
 $node->stop;
+my $state = read_state($node->data_dir);
+my @gaps = state_gaps($state);
+my @new = grep { !$_->{told} } @gaps;
+is(scalar(@new), 3, 'three gaps wait to be told');
+my ($low, undef, $high) = map { $_->{to} } @new;
+@{ $new[0] }{qw(to repeat)} = ($high, 0);
+@{ $new[1] }{qw(to repeat)} = ($high, 1);
+@{ $new[2] }{qw(to repeat)} = ($low, 0);
+$new[$_]{reason} = "gap $_ " . 'x' x (500 * $_) for 0 .. 2;
+set_state_gaps($state, @gaps);
+write_state($node->data_dir, $state);
+$node->start;
+ok(wait_for_state($node, 'paused'), 'the server takes it');
+
+sub new_gaps { return grep { $_->{reason} =~ /^gap \d / } state_gaps(read_state($node->data_dir)) }
+
+# {number of the gap => {topic and partition => how often it was told there}}
+sub announced
+{
+	my (%times, %ids);
+	for my $topic (keys %partitions)
+	{
+		for my $record (events($kafka, $topic))
+		{
+			my $event = $record->{event};
+			next unless $event->{type} eq 'evpub.gap' && $event->{data}{reason} =~ /^gap (\d)/;
+			$times{$1}{"$topic $record->{partition}"}++;
+			$ids{ $event->{id} }{"$1 $topic $record->{partition}"} = 1;
+		}
+	}
+	is(scalar(grep { keys %{ $ids{$_} } > 1 } keys %ids), 0, 'no id stands for two of them');
+	return \%times;
+}
+
+# The largest record that "middle" takes.
+sub limit_middle
+{
+	my ($bytes) = @_;
+	$kafka->set_topic('middle', { 'max.message.bytes' => $bytes });
+	return;
+}
+
+# "middle" refuses the next gap's event: what is before it is acknowledged, and
+# is so in the file, when the server crashes.  Then it is not sent again.
+my (%before, $smallest);
+for my $gap (0 .. 2)
+{
+	# the event before it is smaller by 500 bytes, and goes in a batch with a head
+	limit_middle($gap == 0 ? 100 : $smallest + 500 * $gap - 200);
+	$gap == 0 ? sql('SELECT evpub.resume()') : $node->reload;
+	# an id ends in the end of the gap, its number, and that of the partition
+	my $event = sprintf '%016X-F0%d', @{ $new[$gap] }{qw(to repeat)};
+	ok(wait_for_status($node, qq{state = 'blocked' AND state_reason ~ '"middle" partition 0.*-$event'}),
+		"gap $gap: a topic refuses its event");
+	my ($place) = map { hex } status($node, 'state_reason') =~ /$event(.{5})$/;
+	wait_until("gap $gap waits behind its first partitions",
+		sub { return (new_gaps())[$gap]{next_place} == $place });
+	$node->stop('immediate');
+	my @now = new_gaps();
+	is(join(' ', map { $_->{told} } @now), join(' ', map { $_ < $gap ? 1 : 0 } 0 .. 2),
+		"gap $gap: only those before it are told");
+	$before{$gap} = announced()->{$gap};
+	($smallest) = map { length $_->{value} } grep { $_->{event}{type} eq 'evpub.gap' } events($kafka, 'first')
+	  if $gap == 0;
+	is(scalar(grep { /^first/ } keys %{ $before{$gap} }), 3, "gap $gap: told to the first partitions");
+	$node->start;
+}
+limit_middle(1_000_000);
+ok(wait_published($node), 'the topic takes them all: published');
+my $times = announced();
+for my $gap (0 .. 2)
+{
+	is(scalar(keys %{ $times->{$gap} }), 6, "gap $gap: told to each partition");
+	is($times->{$gap}{$_}, $before{$gap}{$_}, "gap $gap: $_ is not told again")
+	  for grep { /^first/ } sort keys %{ $before{$gap} };
+}
+my %published = map { $_->{event}{pk}{id} => 1 } grep { $_->{event}{type} ne 'evpub.gap' } events($kafka, 'last');
+is_deeply([ sort keys %published ], [ 0, 4 ], 'what was committed behind them is published');
+$node->stop;
+is(join(' ', map { $_->{told} } new_gaps()), '1 1 1', 'all are told');
 done_testing();

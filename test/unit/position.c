@@ -613,6 +613,45 @@ test_roles(void)
 	ok(nothing_left, "of a damaged state file nothing is left in memory");
 }
 
+/* A gap is found by its end and its number, in whatever order gaps end. */
+static void
+test_gap_numbers(void)
+{
+	static const XLogRecPtr ends[] = {500, 900, 500, 700, 900, 500};
+	static const uint32 numbers[] = {0, 0, 1, 0, 1, 2};
+	EvpubPosition position = {0};
+	bool		right = true;
+
+	for (size_t i = 0; i < lengthof(ends); i++)
+	{
+		EvpubGap	gap = random_gap(0);
+
+		gap.to_lsn = ends[i];
+		gap.told = false;
+		evpub_position_add_gap(&position, &gap);
+	}
+	for (size_t i = 0; i < lengthof(ends); i++)
+		right = right && position.gaps[i].repeat == numbers[i] &&
+			evpub_position_find_gap(&position, ends[i], numbers[i]) == &position.gaps[i];
+	ok(right, "each of the gaps that end at the same place has a number of its own");
+	ok(evpub_position_find_gap(&position, 700, 1) == NULL &&
+	   evpub_position_find_gap(&position, 600, 0) == NULL, "and no other is found");
+
+	/* the oldest ones, which are told, are forgotten; their numbers are not used again */
+	for (int i = 0; i < 3 * EVPUB_GAPS_KEPT; i++)
+	{
+		EvpubGap	gap = random_gap(0);
+
+		for (int j = 0; j < position.ngaps; j++)
+			position.gaps[j].told = true;
+		gap.to_lsn = 500;
+		evpub_position_add_gap(&position, &gap);
+		right = right && position.gaps[position.ngaps - 1].repeat == 3 + (uint32) i;
+	}
+	ok(right && position.ngaps == EVPUB_GAPS_KEPT, "nor is a number used again");
+	forget_memory();
+}
+
 int
 main(void)
 {
@@ -627,6 +666,7 @@ main(void)
 	test_damage(seconds / 2);
 	test_file(seconds / 4);
 	test_roles();
+	test_gap_numbers();
 	(void) unlink(EVPUB_STATE_FILE);
 	(void) rmdir(EVPUB_STATE_DIRECTORY);
 	(void) rmdir(directory);
