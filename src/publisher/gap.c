@@ -152,9 +152,9 @@ evpub_gap_unreadable(EvpubWorker *worker)
 	EvpubOpenGap gap;
 
 	memset(&gap, 0, sizeof(gap));
-	worker->gap_begins_at = worker->stream.broken_at;
-	gap.reason = pstrdup(worker->stream.broken);
-	gap.to_lsn = evpub_walfind_record(worker->stream.broken_at);
+	worker->gap_begins_at = worker->stream.queue.broken_at;
+	gap.reason = pstrdup(worker->stream.queue.broken);
+	gap.to_lsn = evpub_walfind_record(worker->stream.queue.broken_at);
 	if (gap.to_lsn == InvalidXLogRecPtr)
 		gap.to_lsn = evpub_walreader_flushed_end();
 	gap.restart_lsn = gap.to_lsn;
@@ -576,7 +576,7 @@ evpub_gap_discard(EvpubWorker *worker, XLogRecPtr up_to, EvpubAnswer *answer)
 	up_to = evpub_walreader_before_header(up_to);
 	if (beyond_wal(up_to, answer))
 		return;
-	if (up_to <= worker->stream.confirmed_lsn)
+	if (up_to <= worker->stream.flight.confirmed_lsn)
 	{
 		answer->nothing_to_do = true;
 		return;

@@ -32,7 +32,7 @@ needed_bytes(const EvpubWorker *worker, XLogRecPtr end)
 	XLogRecPtr	from = evpub_slot_position();
 
 	/* the start is where the state file says, and that a little too early */
-	if (worker->streaming && !worker->stream.caught_up)
+	if (worker->streaming && !worker->stream.queue.caught_up)
 		from = Min(end, worker->position.restart_lsn + 3 * (uint64) wal_segment_size);
 	else if (worker->streaming)
 		from = evpub_stream_restart_lsn((EvpubStream *) &worker->stream);

@@ -157,8 +157,8 @@ evpub_persist_take(EvpubWorker *worker)
 	if (!worker->streaming)
 		return;
 	worker->position.restart_lsn = evpub_stream_restart_lsn(stream);
-	worker->position.confirmed_lsn = stream->confirmed_lsn;
-	worker->position.next_event = stream->next_event;
+	worker->position.confirmed_lsn = stream->flight.confirmed_lsn;
+	worker->position.next_event = stream->flight.next_event;
 }
 
 /*
@@ -182,7 +182,7 @@ evpub_persist(EvpubWorker *worker, bool force)
 	if (!force && !evpub_clock_passed(worker->persisted_at, PERSIST_INTERVAL))
 		return true;
 	restart = evpub_stream_restart_lsn(stream);
-	moved = stream->events_published != worker->persisted_events ||
+	moved = stream->flight.events_published != worker->persisted_events ||
 		restart / wal_segment_size != worker->position.restart_lsn / wal_segment_size;
 	if (!force && !moved && !evpub_pins_growth_pending(&worker->position))
 		return true;
@@ -191,7 +191,7 @@ evpub_persist(EvpubWorker *worker, bool force)
 	evpub_persist_take(worker);
 	if (!evpub_persist_store(worker, &before, restart, true))
 		return false;
-	worker->persisted_events = stream->events_published;
+	worker->persisted_events = stream->flight.events_published;
 	worker->persisted_restart = restart;
 	return true;
 }

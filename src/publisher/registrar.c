@@ -139,7 +139,7 @@ nothing_left(const EvpubWorker *worker)
 		case EVPUB_PUBLISH:
 			/* drained: consumers know of what was discarded, too */
 			return worker->retirement == EVPUB_RETIRE_CONFIRMED &&
-				worker->stream.confirmed_lsn >= worker->retire_at &&
+				worker->stream.flight.confirmed_lsn >= worker->retire_at &&
 				evpub_stream_drained(&worker->stream);
 		case EVPUB_NOTHING:
 			break;

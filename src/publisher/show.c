@@ -16,16 +16,16 @@ fill_stream_status(EvpubWorker *worker, EvpubStatus *status)
 {
 	EvpubStream *stream = &worker->stream;
 
-	status->confirmed_lsn = stream->confirmed_lsn;
-	status->next_event = stream->next_event;
-	status->read_lsn = stream->reader->position;
+	status->confirmed_lsn = stream->flight.confirmed_lsn;
+	status->next_event = stream->flight.next_event;
+	status->read_lsn = stream->queue.reader->position;
 	status->oldest_unconfirmed = evpub_stream_oldest(stream);
 	status->events_published = worker->before.events_published +
-		stream->events_published;
+		stream->flight.events_published;
 	status->transactions_published = worker->before.transactions_published +
-		stream->transactions_published;
-	status->events_in_flight = stream->sent_seq - stream->acked_seq;
-	status->forged_dropped = worker->before.forged_dropped + evpub_stream_forged(stream);
+		stream->flight.transactions_published;
+	status->events_in_flight = stream->flight.sent_seq - stream->flight.acked_seq;
+	status->forged_dropped = worker->before.forged_dropped + evpub_queue_forged(&stream->queue);
 }
 
 static void
@@ -102,8 +102,8 @@ evpub_show_current(EvpubWorker *worker)
 	EvpubState	state;
 
 	if (worker->streaming)
-		evpub_holders_look(&worker->holders, worker->stream.assembler,
-						   worker->stream.reader->position);
+		evpub_holders_look(&worker->holders, worker->stream.queue.assembler,
+						   worker->stream.queue.reader->position);
 	else
 		evpub_holders_look(&worker->holders, NULL, InvalidXLogRecPtr);
 	state = evpub_state_current(worker, &reason);

@@ -124,10 +124,10 @@ evpub_state_end_streaming(EvpubWorker *worker)
 	if (!worker->streaming)
 		return;
 	worker->streaming = false;
-	worker->before.events_published += worker->stream.events_published;
-	worker->before.transactions_published += worker->stream.transactions_published;
-	worker->before.forged_dropped += evpub_stream_forged(&worker->stream);
-	evpub_stream_close(&worker->stream);
+	worker->before.events_published += worker->stream.flight.events_published;
+	worker->before.transactions_published += worker->stream.flight.transactions_published;
+	worker->before.forged_dropped += evpub_queue_forged(&worker->stream.queue);
+	evpub_queue_close(&worker->stream.queue);
 	MemoryContextDelete(worker->stream.context);
 	memset(&worker->stream, 0, sizeof(worker->stream));
 }
@@ -224,7 +224,7 @@ paused_reason(const EvpubWorker *worker, const char *more)
 							  timestamptz_to_str(worker->position.paused_at));
 	char	   *hint;
 
-	if (!worker->stream.caught_up && !worker->stream.broken)
+	if (!worker->stream.queue.caught_up && !worker->stream.queue.broken)
 		return psprintf("%s; WAL since then is being read\nSELECT evpub.resume();", by);
 	if (!more)
 		return psprintf("%s\nSELECT evpub.resume();", by);
@@ -280,17 +280,17 @@ evpub_state_current(const EvpubWorker *worker, const char **reason)
 		*reason = worker->trouble[0] ? worker->trouble : worker->hindrance_text;
 		return EVPUB_BLOCKED;
 	}
-	if (worker->stream.unread)
+	if (worker->stream.queue.unread)
 	{
-		*reason = worker->stream.unread;
+		*reason = worker->stream.queue.unread;
 		return EVPUB_BLOCKED;
 	}
-	if (worker->stream.waiting_xid != InvalidTransactionId &&
-		evpub_clock_passed(worker->stream.waiting_since, HEAD_PATIENCE))
+	if (worker->stream.batch.waiting_xid != InvalidTransactionId &&
+		evpub_clock_passed(worker->stream.batch.waiting_since, HEAD_PATIENCE))
 	{
 		*reason = psprintf("transaction %u, committed at %X/%X, is not visible yet: it waits for synchronous replication\nBring the synchronous standby back, or: ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf();",
-						   worker->stream.waiting_xid,
-						   LSN_FORMAT_ARGS(worker->stream.waiting_lsn));
+						   worker->stream.batch.waiting_xid,
+						   LSN_FORMAT_ARGS(worker->stream.batch.waiting_lsn));
 		return EVPUB_BLOCKED;
 	}
 	if (worker->answered)

@@ -169,7 +169,7 @@ decide(EvpubWorker *worker, EvpubAsk what, XLogRecPtr lsn, const char *topic,
 static void
 look_ahead(EvpubWorker *worker)
 {
-	if (worker->verdict != EVPUB_PUBLISH || worker->stream.caught_up)
+	if (worker->verdict != EVPUB_PUBLISH || worker->stream.queue.caught_up)
 		return;
 	(void) evpub_stream_read(&worker->stream);
 
@@ -177,12 +177,12 @@ look_ahead(EvpubWorker *worker)
 	 * WAL that is not there is looked for twice, since a moment later it may
 	 * be.  The second look comes at once here: "streaming" would be wrong.
 	 */
-	if (worker->stream.missed)
+	if (worker->stream.queue.missed)
 	{
-		worker->stream.read_again_at = 1;
+		worker->stream.queue.read_again_at = 1;
 		(void) evpub_stream_read(&worker->stream);
 	}
-	if (worker->stream.broken && evpub_stream_drained(&worker->stream))
+	if (worker->stream.queue.broken && evpub_stream_drained(&worker->stream))
 		evpub_gap_unreadable(worker);
 }
 

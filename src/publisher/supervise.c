@@ -176,7 +176,7 @@ relay_failed(EvpubWorker *worker, const EvpubFrame *frame)
 	if (failed.kind == EVPUB_FAILURE_RECORD)
 	{
 		/* all its acknowledgements are taken in: they came before this frame */
-		evpub_stream_be_careful(&worker->stream, failed.last);
+		evpub_flight_be_careful(&worker->stream.flight, failed.last);
 		evpub_caps_lower(&worker->position, &failed);
 	}
 	evpub_state_end_relay(worker);
@@ -189,13 +189,13 @@ static bool
 take_ack(EvpubWorker *worker, const EvpubFrame *frame)
 {
 	EvpubStream *stream = &worker->stream;
-	uint64		progress = stream->progress;
+	uint64		progress = stream->flight.progress;
 	EvpubFrameAck ack;
 
 	if (frame->length != sizeof(ack))
 		return false;
 	memcpy(&ack, frame->data, sizeof(ack));
-	if (!evpub_flight_acknowledge(stream, ack.sequence))
+	if (!evpub_flight_acknowledge(&stream->flight, ack.sequence))
 		return false;
 
 	/*
@@ -204,7 +204,7 @@ take_ack(EvpubWorker *worker, const EvpubFrame *frame)
 	 * is refused for ever let those before it be sent, and acknowledged, without
 	 * a pause.
 	 */
-	if (stream->progress != progress)
+	if (stream->flight.progress != progress)
 	{
 		worker->failures = 0;
 		worker->refusals = 0;
@@ -346,7 +346,7 @@ evpub_supervise(EvpubWorker *worker)
 	(void) evpub_persist_pins(worker);
 	evpub_caps_raise(&worker->relay, &worker->position);
 	if (worker->hello && !worker->position.paused)
-		evpub_stream_send(&worker->stream, &worker->relay, &worker->gate);
+		evpub_batch_send(&worker->stream.batch, &worker->relay, &worker->gate);
 	else
 		(void) evpub_relay_flush(&worker->relay);
 }

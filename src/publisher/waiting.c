@@ -54,11 +54,11 @@ evpub_waiting_may_read(EvpubWorker *worker)
 	EvpubMsec	now = evpub_clock_now();
 	EvpubMsec	elapsed;
 
-	if (worker->stream.behind)
+	if (worker->stream.queue.behind)
 	{
 		/* the rate of a backlog says nothing of what comes after it */
 		worker->pace = 0;
-		worker->window_transactions = worker->stream.transactions_read;
+		worker->window_transactions = worker->stream.queue.transactions_read;
 		worker->window_start = now;
 		return true;
 	}
@@ -67,7 +67,7 @@ evpub_waiting_may_read(EvpubWorker *worker)
 	elapsed = now - worker->window_start;
 	if (elapsed >= PACE_WINDOW)
 	{
-		uint64		transactions = worker->stream.transactions_read;
+		uint64		transactions = worker->stream.queue.transactions_read;
 		uint64		rate = (transactions - worker->window_transactions) * 1000 / elapsed;
 
 		worker->pace = rate < PACE_RATE ? 0 : (int) Min(rate / PACE_PER_MS, PACE_LONGEST);
@@ -92,11 +92,11 @@ evpub_waiting_time(const EvpubWorker *worker)
 	if (worker->verdict != EVPUB_PUBLISH)
 		return time;
 
-	if (evpub_assembler_prepared(worker->stream.assembler) > 0)
+	if (evpub_assembler_prepared(worker->stream.queue.assembler) > 0)
 		time = Min(time, WAIT_PREPARED);
 	if (worker->hindrance == EVPUB_HINDRANCE_RETRY)
 		time = Min(time, Max(evpub_clock_left(worker->retry_at), 1));
-	if (worker->stream.waiting_xid != InvalidTransactionId &&
+	if (worker->stream.batch.waiting_xid != InvalidTransactionId &&
 		!worker->position.paused)
 		time = Min(time, WAIT_HEAD);
 	return time;
@@ -151,7 +151,7 @@ evpub_waiting_wait(EvpubWorker *worker, long timeout)
 
 	/* with a full queue there is nothing to do for a new commit */
 	wake = worker->pace == 0 &&
-		!(worker->streaming && evpub_stream_full(&worker->stream));
+		!(worker->streaming && evpub_queue_full(&worker->stream.queue));
 	if (wake && timeout != 0)
 	{
 		pg_atomic_write_u32(&EvpubShmem->wake_wanted, 1);

@@ -170,7 +170,7 @@ publishing_failed(EvpubWorker *worker, const ErrorData *error)
 	{
 		/* what is before it is published first */
 		worker->refusals = 0;
-		evpub_stream_refuse(&worker->stream, head, error->message);
+		evpub_queue_refuse(&worker->stream.queue, head, error->message);
 	}
 	if (worker->relay.socket != PGINVALID_SOCKET)
 		evpub_state_end_relay(worker);
@@ -184,11 +184,11 @@ static bool
 read_wal(EvpubWorker *worker)
 {
 	EvpubStream *stream = &worker->stream;
-	int			times = stream->unread_times;
+	int			times = stream->queue.unread_times;
 	bool		more = evpub_stream_read(stream);
 
-	if (stream->unread_times > times)
-		evpub_state_error(worker, stream->unread);
+	if (stream->queue.unread_times > times)
+		evpub_state_error(worker, stream->queue.unread);
 	return more;
 }
 
@@ -208,10 +208,10 @@ publish(EvpubWorker *worker)
 		evpub_stream_idle(stream);
 
 		/* what could be read before the break has been published */
-		if (stream->broken && evpub_stream_drained(stream))
+		if (stream->queue.broken && evpub_stream_drained(stream))
 			evpub_gap_unreadable(worker);
 		else if (evpub_stream_at_stuck(stream))
-			evpub_gap_unpublishable(worker, evpub_stream_head_lsn(stream), stream->stuck);
+			evpub_gap_unpublishable(worker, evpub_stream_head_lsn(stream), stream->batch.stuck);
 	}
 	PG_CATCH();
 	{
@@ -249,7 +249,7 @@ take_interrupts(EvpubWorker *worker)
 		ProcessConfigFile(PGC_SIGHUP);
 		evpub_supervise_settings_changed(worker);
 		if (worker->streaming)
-			evpub_assembler_set_memory(worker->stream.assembler,
+			evpub_assembler_set_memory(worker->stream.queue.assembler,
 									   (Size) evpub_decode_memory * 1024);
 	}
 }

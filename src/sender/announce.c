@@ -1,12 +1,13 @@
 /*
  * announce.c
- *		Telling consumers of gaps: evpub.gap events.
+ *		Announcing gaps to consumers: evpub.gap events.
  *
- * An accepted gap means that changes were committed that no consumer will be
- * told of.  A consumer that knows can read its copy anew; so each partition of
+ * An accepted gap means that changes were committed whose events are never
+ * published.  A consumer that knows can read its copy anew; so each partition of
  * each topic that was ever published to gets an event, before anything that
- * was committed after the gap.  It goes through the stream in the place of a
- * transaction, and is repeated with the same ids until it is acknowledged.
+ * was committed after the gap.  The gap stands in the queue in the place of a
+ * transaction, and its events are repeated with the same ids until they are
+ * acknowledged.
  */
 #include "postgres.h"
 
@@ -17,8 +18,6 @@
 #include "event/event.h"
 #include "frame.h"
 #include "sender/announce.h"
-#include "sender/flight.h"
-#include "sender/recordwriter.h"
 #include "sender/relaytopics.h"
 
 /*
@@ -167,44 +166,39 @@ put_data(StringInfo tail, const EvpubGap *gap)
 	appendStringInfoChar(tail, '}');
 }
 
-/* A partition that is to be told. */
-typedef struct Recipient
-{
-	uint32		place;			/* its number */
-	int			topic;
-	int32		partition;
-} Recipient;
+/* ---- the events of one gap ---- */
 
 static int
 compare_recipients(const void *a, const void *b)
 {
-	const Recipient *x = a;
-	const Recipient *y = b;
+	const EvpubRecipient *x = a;
+	const EvpubRecipient *y = b;
 
 	return x->place < y->place ? -1 : x->place > y->place;
 }
 
 /* All partitions from number "from" on, in order; *total: of all. */
-static Recipient *
-find_recipients(const EvpubPosition *position, uint32 from, int *n, uint32 *total)
+static void
+find_recipients(EvpubAnnouncement *announcement, const EvpubPosition *position,
+				uint32 from, uint32 *total)
 {
-	Recipient  *found;
+	EvpubRecipient *found;
 
-	*n = 0;
 	*total = 0;
 	for (int i = 0; i < position->ntopics; i++)
 		*total += Max(position->topics[i].partitions, 0);
-	found = palloc(sizeof(Recipient) * Max(*total, 1));
+	found = palloc(sizeof(EvpubRecipient) * Max(*total, 1));
 	for (int i = 0; i < position->ntopics; i++)
 	{
 		const EvpubTopic *topic = &position->topics[i];
 
 		for (int32 p = 0; p < topic->partitions; p++)
 			if (topic->places[p] >= from)
-				found[(*n)++] = (Recipient) {topic->places[p], i, p};
+				found[announcement->nrecipients++] =
+					(EvpubRecipient) {topic->places[p], topic->name, p};
 	}
-	qsort(found, *n, sizeof(Recipient), compare_recipients);
-	return found;
+	qsort(found, announcement->nrecipients, sizeof(EvpubRecipient), compare_recipients);
+	announcement->recipients = found;
 }
 
 /* One was published to and made again: ask how many partitions it has now. */
@@ -226,56 +220,83 @@ all_counted(EvpubPosition *position, EvpubRelay *relay)
 }
 
 bool
-evpub_announce_put(EvpubStream *stream, int limit, uint32 most,
-				   EvpubRelay *relay, const EvpubTransaction *transaction)
+evpub_announce_number(uint32 number)
 {
-	EvpubPosition *position = stream->position;
-	EvpubRoute	route = {.envelope = EVPUB_ENVELOPE_PLAIN,.type = SLICE("\"evpub.gap\"")};
-	EvpubCommit commit = transaction->commit;
-	StringInfoData tail;
-	EvpubEvent	event;
-	Recipient  *recipients;
-	char		key[32];
-	int			n;
-	int			i;
+	return number >= FIRST_NUMBER;
+}
+
+bool
+evpub_announce_begin(EvpubAnnouncement *announcement, EvpubPosition *position,
+					 EvpubRelay *relay, const EvpubTransaction *transaction,
+					 uint32 from)
+{
+	const EvpubGap *gap = transaction->gap;
+	MemoryContext old;
+	StringInfoData data;
+
+	if (gap->told)
+		from = evpub_announce_number(from) ? from - FIRST_NUMBER : 0;
+	else
+		from = gap->next_place;
 
 	if (!all_counted(position, relay))
 		return false;
-	recipients = find_recipients(position, stream->head_place, &n, &commit.events);
-	initStringInfo(&tail);
-	put_data(&tail, transaction->gap);
-	memset(&event, 0, sizeof(event));
-	event.route = &route;
-	event.has_key = true;
-	event.key.data = key;
-	event.has_value = true;
-	event.headers = SLICE("");
-	event.tenant = SLICE("null");
-	event.body = SLICE("null");
-	event.tail = (EvpubSlice) {tail.data, tail.len};
+	announcement->context = AllocSetContextCreate(CurrentMemoryContext,
+												  "evpub announcement",
+												  ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(announcement->context);
+	announcement->gap = gap;
+	announcement->commit = transaction->commit;
+	announcement->nrecipients = 0;
+	announcement->done = 0;
+	find_recipients(announcement, position, from, &announcement->commit.events);
+	memset(&announcement->route, 0, sizeof(announcement->route));
+	announcement->route.envelope = EVPUB_ENVELOPE_PLAIN;
+	announcement->route.type = SLICE("\"evpub.gap\"");
+	initStringInfo(&data);
+	put_data(&data, gap);
+	announcement->data = (EvpubSlice) {data.data, data.len};
+	MemoryContextSwitchTo(old);
+	return true;
+}
 
-	for (i = 0; i < n; i++)
-	{
-		const EvpubTopic *topic = &position->topics[recipients[i].topic];
+bool
+evpub_announce_next(EvpubAnnouncement *announcement, EvpubPosition *position,
+					EvpubRelay *relay, EvpubRecord *record)
+{
+	const EvpubRecipient *recipient;
+	EvpubEvent *event = &record->event;
 
-		if (stream->batch.len >= limit || (uint32) i >= most)
-			break;
-		event.number = FIRST_NUMBER +
-			transaction->gap->repeat % REPEATS * NUMBERS_OF_GAP +
-			recipients[i].place % NUMBERS_OF_GAP;
-		/* a compacted topic takes no record without a key; each partition has one */
-		event.key.len = snprintf(key, sizeof(key), "evpub.gap/%d", recipients[i].partition);
-		evpub_record_append(&stream->batch,
-							evpub_relaytopics_number(position, relay, topic->name,
-											  strlen(topic->name)),
-							recipients[i].partition, &event, &commit);
-		stream->head_place = recipients[i].place + 1;
-		if (transaction->gap->told)
-			evpub_flight_add(stream);
-		else
-			evpub_flight_add_gap(stream, transaction->gap, stream->head_place);
-	}
-	pfree(tail.data);
-	pfree(recipients);
-	return i == n;
+	if (announcement->done == announcement->nrecipients)
+		return false;
+	recipient = &announcement->recipients[announcement->done++];
+	memset(event, 0, sizeof(*event));
+	event->route = &announcement->route;
+	event->number = FIRST_NUMBER +
+		announcement->gap->repeat % REPEATS * NUMBERS_OF_GAP +
+		recipient->place % NUMBERS_OF_GAP;
+	/* a compacted topic takes no record without a key; each partition has one */
+	event->has_key = true;
+	event->key.data = announcement->key;
+	event->key.len = snprintf(announcement->key, sizeof(announcement->key),
+							  "evpub.gap/%d", recipient->partition);
+	event->has_value = true;
+	event->headers = SLICE("");
+	event->tenant = SLICE("null");
+	event->body = SLICE("null");
+	event->tail = announcement->data;
+	record->commit = &announcement->commit;
+	record->topic = evpub_relaytopics_number(position, relay, recipient->topic,
+											 strlen(recipient->topic));
+	record->partition = recipient->partition;
+	record->next = announcement->gap->told ? event->number + 1 : recipient->place + 1;
+	return true;
+}
+
+void
+evpub_announce_end(EvpubAnnouncement *announcement)
+{
+	if (announcement->context)
+		MemoryContextDelete(announcement->context);
+	announcement->context = NULL;
 }

@@ -1,6 +1,6 @@
 /*
  * announce.h
- *		Telling consumers of gaps: evpub.gap events.
+ *		Announcing gaps to consumers: evpub.gap events.
  */
 #ifndef EVPUB_ANNOUNCE_H
 #define EVPUB_ANNOUNCE_H
@@ -8,35 +8,70 @@
 #include "postgres.h"
 
 #include "lib/ilist.h"
-#include "lib/stringinfo.h"
 
 #include "position/position.h"
 #include "reader/assembler.h"
+#include "sender/recordwriter.h"
 #include "sender/relayclient.h"
-#include "sender/streamdata.h"
 
 /*
- * Put the accepted gaps that consumers do not know yet at the end of a queue,
- * as transactions without chunks.  Allocates in the current context; returns
- * how many they are.
+ * Put the accepted gaps that are not announced yet at the end of a queue, as
+ * transactions without chunks.  Allocates in the current context; returns how
+ * many they are.
  */
 extern int	evpub_announce_gaps(dlist_head *queue, EvpubPosition *position,
-							   EvpubWalReader *reader);
+								EvpubWalReader *reader);
 
 /*
- * If an accepted gap explains why a transaction is not complete, have it told
- * of as a gap (in the current context).
+ * If an accepted gap explains why a transaction is not complete, have it
+ * announced as a gap of its own (in the current context).
  */
 extern bool evpub_announce_instead(EvpubPosition *position,
 								   EvpubTransaction *transaction);
 
+/* A partition that gets an event. */
+typedef struct EvpubRecipient
+{
+	uint32		place;			/* its number */
+	const char *topic;
+	int32		partition;
+} EvpubRecipient;
+
+/* The events of one gap, one after the other. */
+typedef struct EvpubAnnouncement
+{
+	MemoryContext context;		/* NULL: none is under way */
+	const EvpubGap *gap;
+	EvpubCommit commit;
+	EvpubRoute	route;
+	EvpubSlice	data;			/* the "data" member of all */
+	char		key[32];
+	EvpubRecipient *recipients;
+	uint32		nrecipients;
+	uint32		done;
+} EvpubAnnouncement;
+
+/* Is this the number of such an event, and of no other? */
+extern bool evpub_announce_number(uint32 number);
+
 /*
- * Put the events of transaction->gap into the batch, until that has "limit"
- * bytes or "most" more records: one for each partition of each topic, in the
- * order of their numbers and from number stream->head_place on, which it moves.
- * True when all are in.
+ * The events of transaction->gap: one for each partition of each topic, in the
+ * order of the partitions' numbers.  An accepted gap knows by next_place where
+ * to go on; one that stands for a transaction goes on at the number "from".
+ * False: the relay is asked for a topic's partitions; try again when it has
+ * answered.  Until evpub_announce_end(), or until the relay ends, no topic is
+ * added or forgotten.
  */
-extern bool evpub_announce_put(EvpubStream *stream, int limit, uint32 most,
-							   EvpubRelay *relay, const EvpubTransaction *transaction);
+extern bool evpub_announce_begin(EvpubAnnouncement *announcement,
+								 EvpubPosition *position, EvpubRelay *relay,
+								 const EvpubTransaction *transaction,
+								 uint32 from);
+
+/* The next one, valid until the next call; false if there is none. */
+extern bool evpub_announce_next(EvpubAnnouncement *announcement,
+								EvpubPosition *position, EvpubRelay *relay,
+								EvpubRecord *record);
+
+extern void evpub_announce_end(EvpubAnnouncement *announcement);
 
 #endif							/* EVPUB_ANNOUNCE_H */

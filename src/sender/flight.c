@@ -12,15 +12,14 @@
  * The position moves only from the oldest record on, so it never passes an
  * event that Kafka does not have.
  *
- * Records that tell of an accepted gap say how far consumers know of that gap.
- * So an announcement that is broken off goes on with the first partition that
- * has not acknowledged, and each gap is told by its own records alone.
+ * Records that announce an accepted gap say how far the announcement is.  So one
+ * that is broken off goes on with the first partition that has not acknowledged,
+ * and each gap is announced by its own records alone.
  */
 #include "postgres.h"
 
 #include "utils/memutils.h"
 
-#include "position/position.h"
 #include "sender/flight.h"
 
 /* Both are doubled when they are full. */
@@ -28,75 +27,87 @@
 #define FIRST_BATCHES 64
 
 static EvpubRecordMark *
-mark_of(const EvpubStream *stream, uint64 seq)
+mark_of(const EvpubFlight *flight, uint64 seq)
 {
-	return &stream->marks[seq % stream->mark_slots];
+	return &flight->marks[seq % flight->mark_slots];
 }
 
 static EvpubBatchMark *
-batch_of(const EvpubStream *stream, int i)
+batch_of(const EvpubFlight *flight, int i)
 {
-	return &stream->batches[(stream->batch_head + i) % stream->batch_slots];
+	return &flight->batches[(flight->batch_head + i) % flight->batch_slots];
 }
 
 void
-evpub_flight_init(EvpubStream *stream)
+evpub_flight_init(EvpubFlight *flight, EvpubPosition *position)
 {
-	stream->mark_slots = FIRST_MARKS;
-	stream->marks = MemoryContextAlloc(stream->context,
-									   sizeof(EvpubRecordMark) * stream->mark_slots);
-	stream->batch_slots = FIRST_BATCHES;
-	stream->batches = MemoryContextAlloc(stream->context,
-										 sizeof(EvpubBatchMark) * stream->batch_slots);
-	evpub_flight_reset(stream);
+	memset(flight, 0, sizeof(*flight));
+	flight->context = CurrentMemoryContext;
+	flight->position = position;
+	flight->confirmed_lsn = position->confirmed_lsn;
+	flight->next_event = position->next_event;
+	flight->mark_slots = FIRST_MARKS;
+	flight->marks = MemoryContextAlloc(flight->context,
+									   sizeof(EvpubRecordMark) * flight->mark_slots);
+	flight->batch_slots = FIRST_BATCHES;
+	flight->batches = MemoryContextAlloc(flight->context,
+										 sizeof(EvpubBatchMark) * flight->batch_slots);
+	evpub_flight_reset(flight);
 }
 
 void
-evpub_flight_reset(EvpubStream *stream)
+evpub_flight_reset(EvpubFlight *flight)
 {
-	stream->sent_seq = 0;
-	stream->acked_seq = 0;
-	stream->batch_head = 0;
-	stream->batch_count = 0;
-	stream->put_lsn = stream->confirmed_lsn;
-	stream->put_next = stream->next_event;
+	flight->sent_seq = 0;
+	flight->acked_seq = 0;
+	flight->batch_head = 0;
+	flight->batch_count = 0;
+	flight->put_lsn = flight->confirmed_lsn;
+	flight->put_next = flight->next_event;
+}
+
+bool
+evpub_flight_busy(const EvpubFlight *flight)
+{
+	return flight->sent_seq > flight->acked_seq;
 }
 
 static void
-grow_marks(EvpubStream *stream)
+grow_marks(EvpubFlight *flight)
 {
-	EvpubRecordMark *old = stream->marks;
-	uint32		old_slots = stream->mark_slots;
+	EvpubRecordMark *old = flight->marks;
+	uint32		old_slots = flight->mark_slots;
 
-	stream->mark_slots *= 2;
-	stream->marks = MemoryContextAllocHuge(stream->context,
-										   sizeof(EvpubRecordMark) * stream->mark_slots);
-	for (uint64 seq = stream->acked_seq + 1; seq <= stream->sent_seq; seq++)
-		stream->marks[seq % stream->mark_slots] = old[seq % old_slots];
+	flight->mark_slots *= 2;
+	flight->marks = MemoryContextAllocHuge(flight->context,
+										   sizeof(EvpubRecordMark) * flight->mark_slots);
+	for (uint64 seq = flight->acked_seq + 1; seq <= flight->sent_seq; seq++)
+		flight->marks[seq % flight->mark_slots] = old[seq % old_slots];
 	pfree(old);
 }
 
 void
-evpub_flight_add(EvpubStream *stream)
+evpub_flight_add(EvpubFlight *flight, uint32 next)
 {
 	EvpubRecordMark *mark;
 
-	if (stream->sent_seq - stream->acked_seq == stream->mark_slots)
-		grow_marks(stream);
-	mark = mark_of(stream, ++stream->sent_seq);
-	mark->confirmed_lsn = stream->put_lsn;
-	mark->next_event = stream->put_next;
+	flight->put_next = next;
+	if (flight->sent_seq - flight->acked_seq == flight->mark_slots)
+		grow_marks(flight);
+	mark = mark_of(flight, ++flight->sent_seq);
+	mark->confirmed_lsn = flight->put_lsn;
+	mark->next_event = flight->put_next;
 	mark->transactions = 0;
 	mark->gap_end = InvalidXLogRecPtr;
 }
 
 void
-evpub_flight_add_gap(EvpubStream *stream, const EvpubGap *gap, uint32 next_place)
+evpub_flight_add_gap(EvpubFlight *flight, const EvpubGap *gap, uint32 next_place)
 {
 	EvpubRecordMark *mark;
 
-	evpub_flight_add(stream);
-	mark = mark_of(stream, stream->sent_seq);
+	evpub_flight_add(flight, flight->put_next);
+	mark = mark_of(flight, flight->sent_seq);
 	mark->gap_end = gap->to_lsn;
 	mark->gap_repeat = gap->repeat;
 	mark->gap_next = next_place;
@@ -104,30 +115,30 @@ evpub_flight_add_gap(EvpubStream *stream, const EvpubGap *gap, uint32 next_place
 
 /* What has been put so far, now means put_lsn and put_next. */
 static void
-set_last_mark(EvpubStream *stream, uint32 transactions)
+set_last_mark(EvpubFlight *flight, uint32 transactions)
 {
-	if (stream->sent_seq > stream->acked_seq)
+	if (flight->sent_seq > flight->acked_seq)
 	{
-		EvpubRecordMark *mark = mark_of(stream, stream->sent_seq);
+		EvpubRecordMark *mark = mark_of(flight, flight->sent_seq);
 
-		mark->confirmed_lsn = stream->put_lsn;
-		mark->next_event = stream->put_next;
+		mark->confirmed_lsn = flight->put_lsn;
+		mark->next_event = flight->put_next;
 		mark->transactions += transactions;
 		return;
 	}
 
 	/* its last record is acknowledged already, or it has none */
-	stream->confirmed_lsn = stream->put_lsn;
-	stream->next_event = stream->put_next;
-	stream->transactions_published += transactions;
+	flight->confirmed_lsn = flight->put_lsn;
+	flight->next_event = flight->put_next;
+	flight->transactions_published += transactions;
 }
 
 void
-evpub_flight_end_transaction(EvpubStream *stream, XLogRecPtr lsn)
+evpub_flight_end_transaction(EvpubFlight *flight, XLogRecPtr lsn)
 {
-	stream->put_lsn = lsn;
-	stream->put_next = 0;
-	set_last_mark(stream, 1);
+	flight->put_lsn = lsn;
+	flight->put_next = 0;
+	set_last_mark(flight, 1);
 }
 
 /* next_place: as in a mark. */
@@ -137,7 +148,7 @@ set_told(EvpubPosition *position, XLogRecPtr gap_end, uint32 gap_repeat,
 {
 	EvpubGap   *gap = evpub_position_find_gap(position, gap_end, gap_repeat);
 
-	/* one that is not told yet is not forgotten */
+	/* one that is not announced yet is not forgotten */
 	if (!gap)
 		return;
 	if (next_place == 0)
@@ -147,99 +158,114 @@ set_told(EvpubPosition *position, XLogRecPtr gap_end, uint32 gap_repeat,
 }
 
 void
-evpub_flight_end_gap(EvpubStream *stream, const EvpubGap *gap)
+evpub_flight_end_gap(EvpubFlight *flight, const EvpubGap *gap)
 {
-	EvpubRecordMark *last = stream->sent_seq > stream->acked_seq ?
-		mark_of(stream, stream->sent_seq) : NULL;
+	EvpubRecordMark *last = evpub_flight_busy(flight) ?
+		mark_of(flight, flight->sent_seq) : NULL;
 
 	/* a gap may lie before what was published last */
-	if (gap->to_lsn > stream->put_lsn)
+	if (gap->to_lsn > flight->put_lsn)
 	{
-		stream->put_lsn = gap->to_lsn;
-		stream->put_next = 0;
+		flight->put_lsn = gap->to_lsn;
+		flight->put_next = 0;
 	}
-	set_last_mark(stream, 0);
+	set_last_mark(flight, 0);
 	if (gap->told)
 		return;
 
 	/*
-	 * It is told when its last record is acknowledged.  Without one in flight,
-	 * it is told now: either all its records are acknowledged, or there is no
-	 * partition left to tell.  That is safe although records of gaps before it
-	 * may be in flight: only this gap is marked, and they are still told, or
-	 * repeated, for themselves.  What committed behind it has not been sent
-	 * yet, since accepted gaps lie in front of the queue.
+	 * It is announced when its last record is acknowledged.  Without one in
+	 * flight, it is announced now: either all its records are acknowledged, or no
+	 * partition is left.  That is safe although records of gaps before it may be
+	 * in flight: only this gap is marked, and those are still announced for
+	 * themselves, or again.  What committed behind it has not been sent yet,
+	 * since accepted gaps lie in front of the queue.
 	 */
 	if (last && last->gap_end == gap->to_lsn && last->gap_repeat == gap->repeat)
 		last->gap_next = 0;
 	else
-		set_told(stream->position, gap->to_lsn, gap->repeat, 0);
+		set_told(flight->position, gap->to_lsn, gap->repeat, 0);
 }
 
 void
-evpub_flight_add_batch(EvpubStream *stream, XLogRecPtr first_lsn,
+evpub_flight_add_batch(EvpubFlight *flight, XLogRecPtr first_lsn,
 					   TimestampTz commit_time)
 {
 	EvpubBatchMark *batch;
 
-	if (stream->batch_count == stream->batch_slots)
+	if (flight->batch_count == flight->batch_slots)
 	{
-		EvpubBatchMark *grown = MemoryContextAlloc(stream->context,
-												   sizeof(EvpubBatchMark) * stream->batch_slots * 2);
+		EvpubBatchMark *grown = MemoryContextAlloc(flight->context,
+												   sizeof(EvpubBatchMark) * flight->batch_slots * 2);
 
-		for (int i = 0; i < stream->batch_count; i++)
-			grown[i] = *batch_of(stream, i);
-		pfree(stream->batches);
-		stream->batches = grown;
-		stream->batch_slots *= 2;
-		stream->batch_head = 0;
+		for (int i = 0; i < flight->batch_count; i++)
+			grown[i] = *batch_of(flight, i);
+		pfree(flight->batches);
+		flight->batches = grown;
+		flight->batch_slots *= 2;
+		flight->batch_head = 0;
 	}
-	batch = batch_of(stream, stream->batch_count++);
-	batch->last_seq = stream->sent_seq;
+	batch = batch_of(flight, flight->batch_count++);
+	batch->last_seq = flight->sent_seq;
 	batch->first_lsn = first_lsn;
 	batch->commit_time = commit_time;
 }
 
 bool
-evpub_flight_acknowledge(EvpubStream *stream, uint64 seq)
+evpub_flight_acknowledge(EvpubFlight *flight, uint64 seq)
 {
-	if (seq < stream->acked_seq || seq > stream->sent_seq)
+	if (seq < flight->acked_seq || seq > flight->sent_seq)
 		return false;
-	stream->events_published += seq - stream->acked_seq;
-	stream->careful -= Min(stream->careful, seq - stream->acked_seq);
-	while (stream->acked_seq < seq)
+	flight->events_published += seq - flight->acked_seq;
+	flight->careful -= Min(flight->careful, seq - flight->acked_seq);
+	while (flight->acked_seq < seq)
 	{
-		const EvpubRecordMark *mark = mark_of(stream, ++stream->acked_seq);
+		const EvpubRecordMark *mark = mark_of(flight, ++flight->acked_seq);
 
-		if (mark->confirmed_lsn != stream->confirmed_lsn ||
-			mark->next_event != stream->next_event ||
+		if (mark->confirmed_lsn != flight->confirmed_lsn ||
+			mark->next_event != flight->next_event ||
 			mark->gap_end != InvalidXLogRecPtr)
-			stream->progress++;
-		stream->confirmed_lsn = mark->confirmed_lsn;
-		stream->next_event = mark->next_event;
-		stream->transactions_published += mark->transactions;
+			flight->progress++;
+		flight->confirmed_lsn = mark->confirmed_lsn;
+		flight->next_event = mark->next_event;
+		flight->transactions_published += mark->transactions;
 		if (mark->gap_end != InvalidXLogRecPtr)
-			set_told(stream->position, mark->gap_end, mark->gap_repeat,
+			set_told(flight->position, mark->gap_end, mark->gap_repeat,
 					 mark->gap_next);
 	}
-	while (stream->batch_count > 0 && batch_of(stream, 0)->last_seq <= seq)
+	while (flight->batch_count > 0 && batch_of(flight, 0)->last_seq <= seq)
 	{
-		stream->batch_head = (stream->batch_head + 1) % stream->batch_slots;
-		stream->batch_count--;
+		flight->batch_head = (flight->batch_head + 1) % flight->batch_slots;
+		flight->batch_count--;
 	}
 	return true;
 }
 
 XLogRecPtr
-evpub_flight_restart_lsn(const EvpubStream *stream, XLogRecPtr restart)
+evpub_flight_restart_lsn(const EvpubFlight *flight, XLogRecPtr restart)
 {
-	for (int i = 0; i < stream->batch_count; i++)
-		restart = Min(restart, batch_of(stream, i)->first_lsn);
+	for (int i = 0; i < flight->batch_count; i++)
+		restart = Min(restart, batch_of(flight, i)->first_lsn);
 	return restart;
 }
 
 TimestampTz
-evpub_flight_oldest(const EvpubStream *stream)
+evpub_flight_oldest(const EvpubFlight *flight)
 {
-	return stream->batch_count > 0 ? batch_of(stream, 0)->commit_time : 0;
+	return flight->batch_count > 0 ? batch_of(flight, 0)->commit_time : 0;
+}
+
+void
+evpub_flight_be_careful(EvpubFlight *flight, uint64 last_seq)
+{
+	if (last_seq <= flight->sent_seq && last_seq > flight->acked_seq)
+		flight->careful = Max(flight->careful, last_seq - flight->acked_seq);
+}
+
+void
+evpub_flight_pass(EvpubFlight *flight, XLogRecPtr lsn)
+{
+	/* next_event stays: it belongs to the next transaction with events */
+	flight->confirmed_lsn = lsn;
+	flight->put_lsn = lsn;
 }

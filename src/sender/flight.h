@@ -8,53 +8,127 @@
 
 #include "postgres.h"
 
-#include "sender/streamdata.h"
+#include "datatype/timestamp.h"
 
-/* Empty; the position is the stream's confirmed one.  In stream->context. */
-extern void evpub_flight_init(EvpubStream *stream);
+#include "position/position.h"
+
+/* What the acknowledgement of a record means. */
+typedef struct EvpubRecordMark
+{
+	XLogRecPtr	confirmed_lsn;
+	uint32		next_event;
+	uint32		transactions;	/* that end with it */
+
+	/* a record that announces an accepted gap: which one, see position.h */
+	XLogRecPtr	gap_end;		/* invalid: none */
+	uint32		gap_repeat;
+	uint32		gap_next;		/* the gap's next_place then; 0: it is announced */
+} EvpubRecordMark;
+
+/* A batch on its way. */
+typedef struct EvpubBatchMark
+{
+	uint64		last_seq;
+	XLogRecPtr	first_lsn;		/* first chunk of its oldest transaction */
+	TimestampTz commit_time;	/* of its oldest transaction */
+} EvpubBatchMark;
+
+typedef struct EvpubFlight
+{
+	MemoryContext context;
+	EvpubPosition *position;	/* the worker's; its gaps are announced */
+
+	/* sent, not acknowledged: rings, by sequence number and by batch */
+	EvpubRecordMark *marks;
+	uint32		mark_slots;
+	EvpubBatchMark *batches;
+	int			batch_slots;
+	int			batch_head;
+	int			batch_count;
+	uint64		sent_seq;		/* last sequence number given out */
+	uint64		acked_seq;
+
+	/* the position behind what was put last: it will be the confirmed one */
+	XLogRecPtr	put_lsn;
+	uint32		put_next;
+
+	/*
+	 * So many records are sent one at a time: one of them was refused.  They
+	 * are counted from the first one that is not acknowledged, which is where
+	 * sending resumes; so the same records are meant in a new relay.
+	 */
+	uint64		careful;
+
+	/* confirmed in Kafka */
+	XLogRecPtr	confirmed_lsn;
+	uint32		next_event;
+	uint64		events_published;
+	uint64		transactions_published;
+	uint64		progress;		/* rises when an acknowledgement moves the
+								 * position, or a gap's next_place */
+} EvpubFlight;
+
+/*
+ * Nothing is in flight, and what is confirmed is what the position says.  In
+ * the current context, which has to outlive it.
+ */
+extern void evpub_flight_init(EvpubFlight *flight, EvpubPosition *position);
 
 /*
  * Forget what is in flight: sequence numbers begin anew, and sending resumes
  * at the confirmed position, which is that of the last acknowledged record.
  */
-extern void evpub_flight_reset(EvpubStream *stream);
+extern void evpub_flight_reset(EvpubFlight *flight);
 
 /*
- * One more record was put into the batch.  stream->put_next has become the
- * number of the event behind it.
+ * One more record was put into the batch: an event of a transaction.  "next":
+ * the number of the event behind it.
  */
-extern void evpub_flight_add(EvpubStream *stream);
+extern void evpub_flight_add(EvpubFlight *flight, uint32 next);
 
 /* The transaction that commits at lsn has no more records. */
-extern void evpub_flight_end_transaction(EvpubStream *stream, XLogRecPtr lsn);
+extern void evpub_flight_end_transaction(EvpubFlight *flight, XLogRecPtr lsn);
 
 /*
- * The same for a record that tells of an accepted gap: its acknowledgement makes
- * next_place, which is not 0, that of the gap.
+ * The same for a record that announces an accepted gap: its acknowledgement
+ * makes next_place, which is not 0, that of the gap.
  */
-extern void evpub_flight_add_gap(EvpubStream *stream, const EvpubGap *gap,
+extern void evpub_flight_add_gap(EvpubFlight *flight, const EvpubGap *gap,
 								 uint32 next_place);
 
 /*
- * The gap has no more records.  It is told when the last one is acknowledged,
- * unless it is told already, as that of a transaction which a gap has cut.
+ * The gap has no more records.  It is announced when the last one is
+ * acknowledged, unless it is "told" already, as that of a transaction which a
+ * gap has cut.
  */
-extern void evpub_flight_end_gap(EvpubStream *stream, const EvpubGap *gap);
+extern void evpub_flight_end_gap(EvpubFlight *flight, const EvpubGap *gap);
 
 /*
  * A batch is complete: WAL is needed from first_lsn on, and its oldest
  * transaction is of commit_time, until all records so far are acknowledged.
  */
-extern void evpub_flight_add_batch(EvpubStream *stream, XLogRecPtr first_lsn,
+extern void evpub_flight_add_batch(EvpubFlight *flight, XLogRecPtr first_lsn,
 								   TimestampTz commit_time);
 
 /* Everything up to seq is in Kafka.  False: there is no such number. */
-extern bool evpub_flight_acknowledge(EvpubStream *stream, uint64 seq);
+extern bool evpub_flight_acknowledge(EvpubFlight *flight, uint64 seq);
 
 /* WAL that batches in flight need, at most "restart". */
-extern XLogRecPtr evpub_flight_restart_lsn(const EvpubStream *stream, XLogRecPtr restart);
+extern XLogRecPtr evpub_flight_restart_lsn(const EvpubFlight *flight, XLogRecPtr restart);
 
 /* Commit time of the oldest transaction in flight, or 0. */
-extern TimestampTz evpub_flight_oldest(const EvpubStream *stream);
+extern TimestampTz evpub_flight_oldest(const EvpubFlight *flight);
+
+/* Something was sent and is not acknowledged. */
+extern bool evpub_flight_busy(const EvpubFlight *flight);
+
+/*
+ * Records up to last_seq were refused: they are sent one by one from now on, to
+ * find the one to blame.  Nothing behind them is sent before they are in Kafka.
+ */
+extern void evpub_flight_be_careful(EvpubFlight *flight, uint64 last_seq);
+
+/* Nothing is in flight, and there is no event before lsn: it is confirmed. */
+extern void evpub_flight_pass(EvpubFlight *flight, XLogRecPtr lsn);
 
 #endif							/* EVPUB_FLIGHT_H */

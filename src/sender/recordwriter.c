@@ -15,33 +15,33 @@ StaticAssertDecl(EVPUB_ID_LENGTH == EVPUB_FRAME_ID_LENGTH,
 				 "ids are as long in frames as in events");
 
 void
-evpub_record_append(StringInfo batch, uint32 topic, int32 partition,
-					const EvpubEvent *event, const EvpubCommit *commit)
+evpub_record_append(StringInfo batch, const EvpubRecord *record)
 {
-	EvpubFrameRecord record;
+	const EvpubEvent *event = &record->event;
+	EvpubFrameRecord frame;
 	char		id[EVPUB_ID_LENGTH + 1];
 	int			start = batch->len;
 	int			part;
 
-	record.topic = topic;
-	record.partition = partition;
-	record.key_len = event->has_key ? (int32) event->key.len : -1;
-	record.value_len = -1;
-	record.headers_len = 0;
-	evpub_event_id(id, commit, event->number);
+	frame.topic = record->topic;
+	frame.partition = record->partition;
+	frame.key_len = event->has_key ? (int32) event->key.len : -1;
+	frame.value_len = -1;
+	frame.headers_len = 0;
+	evpub_event_id(id, record->commit, event->number);
 
-	appendBinaryStringInfo(batch, (char *) &record, sizeof(record));
+	appendBinaryStringInfo(batch, (char *) &frame, sizeof(frame));
 	appendBinaryStringInfo(batch, id, EVPUB_ID_LENGTH);
 	if (event->has_key)
 		appendBinaryStringInfo(batch, event->key.data, event->key.len);
 	if (event->has_value)
 	{
 		part = batch->len;
-		evpub_event_value(batch, event, commit);
-		record.value_len = batch->len - part;
+		evpub_event_value(batch, event, record->commit);
+		frame.value_len = batch->len - part;
 	}
 	part = batch->len;
-	evpub_event_headers(batch, event, commit);
-	record.headers_len = batch->len - part;
-	memcpy(batch->data + start, &record, sizeof(record));
+	evpub_event_headers(batch, event, record->commit);
+	frame.headers_len = batch->len - part;
+	memcpy(batch->data + start, &frame, sizeof(frame));
 }

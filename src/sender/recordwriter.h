@@ -11,11 +11,18 @@
 
 #include "event/event.h"
 
-/*
- * Append an event as a record.  "topic" is the number that the relay knows the
- * topic by; partition -1: by the key, and without one by the id.
- */
-extern void evpub_record_append(StringInfo batch, uint32 topic, int32 partition,
-								const EvpubEvent *event, const EvpubCommit *commit);
+/* An event on its way to Kafka. */
+typedef struct EvpubRecord
+{
+	EvpubEvent	event;
+	const EvpubCommit *commit;
+	uint32		topic;			/* the number that the relay knows it by */
+	int32		partition;		/* -1: by the key, and without one by the id */
+	uint32		next;			/* the number of the event behind it; of an
+								 * accepted gap's event, the gap's next_place */
+} EvpubRecord;
+
+/* Append a record to a BATCH frame. */
+extern void evpub_record_append(StringInfo batch, const EvpubRecord *record);
 
 #endif							/* EVPUB_RECORDWRITER_H */

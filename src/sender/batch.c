@@ -1,0 +1,217 @@
+/*
+ * batch.c
+ *		From the queue to the relay: batches of records.
+ *
+ * Transactions are sent in the order of the queue, each only when it is visible;
+ * a head that is not holds all behind it.  What was sent is remembered record by
+ * record, with the position that its acknowledgement means (flight.c).
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+
+#include "position/pins.h"
+#include "sender/batch.h"
+
+/* Records go to the relay in batches of about this size. */
+#define BATCH_BYTES (64 * 1024)
+
+/* A batch has no more records, for numbers to fit; it has far less. */
+#define BATCH_RECORDS (64 * 1024)
+
+void
+evpub_batch_init(EvpubBatch *batch, EvpubQueue *queue, EvpubFlight *flight)
+{
+	memset(batch, 0, sizeof(*batch));
+	batch->context = CurrentMemoryContext;
+	batch->queue = queue;
+	batch->flight = flight;
+	initStringInfo(&batch->data);
+	evpub_cursor_init(&batch->cursor, queue);
+}
+
+void
+evpub_batch_reset(EvpubBatch *batch)
+{
+	evpub_cursor_close(&batch->cursor);
+	batch->head_visible = false;
+	batch->waiting_xid = InvalidTransactionId;
+	batch->stuck = NULL;
+}
+
+/*
+ * May the head of the queue be published?  One snapshot serves all transactions
+ * that were read before it was taken.
+ */
+static bool
+head_may_go(EvpubBatch *batch, EvpubTransaction *head, EvpubGate *gate, bool *fresh)
+{
+	/* an accepted gap has no transaction to wait for */
+	if (batch->head_visible || head->xid == InvalidTransactionId)
+		return true;
+	if (!*fresh)
+	{
+		evpub_gate_refresh(gate);
+		*fresh = true;
+	}
+	if (evpub_gate_passed(gate, head->xid))
+	{
+		batch->head_visible = true;
+		batch->waiting_xid = InvalidTransactionId;
+		return true;
+	}
+	if (batch->waiting_xid != head->xid)
+	{
+		batch->waiting_xid = head->xid;
+		batch->waiting_lsn = head->commit.lsn;
+		batch->waiting_since = evpub_clock_now();
+	}
+	return false;
+}
+
+/*
+ * False if the head can never be published.  One that an accepted gap has cut
+ * is announced as a gap of its own.
+ */
+static bool
+head_is_whole(EvpubBatch *batch, EvpubTransaction *head)
+{
+	MemoryContext old;
+	bool		whole = true;
+
+	if (!head->problem || head->gap)
+		return true;
+	old = MemoryContextSwitchTo(batch->context);
+	if (!evpub_announce_instead(batch->queue->position, head))
+	{
+		batch->stuck = head->problem;
+		whole = false;
+	}
+	MemoryContextSwitchTo(old);
+	return whole;
+}
+
+/*
+ * The head may be the first transaction that a grown topic's new count is for.
+ * Then all before it, whatever its topic, is confirmed first, so that no key is
+ * in two partitions at a time; that is rare, and short.  "before": the last
+ * number that was sent before this batch.  False: not yet.
+ */
+static bool
+adopt_growth(EvpubBatch *batch, EvpubTransaction *head, uint64 before)
+{
+	EvpubPosition *position = batch->queue->position;
+	XLogRecPtr	commit_lsn = head->commit.lsn;
+
+	/* one that is open was begun before, and has not changed its side since */
+	if (batch->cursor.head || !evpub_pins_growth_due(position, commit_lsn))
+		return true;
+	if (batch->flight->sent_seq > before || evpub_flight_busy(batch->flight))
+		return false;
+	evpub_pins_adopt_growth(position, commit_lsn);
+	return true;
+}
+
+/*
+ * Put records of the head into the batch, until that is full or has "most"
+ * records more.  True when the head has no more.
+ */
+static bool
+put_head(EvpubBatch *batch, EvpubTransaction *head, EvpubRelay *relay, uint32 most)
+{
+	EvpubFlight *flight = batch->flight;
+
+	if (!batch->cursor.head)
+		evpub_cursor_open(&batch->cursor, flight->put_next);
+	for (uint32 n = 0; n < most && batch->data.len < BATCH_BYTES; n++)
+	{
+		EvpubRecord record;
+
+		switch (evpub_cursor_next(&batch->cursor, relay, &record))
+		{
+			case EVPUB_CURSOR_WAIT:
+				return false;
+			case EVPUB_CURSOR_END:
+				if (head->gap)
+					evpub_flight_end_gap(flight, head->gap);
+				else
+					evpub_flight_end_transaction(flight, head->commit.lsn);
+				return true;
+			case EVPUB_CURSOR_RECORD:
+				break;
+		}
+		evpub_record_append(&batch->data, &record);
+		if (head->gap && !head->gap->told)
+			evpub_flight_add_gap(flight, head->gap, record.next);
+		else
+			evpub_flight_add(flight, record.next);
+	}
+	return false;
+}
+
+static void
+pop_head(EvpubBatch *batch)
+{
+	evpub_cursor_close(&batch->cursor);
+	evpub_queue_pop(batch->queue);
+	batch->head_visible = false;
+	batch->stuck = NULL;
+}
+
+/* Fill one batch from the queue and send it.  False if nothing may go. */
+static bool
+send_one(EvpubBatch *batch, EvpubRelay *relay, EvpubGate *gate, bool *fresh)
+{
+	EvpubFlight *flight = batch->flight;
+	EvpubFrameBatch header;
+	EvpubTransaction *head;
+	uint64		before = flight->sent_seq;
+	XLogRecPtr	first_lsn = InvalidXLogRecPtr;
+	TimestampTz commit_time = 0;
+	uint32		most = flight->careful > 0 ? 1 : BATCH_RECORDS;
+	bool		ended = false;
+
+	/* one of those in flight may be refused; then it is known which */
+	if (flight->careful > 0 && evpub_flight_busy(flight))
+		return false;
+
+	resetStringInfo(&batch->data);
+	memset(&header, 0, sizeof(header));
+	appendBinaryStringInfo(&batch->data, (char *) &header, sizeof(header));
+
+	while ((head = evpub_queue_head(batch->queue)) != NULL &&
+		   batch->data.len < BATCH_BYTES && flight->sent_seq - before < most)
+	{
+		if (!head_may_go(batch, head, gate, fresh) || !head_is_whole(batch, head) ||
+			!adopt_growth(batch, head, before))
+			break;
+		if (first_lsn == InvalidXLogRecPtr || head->first_lsn < first_lsn)
+			first_lsn = head->first_lsn;
+		if (commit_time == 0)
+			commit_time = head->commit.time;
+		if (!put_head(batch, head, relay, most - (uint32) (flight->sent_seq - before)))
+			break;
+		ended = true;
+		pop_head(batch);
+	}
+
+	header.first = before + 1;
+	header.count = (uint32) (flight->sent_seq - before);
+	if (header.count == 0)
+		return ended;
+	memcpy(batch->data.data, &header, sizeof(header));
+	evpub_flight_add_batch(flight, first_lsn, commit_time);
+	evpub_relay_put(relay, EVPUB_FRAME_BATCH, batch->data.data, batch->data.len);
+	return true;
+}
+
+void
+evpub_batch_send(EvpubBatch *batch, EvpubRelay *relay, EvpubGate *gate)
+{
+	bool		fresh = false;
+
+	/* render no more than the relay takes: its back-pressure reaches us here */
+	while (evpub_relay_flush(relay) && evpub_relay_may_put(relay) &&
+		   send_one(batch, relay, gate, &fresh))
+		;
+}

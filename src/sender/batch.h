@@ -1,0 +1,51 @@
+/*
+ * batch.h
+ *		From the queue to the relay: batches of records.
+ */
+#ifndef EVPUB_BATCH_H
+#define EVPUB_BATCH_H
+
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+
+#include "clock.h"
+#include "reader/gate.h"
+#include "sender/cursor.h"
+#include "sender/flight.h"
+#include "sender/queue.h"
+#include "sender/relayclient.h"
+
+typedef struct EvpubBatch
+{
+	MemoryContext context;
+	EvpubQueue *queue;
+	EvpubFlight *flight;
+	EvpubCursor cursor;			/* in the head of the queue */
+	bool		head_visible;
+	StringInfoData data;		/* the BATCH frame that is being filled */
+
+	/* what the head of the queue waits for, if it is not visible */
+	TransactionId waiting_xid;
+	XLogRecPtr	waiting_lsn;
+	EvpubMsec	waiting_since;
+
+	/* the head of the queue cannot be published; the reason, its own memory */
+	char	   *stuck;
+} EvpubBatch;
+
+/* In the current context, which has to outlive it. */
+extern void evpub_batch_init(EvpubBatch *batch, EvpubQueue *queue,
+							 EvpubFlight *flight);
+
+/* The queue begins anew. */
+extern void evpub_batch_reset(EvpubBatch *batch);
+
+/*
+ * Hand visible transactions to the relay, as far as its socket takes them.  A
+ * transaction that is not complete in WAL sets "stuck".
+ */
+extern void evpub_batch_send(EvpubBatch *batch, EvpubRelay *relay,
+							 EvpubGate *gate);
+
+#endif							/* EVPUB_BATCH_H */
