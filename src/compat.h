@@ -22,24 +22,10 @@
 #include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
-#if PG_VERSION_NUM >= 170000
-#include "postmaster/walsummarizer.h"
-#endif
 
 #if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
 #error "evpub supports PostgreSQL 15 to 18"
 #endif
-
-/* 17: WAL from here on waits to be summarized; invalid: none does */
-static inline XLogRecPtr
-evpub_oldest_unsummarized(void)
-{
-#if PG_VERSION_NUM >= 170000
-	return GetOldestUnsummarizedLSN(NULL, NULL);
-#else
-	return InvalidXLogRecPtr;
-#endif
-}
 
 /* 17: ALTER COLUMN ... SET EXPRESSION */
 static inline bool

@@ -18,6 +18,9 @@
 #include "publisher/slot.h"
 #include "reader/walfind.h"
 
+/* The redo position when we made it, held it or moved it back. */
+static XLogRecPtr since = InvalidXLogRecPtr;
+
 EvpubSlotFound
 evpub_slot_find(void)
 {
@@ -59,13 +62,47 @@ evpub_slot_make(void)
 	ReplicationSlotReserveWal();
 	ReplicationSlotMarkDirty();
 	ReplicationSlotSave();
+	since = GetRedoRecPtr();
 }
 
 void
 evpub_slot_hold(void)
 {
-	if (!MyReplicationSlot)
-		evpub_slot_acquire(EVPUB_NAME);
+	if (MyReplicationSlot)
+		return;
+	evpub_slot_acquire(EVPUB_NAME);
+	since = GetRedoRecPtr();
+}
+
+void
+evpub_slot_release(void)
+{
+	ReplicationSlotRelease();
+}
+
+bool
+evpub_slot_taken(void)
+{
+	ReplicationSlot *slot = SearchNamedReplicationSlot(EVPUB_NAME, true);
+	bool		taken;
+
+	if (!slot)
+		return true;
+	SpinLockAcquire(&slot->mutex);
+	taken = slot->active_pid == 0 && evpub_slot_invalidated(slot);
+	SpinLockRelease(&slot->mutex);
+	return taken;
+}
+
+/*
+ * A checkpoint first sets the redo position, then asks what slots need.  So if
+ * the redo position, read after the slot was set, has changed since, the
+ * checkpoint that changed it knows the slot, and each earlier one is over.
+ */
+XLogRecPtr
+evpub_slot_since(void)
+{
+	return since;
 }
 
 XLogRecPtr
@@ -95,6 +132,8 @@ set_position(XLogRecPtr lsn)
 		ReplicationSlotsComputeRequiredLSN();
 	ReplicationSlotSave();
 	ReplicationSlotsComputeRequiredLSN();
+	if (back)
+		since = GetRedoRecPtr();
 }
 
 void
@@ -156,7 +195,7 @@ void
 evpub_slot_drop(void)
 {
 	if (MyReplicationSlot)
-		ReplicationSlotRelease();
+		evpub_slot_release();
 	if (SearchNamedReplicationSlot(EVPUB_NAME, true))
 		ReplicationSlotDrop(EVPUB_NAME, true);
 }

@@ -26,8 +26,18 @@ extern bool evpub_slot_available(void);
 /* Make the slot and hold it.  It keeps WAL from the last checkpoint on. */
 extern void evpub_slot_make(void);
 
-/* Hold the existing slot. */
+/* Hold the existing slot, and let others have it again. */
 extern void evpub_slot_hold(void);
+extern void evpub_slot_release(void);
+
+/* Has somebody invalidated or dropped it, and let it go again? */
+extern bool evpub_slot_taken(void);
+
+/*
+ * The redo position when the slot that we hold began to keep what it keeps, as
+ * far as this process knows: a checkpoint of another redo position knows it.
+ */
+extern XLogRecPtr evpub_slot_since(void);
 
 /*
  * Let WAL before lsn go.  Durable once per segment: a slot moved only in

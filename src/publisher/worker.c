@@ -49,6 +49,7 @@
 #include "publisher/steering.h"
 #include "publisher/supervise.h"
 #include "publisher/waiting.h"
+#include "publisher/walaside.h"
 #include "publisher/walkeep.h"
 #include "publisher/worker.h"
 #include "settings.h"
@@ -92,7 +93,7 @@ detach(int code, Datum argument)
 
 	/*
 	 * Last, since a checkpoint may ask for the slot while the relay ends; and
-	 * before the slot is released, as that was registered before this.
+	 * before the slot is released for good, as that was registered before this.
 	 */
 	evpub_walkeep_leave();
 }
@@ -302,9 +303,12 @@ follow(EvpubFollower *follower, XLogRecPtr *written, bool last)
 									ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
 	if (evpub_statefile_read(&position, &problem) == EVPUB_STATEFILE_FOUND &&
-		position.role == EVPUB_ROLE_FENCED &&
-		evpub_follow_take(follower, &position))
-		evpub_statefile_write(&position);
+		position.role == EVPUB_ROLE_FENCED)
+	{
+		if (evpub_follow_take(follower, &position))
+			evpub_statefile_write(&position);
+		evpub_walaside_forget(position.restart_lsn);
+	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	*written = end;
@@ -375,20 +379,15 @@ wait_for_recovery(EvpubWorker *worker)
 	}
 }
 
-/* In recovery at once: a standby must not keep for ever what was set aside. */
+/* Of a worker that a crash has ended. */
 static void
 put_back_wal(EvpubWorker *worker)
 {
-	if (!evpub_walkeep_has())
+	if (!evpub_walaside_has())
 		return;
-	if (!RecoveryInProgress())
-		evpub_show(worker, EVPUB_STARTING,
-				   "WAL that was set aside from a checkpoint is put back");
+	evpub_show(worker, EVPUB_STARTING,
+			   "WAL that was set aside from a checkpoint is put back");
 	evpub_walkeep_put_back();
-
-	/* where WAL is aside still, nothing may be decided */
-	if (ShutdownRequestPending)
-		proc_exit(1);
 }
 
 static void
@@ -408,8 +407,6 @@ set_up(EvpubWorker *worker)
 	evpub_relay_init(&worker->relay);
 	evpub_waiting_old_relay(worker->before.relay_pid);
 	attach(worker);
-	if (RecoveryInProgress())
-		put_back_wal(worker);
 	wait_for_recovery(worker);
 	put_back_wal(worker);
 	examine(worker);

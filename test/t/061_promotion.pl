@@ -13,7 +13,6 @@ use EvpubState;
 use EvpubTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
-use POSIX qw(mkfifo);
 use Test::More;
 
 my $kafka = EvpubKafka->new->start;
@@ -143,9 +142,10 @@ sub standby
 }
 my $can_summarize = $main->pg_version >= 17;
 my $early = standby('early');
+my $stopped = standby('stopped');
 my $late = standby('late', conf => $can_summarize ? "summarize_wal = on\n" : '');
 my $cascade = standby('cascade', primary => $late);
-my @standbys = ($early, $late, $cascade);
+my @standbys = ($early, $stopped, $late, $cascade);
 
 # What an ordinary role writes is no position, and makes no WAL needed.
 $main->safe_psql(
@@ -215,6 +215,18 @@ sub promoted_in_checkpoint
 	return;
 }
 
+# A later checkpoint removes none of it.
+sub keeps
+{
+	my ($node) = @_;
+	$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
+	$node->safe_psql('postgres', 'CHECKPOINT');
+	ok(-e $node->data_dir . "/pg_wal/$needed", $node->name . ': WAL that is needed is there');
+	is($node->safe_psql('postgres', q{SELECT wal_status FROM pg_replication_slots}),
+		'reserved', $node->name . ': and the slot keeps it');
+	return;
+}
+
 # The checkpoint ends, and with it the worker.  From 18 on, a checkpoint asks at
 # its end what slots need, and leaves ours.
 my $asks_first = $main->pg_version < 18;
@@ -232,38 +244,10 @@ sub checkpoint_ends
 		return;
 	}
 	ok($node->log_contains(qr/invalidating/, $offset), "$name: the checkpoint took the slot");
+	wait_until('WAL is put back', sub { $node->log_contains(qr/put back [1-9]\d* segments/, $offset) });
+	keeps($node);
 	wait_until('another worker', sub { (worker_pid($node) // $worker) != $worker });
 	ok(wait_for_status($node, "state IN ('fenced', 'paused')"), "$name: the worker is back");
-	wait_until('WAL is put back', sub { $node->log_contains(qr/put back [1-9]\d* segments/, $offset) });
-	ok(!-e $node->data_dir . '/pg_wal/evpub.kept', "$name: nothing is set aside any more");
-	return;
-}
-
-# The same; and before the next worker has read its state file, one checkpoint more
-# ends.  What is put back must be kept by the slot already.
-sub checkpoints_take_slot
-{
-	my ($node) = @_;
-	my $name = $node->name;
-	my $offset = -s $node->logfile;
-	my $state = $node->data_dir . '/evpub/state';
-
-	# opening this blocks; a worker that is fenced writes nothing there
-	rename $state, "$state.saved" or die;
-	mkfifo("$state.fifo", 0600) or die;
-	link "$state.fifo", $state or die;
-	$node->safe_psql('postgres', 'CHECKPOINT');
-	wait_until('WAL is put back', sub { $node->log_contains(qr/put back [1-9]\d* segments/, $offset) });
-	$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
-	$node->safe_psql('postgres', 'CHECKPOINT');
-	ok(-e $node->data_dir . "/pg_wal/$needed", "$name: what was put back is not removed at once");
-	rename "$state.saved", $state or die;
-	open my $fifo, '>', "$state.fifo" or die;
-	close $fifo;
-	unlink "$state.fifo";
-	wait_until('the worker is there', sub { worker_pid($node) });
-	$node->safe_psql('postgres', 'SELECT pg_terminate_backend(' . worker_pid($node) . ')');
-	ok(wait_for_state($node, 'fenced'), "$name: the worker is back");
 	ok(!-e $node->data_dir . '/pg_wal/evpub.kept', "$name: nothing is set aside any more");
 	return;
 }
@@ -272,11 +256,7 @@ sub keeps_and_publishes
 {
 	my ($node) = @_;
 	my $name = $node->name;
-	$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
-	$node->safe_psql('postgres', 'CHECKPOINT');
-	ok(-e $node->data_dir . "/pg_wal/$needed", "$name: WAL that is needed is there");
-	is($node->safe_psql('postgres', q{SELECT wal_status FROM pg_replication_slots}),
-		'reserved', "$name: and the slot keeps it");
+	keeps($node);
 	$node->safe_psql('postgres', 'SELECT evpub.take_over()') if status($node, 'state') eq 'fenced';
 	ok(wait_for_state($node, 'paused'), "$name: taken over, and paused as the old primary was");
 	$node->safe_psql('postgres', 'SELECT evpub.resume()');
@@ -296,20 +276,22 @@ checkpoint_ends($early);
 keeps_and_publishes($early);
 $early->stop;
 
+# The server is stopped while that checkpoint runs, and so is the worker: no
+# process is there whom the checkpoint could ask.
+promoted_in_checkpoint($stopped);
+$stopped->stop('fast');
+start_logged($stopped);
+ok(wait_for_state($stopped, 'fenced'), 'stopped: fenced');
+keeps_and_publishes($stopped);
+$stopped->stop;
+
 # taken over long after it
 promoted_in_checkpoint($late);
 like(status($late, 'state_reason'), qr/keeps WAL/, 'late: says that WAL is kept');
-if ($asks_first) { checkpoints_take_slot($late); }
-else { checkpoint_ends($late); }
+checkpoint_ends($late);
 SKIP:
 {
 	skip 'no WAL summarizer before 17', 1 unless $can_summarize;
-	if ($asks_first)
-	{
-		my $aside = (lsn_number($summarized) >> 20) - hex substr($needed, 16);
-		ok($late->log_contains(qr/set $aside segments aside/),
-			'late: WAL that is not summarized stays in its place');
-	}
 	kill 'CONT', $summarizer;
 	wait_until('summaries', sub {
 		kill 'USR1', $summarizer;
