@@ -195,3 +195,106 @@ evpub_persist(EvpubWorker *worker, bool force)
 	worker->persisted_restart = restart;
 	return true;
 }
+
+/* ---- when an ERROR ends the worker ---- */
+
+/* Is what the stream has confirmed behind what the file says, or the same? */
+static bool
+goes_on_from(const EvpubPosition *file, const EvpubWorker *worker)
+{
+	const EvpubFlight *flight = &worker->stream.flight;
+
+	if (file->role != EVPUB_ROLE_ACTIVE ||
+		evpub_position_publisher(file) != evpub_position_publisher(&worker->position))
+		return false;
+	if (file->confirmed_lsn == flight->confirmed_lsn)
+		return file->next_event <= flight->next_event;
+	return file->confirmed_lsn < flight->confirmed_lsn;
+}
+
+/* Add to what the file says all that acknowledgements have changed since. */
+static void
+add_acknowledged(EvpubPosition *file, const EvpubWorker *worker)
+{
+	const EvpubPosition *position = &worker->position;
+	int			t = 0;
+
+	file->sequence++;
+	file->confirmed_lsn = worker->stream.flight.confirmed_lsn;
+	file->next_event = worker->stream.flight.next_event;
+	for (int i = 0; i < file->ngaps; i++)
+	{
+		EvpubGap   *gap = &file->gaps[i];
+		const EvpubGap *now = evpub_position_find_gap(position, gap->to_lsn, gap->repeat);
+
+		if (!now)
+			continue;
+		gap->told = gap->told || now->told;
+
+		/* a number that the file has not given out may become another partition's */
+		gap->next_place = Max(gap->next_place, Min(now->next_place, file->next_place));
+	}
+
+	/* both have their topics in the order of their numbers */
+	for (int i = 0; i < file->ntopics; i++)
+	{
+		EvpubTopic *topic = &file->topics[i];
+
+		while (t < position->ntopics && position->topics[t].number < topic->number)
+			t++;
+		if (t < position->ntopics && position->topics[t].number == topic->number &&
+			position->topics[t].partitions == topic->partitions)
+			topic->offsets = position->topics[t].offsets;
+	}
+}
+
+/*
+ * The error may have come from anywhere, and may have left a step half done.  So
+ * the worker's position is not written as it is.  The file is read again, which
+ * was whole when it was written, and takes over only what acknowledgements alone
+ * change: the confirmed position, the last offsets, and how far gaps are told.
+ * These are right at any time.  Taking in an acknowledgement moves them from one
+ * record to the next, and nothing in that can throw.  Otherwise the confirmed
+ * position moves only over what has no events left that are not acknowledged, in
+ * assignments with nothing between them that can throw, and never after an error.
+ *
+ * A step that has changed the file and not yet the stream, such as discard() or
+ * a gap that opens, has written a later position, or another role; then
+ * nothing is saved.  Topics and partition counts stay as the file has them: what
+ * was sent was durable there before.  restart_lsn stays, since a transaction that
+ * was being taken in may be in none of the stream's structures; what is confirmed
+ * is passed over when WAL is read from there.  The slot does not move and no
+ * position message is logged, as in a crash between file and slot.
+ *
+ * When this fails as well, the file is the old one, and up to a second of events
+ * is published again, as after a crash.
+ */
+bool
+evpub_persist_acknowledged(const EvpubWorker *worker)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	volatile bool written = false;
+
+	if (!worker->streaming || worker->verdict != EVPUB_PUBLISH)
+		return false;
+	PG_TRY();
+	{
+		EvpubPosition file;
+		char	   *problem;
+
+		if (evpub_statefile_read(&file, &problem) == EVPUB_STATEFILE_FOUND &&
+			goes_on_from(&file, worker))
+		{
+			add_acknowledged(&file, worker);
+			evpub_statefile_write(&file);
+			written = true;
+		}
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return written;
+}

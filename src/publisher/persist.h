@@ -22,6 +22,12 @@ extern bool evpub_persist_pins(EvpubWorker *worker);
 extern void evpub_persist_take(EvpubWorker *worker);
 
 /*
+ * When an ERROR ends the worker: write what was acknowledged since the last
+ * write, and nothing else.  Throws no error; false if nothing was written.
+ */
+extern bool evpub_persist_acknowledged(const EvpubWorker *worker);
+
+/*
  * Write worker->position to the state file, then move the slot forward to
  * "slot" (unless invalid), then "tell" standbys.  When it fails: false, and the
  * position is *before again; the reason is in persist_problem.

@@ -11,19 +11,36 @@
 #include "publisher/sizes.h"
 #include "publisher/slot.h"
 
+/* What has been published, by the workers before this one, too. */
+static void
+fill_published(const EvpubWorker *worker, EvpubStatus *status)
+{
+	const EvpubFlight *flight = &worker->stream.flight;
+
+	status->confirmed_lsn = flight->confirmed_lsn;
+	status->next_event = flight->next_event;
+	status->events_published = worker->before.events_published +
+		flight->events_published;
+	status->transactions_published = worker->before.transactions_published +
+		flight->transactions_published;
+}
+
+void
+evpub_show_published(const EvpubWorker *worker)
+{
+	SpinLockAcquire(&EvpubShmem->mutex);
+	fill_published(worker, &EvpubShmem->status);
+	SpinLockRelease(&EvpubShmem->mutex);
+}
+
 static void
 fill_stream_status(EvpubWorker *worker, EvpubStatus *status)
 {
 	EvpubStream *stream = &worker->stream;
 
-	status->confirmed_lsn = stream->flight.confirmed_lsn;
-	status->next_event = stream->flight.next_event;
+	fill_published(worker, status);
 	status->read_lsn = stream->queue.reader->position;
 	status->oldest_unconfirmed = evpub_stream_oldest(stream);
-	status->events_published = worker->before.events_published +
-		stream->flight.events_published;
-	status->transactions_published = worker->before.transactions_published +
-		stream->flight.transactions_published;
 	status->events_in_flight = stream->flight.sent_seq - stream->flight.acked_seq;
 	status->forged_dropped = worker->before.forged_dropped + evpub_queue_forged(&stream->queue);
 }

@@ -18,4 +18,10 @@ extern void evpub_show(EvpubWorker *worker, EvpubState state, const char *reason
 /* Show the state that the worker is in. */
 extern void evpub_show_current(EvpubWorker *worker);
 
+/*
+ * Show how much was published, and nothing else, when an ERROR ends the worker:
+ * the next one counts on from it.
+ */
+extern void evpub_show_published(const EvpubWorker *worker);
+
 #endif							/* EVPUB_SHOW_H */

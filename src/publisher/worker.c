@@ -417,17 +417,13 @@ set_up(EvpubWorker *worker)
 
 /*
  * An error that nothing else takes ends the worker, and it starts anew.  What
- * it was must be seen meanwhile, and however often that repeats.  Of the
- * worker's own state nothing can be trusted here.
+ * it was must be seen meanwhile, and however often that repeats.
  */
 static void
-show_failure(void)
+show_failure(const ErrorData *error)
 {
-	ErrorData  *error;
 	TimestampTz now = GetCurrentTimestamp();
 
-	MemoryContextSwitchTo(TopMemoryContext);
-	error = CopyErrorData();
 	SpinLockAcquire(&EvpubShmem->mutex);
 	EvpubShmem->status.failed = true;
 	EvpubShmem->status.state = EVPUB_BLOCKED;
@@ -500,8 +496,13 @@ evpub_worker_main(Datum argument)
 	}
 	PG_CATCH();
 	{
-		show_failure();
-		PG_RE_THROW();
+		/* no lock stays held while the file is written, and another error may come */
+		ErrorData  *error = evpub_rescue_and_abort(TopMemoryContext);
+
+		show_failure(error);
+		if (evpub_persist_acknowledged(&worker))
+			evpub_show_published(&worker);
+		ReThrowError(error);
 	}
 	PG_END_TRY();
 }

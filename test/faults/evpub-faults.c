@@ -35,6 +35,9 @@
  * error (errno).  Calls that write are let through.  With "slow" and a number,
  * each "pread" of them takes so many milliseconds.
  *
+ * The file "evpub_error" ends the worker by an ERROR: its next wait fails, and
+ * the file is removed.
+ *
  * Everywhere but in the worker, all calls pass unseen.
  */
 #define _GNU_SOURCE
@@ -59,6 +62,7 @@
 #define FAULT_FILE "evpub_fault"
 #define FAULT_LOG "evpub_fault.log"
 #define WAL_ERROR "evpub_wal_error"
+#define WORKER_ERROR "evpub_error"
 #define BACKUP "evpub_fault.old"
 #define STATE "evpub/state"
 #define TRACKED 4096
@@ -654,6 +658,11 @@ int
 epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
 {
 	REAL(epoll_wait);
+	if (in_worker() && real_unlink(WORKER_ERROR) == 0)
+	{
+		errno = EIO;
+		return -1;
+	}
 	if (worked)
 	{
 		char		step[NAME_LENGTH];

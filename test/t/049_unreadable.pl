@@ -1,6 +1,7 @@
 # WAL that cannot be read for want of rights, descriptors, memory or a good disk
 # is no gap: the state is "blocked", and publishing goes on by itself.  What is
-# missing is a gap, and ends when it is there again.
+# missing is a gap, and ends when it is there again.  Any other error ends the
+# worker, and the next one repeats nothing that was acknowledged.
 use strict;
 use warnings;
 
@@ -8,6 +9,7 @@ use Errno qw(EACCES EIO EMFILE ENOMEM);
 
 use EvpubFaults;
 use EvpubKafka;
+use EvpubState;
 use EvpubTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -139,6 +141,61 @@ hinder('EIO', 'Input/output error', sub { order_error('pread', EIO) }, \&end_err
 	$worker = worker_pid($node);
 	system('prlimit', '--pid', $worker, '--as=unlimited:') if $worker;
 	ok(wait_published($node), 'published when there is memory again');
+}
+
+# ---- an error that ends the worker ----
+
+# end_worker(sub { what mends }): its next wait fails, and the next worker publishes.
+sub end_worker
+{
+	my ($mend) = @_;
+	my ($worker, $log) = (worker_pid($node), -s $node->logfile);
+	append_to_file($node->data_dir . '/evpub_error', '');
+	# it has to wait anew, and not only when it writes the file
+	kill 'HUP', $worker;
+	wait_until('another worker', sub { my $new = worker_pid($node); $new && $new != $worker });
+	$mend->() if $mend;
+	ok(wait_for_state($node, 'streaming'), 'another worker publishes');
+	like(slurp_file($node->logfile, $log), qr/ERROR:  epoll_wait\(\) failed/, 'the error is in the log');
+	return;
+}
+
+# What was acknowledged is saved, though the file is written once a second.
+{
+	my $behind = 0;
+	my $published = status($node, 'events_published');
+	my $before = $events;
+	my $records = $kafka->record_count($EvpubTest::TOPIC);
+	for (1 .. 10)
+	{
+		insert();
+		ok(wait_published($node), 'published');
+		my $first = lsn_number(status($node, 'confirmed_lsn'));
+		wait_until('the file says so', sub { read_state($node->data_dir)->{confirmed_lsn} >= $first });
+		insert();
+		ok(wait_published($node), 'published at once');
+		my $second = lsn_number(status($node, 'confirmed_lsn'));
+		$behind++ if read_state($node->data_dir)->{confirmed_lsn} < $second;
+		end_worker();
+		last if $behind;
+	}
+	cmp_ok($behind, '>', 0, 'events were acknowledged that the file did not know of');
+	insert();
+	ok(wait_published($node), 'published');
+	is($kafka->record_count($EvpubTest::TOPIC) - $records, $events - $before,
+		'what was acknowledged is not published again');
+	is(status($node, 'events_published') - $published, $events - $before, 'nor counted twice, nor left out');
+
+	# the file cannot be written either
+	insert();
+	ok(wait_published($node), 'published');
+	my $directory = $node->data_dir . '/evpub';
+	chmod 0500, $directory or die $!;
+	insert();
+	ok(wait_published($node), 'published, and not in the file');
+	end_worker(sub { chmod 0700, $directory or die $! });
+	insert();
+	ok(wait_published($node), 'all the same it goes on');
 }
 
 my %seen;
