@@ -76,9 +76,10 @@ test/unit/%.bin: test/unit/%.c $(UNIT_LIBRARY) $(wildcard src/*.[ch] src/positio
 	$(CC) -std=gnu11 $(UNIT_FLAGS) $(WARNINGS) -D_GNU_SOURCE $(PG_CPPFLAGS) -o $@ \
 		$< test/unit/lib/assertion.c -L$(shell $(PG_CONFIG) --pkglibdir) -lpgport
 
-# a relay that notices each byte too far, for garbage
+# a relay that notices each byte too far, and soon that no broker answers
 $(CHECKED_RELAY): $(RELAY_SOURCES) $(RELAY_HEADERS)
-	$(CC) -std=gnu11 $(UNIT_FLAGS) $(WARNINGS) -Isrc -o $@ $(RELAY_SOURCES) -lrdkafka -lpthread
+	$(CC) -std=gnu11 $(UNIT_FLAGS) $(WARNINGS) -DTROUBLE_GIVE_UP_MS=6000 -Isrc -o $@ \
+		$(RELAY_SOURCES) -lrdkafka -lpthread
 
 $(KAFKA_ADMIN): test/kafka/admin.c
 	$(CC) -std=gnu11 -O2 -g $(WARNINGS) -o $@ $< -lrdkafka

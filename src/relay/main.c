@@ -289,12 +289,6 @@ wait_for_events(int64_t until)
 		leaving_since = relay_now();
 }
 
-static int64_t
-earlier(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
-
 /*
  * Asks the cluster what there is to ask, and tells the worker where things
  * stand.  Returns when there is more to do.
@@ -305,8 +299,8 @@ look_after_topics(int64_t now)
 	int64_t		waiting_since = producer_waiting_since();
 	bool		stuck = waiting_since != RELAY_NEVER &&
 		now - waiting_since >= TROUBLE_STUCK_MS;
-	int64_t		until = earlier(survey_work(now, producer_head(), stuck),
-								sizes_work(now));
+	int64_t		until = relay_earlier(survey_work(now, producer_head(), stuck),
+									  sizes_work(now));
 	const Topic *cause = producer_head();
 
 	/* an answer may just have made it ready */
@@ -317,9 +311,9 @@ look_after_topics(int64_t now)
 	producer_report();
 	if (waiting_since != RELAY_NEVER && now - waiting_since > PRODUCER_GIVE_UP_MS)
 		relay_fail(EVPUB_FAILURE_RETRY, "no acknowledgement for an hour: beginning anew");
-	return earlier(until,
-				   trouble_report(now, cause != NULL ? cause->trouble : "",
-								  waiting_since));
+	return relay_earlier(until,
+						 trouble_report(now, cause != NULL ? cause->trouble : "",
+										waiting_since));
 }
 
 static int64_t
@@ -397,8 +391,8 @@ leave(void)
 	in_flight = producer_waiting_since() != RELAY_NEVER;
 	if (in_flight && producer_waiting_since() > progress)
 		progress = producer_waiting_since();
-	deadline = earlier(leaving_since + EVPUB_QUIET_LONGEST_MS,
-					   progress + EVPUB_QUIET_MS);
+	deadline = relay_earlier(leaving_since + EVPUB_QUIET_LONGEST_MS,
+							 progress + EVPUB_QUIET_MS);
 	if (!frames_flush() || now >= deadline ||
 		(!in_flight && frames_unsent() == 0))
 		go();
@@ -414,16 +408,16 @@ run(void)
 		int64_t		until = heartbeat(now);
 
 		if (started)
-			until = earlier(until, producer_serve(now));
+			until = relay_earlier(until, producer_serve(now));
 		if (leaving_since != 0)
 		{
-			wait_for_events(earlier(until, leave()));
+			wait_for_events(relay_earlier(until, leave()));
 			continue;
 		}
 		if (take_frames(now))
 			until = now;
 		if (started)
-			until = earlier(until, look_after_topics(now));
+			until = relay_earlier(until, look_after_topics(now));
 		if (!frames_flush())
 			_exit(0);
 		wait_for_events(until);

@@ -24,6 +24,12 @@ relay_now(void)
 	return evpub_clock_now();
 }
 
+static inline int64_t
+relay_earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
 /*
  * Tells the worker of a failure before the relay ends.  text: RELAY_TEXT_MAX
  * bytes, which may be changed.

@@ -246,9 +246,12 @@ metadata_answer(int64_t now)
 	const struct rd_kafka_metadata *metadata = lookup.metadata;
 	bool		answered[LOOKUP_TOPICS] = {false};
 
-	if (lookup.error)
+	if (lookup.error || metadata->broker_cnt == 0)
 	{
-		trouble_no_answer(lookup.error, lookup.text);
+		if (lookup.error)
+			trouble_no_answer(lookup.error, lookup.text);
+		else
+			trouble_none_told();
 		for (int i = 0; i < asking_count; i++)
 			retry_later(asking[i], now);
 		return;

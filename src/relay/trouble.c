@@ -18,6 +18,15 @@
 
 #define REPORT_PAUSE_MS 500
 
+/*
+ * A cluster that has answered is told to be unreachable only when it was for so
+ * long, in ms: more than PROBE_MS of survey.c and the time of an answer.  Since
+ * 2.10, librdkafka goes back to the servers of the settings when all addresses
+ * that they told are dead, is told the same again, and says each time that no
+ * broker is left.
+ */
+#define SURE_MS 2000
+
 static const char *servers;
 static int64_t unreachable_since = RELAY_NEVER; /* RELAY_NEVER: brokers answer */
 static bool answered;			/* a broker did, since the start */
@@ -77,6 +86,15 @@ trouble_no_answer(rd_kafka_resp_err_t error, const char *text)
 		snprintf(cause.cause, sizeof(cause.cause), "%s", text);
 		cause.hint = "";
 	}
+}
+
+void
+trouble_none_told(void)
+{
+	no_one_answers();
+	memset(&cause, 0, sizeof(cause));
+	snprintf(cause.cause, sizeof(cause.cause), "the cluster says that it has no brokers");
+	cause.hint = "The cluster may be starting. See whether its brokers have joined it.";
 }
 
 void
@@ -192,24 +210,33 @@ compose_stuck(char *text, long long seconds)
 static int64_t
 compose(char *text, int64_t now, const char *topic_text, int64_t waiting_since)
 {
+	int64_t		sure = RELAY_NEVER;
+
 	*text = '\0';
 	if (unreachable_since != RELAY_NEVER)
-		compose_unreachable(text);
-	else if (topic_text[0] != '\0')
+	{
+		if (!answered || now - unreachable_since >= SURE_MS)
+		{
+			compose_unreachable(text);
+			return RELAY_NEVER;
+		}
+		sure = unreachable_since + SURE_MS;
+	}
+	if (topic_text[0] != '\0')
 		snprintf(text, RELAY_TEXT_MAX, "%s", topic_text);
 	else if (waiting_since != RELAY_NEVER)
 	{
 		int64_t		waited = TROUBLE_STUCK_MS;
 
 		if (now - waiting_since < waited)
-			return waiting_since + waited;
+			return relay_earlier(sure, waiting_since + waited);
 		/* twice as long each time: every text may become a line in a log */
 		while (now - waiting_since >= waited * 2)
 			waited *= 2;
 		compose_stuck(text, (long long) (waited / 1000));
-		return waiting_since + waited * 2;
+		return relay_earlier(sure, waiting_since + waited * 2);
 	}
-	return RELAY_NEVER;
+	return sure;
 }
 
 int64_t

@@ -19,6 +19,12 @@ extern void trouble_event(rd_kafka_resp_err_t error, const char *text);
 /* A question to the cluster was not answered. */
 extern void trouble_no_answer(rd_kafka_resp_err_t error, const char *text);
 
+/*
+ * A question was answered, but the answer names no brokers: what leads to them
+ * has to be found anew, as when nobody answers.
+ */
+extern void trouble_none_told(void);
+
 /* A broker has answered. */
 extern void trouble_brokers_answer(void);
 
@@ -41,8 +47,10 @@ extern bool trouble_wants_probe(void);
 /* Without progress for so long, records count as stuck. */
 #define TROUBLE_STUCK_MS 5000
 
-/* When no broker answers for so long, the relay ends. */
+/* When no broker answers for so long, the relay ends; that of a test sooner. */
+#ifndef TROUBLE_GIVE_UP_MS
 #define TROUBLE_GIVE_UP_MS 30000
+#endif
 
 /*
  * Tells the worker when the hindrance has changed.  topic_text: why the next
