@@ -8,10 +8,10 @@
  * the captured tables that it changed are compiled, as a writer would do it,
  * and the statement fails if they do not fit any more.
  *
- * Which tables these are is told by relcache invalidation: whatever makes a
- * trigger compile its settings anew (captures.c) comes by here, too, by whatever
- * statement: through inheritance, through DROP TYPE ... CASCADE, in a function.
- * An event trigger would not be told of all that, and does not fire under
+ * Relcache invalidation says which tables these are.  Whatever makes a trigger
+ * compile its settings anew (captures.c) comes by here as well, through
+ * inheritance, through DROP TYPE ... CASCADE, or in a function.  An event trigger
+ * would not see all of that, and does not fire under
  * session_replication_role = replica.
  *
  * A statement that touches no captured table must not notice this, and one that
@@ -40,7 +40,7 @@
 
 #include "admin/ddl.h"
 #include "admin/refuse.h"
-#include "admin/untold.h"
+#include "admin/unpublished.h"
 #include "capture/capture.h"
 #include "capture/captures.h"
 #include "capture/catalog.h"
@@ -67,7 +67,7 @@ typedef struct Statement
 {
 	Node	   *tree;
 	int			first_change;	/* its own ones begin here */
-	EvpubUntold untold;
+	EvpubUnpublished unpublished;
 } Statement;
 
 /*
@@ -88,7 +88,10 @@ static object_access_hook_type next_object_access_hook = NULL;
 
 /* ---- what a statement changes ---- */
 
-/* When there is no room, what "too many" says as well gives way. */
+/*
+ * When there is no room, a kind that matters more takes the place of one that
+ * matters less: "too many" makes up for CHANGE_ANY, but not for what was lost.
+ */
 static void
 add_change(Oid relation, ChangeKind kind)
 {
@@ -145,7 +148,7 @@ drop_trigger(Oid oid)
 	{
 		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
 
-		/* a partition loses its part with the captured table's, or detached */
+		/* a partition loses its triggers when its table does, or when it is detached */
 		if (trigger->tgfoid == function && !OidIsValid(trigger->tgparentid))
 			add_change(trigger->tgrelid, CHANGE_LOST_CAPTURE);
 	}
@@ -174,7 +177,7 @@ drop_relation(Oid oid)
 	{
 		function = evpub_capture_function();
 		if (OidIsValid(function))
-			evpub_untold_drop(&current->untold, oid, function);
+			evpub_unpublished_drop(&current->unpublished, oid, function);
 		return;
 	}
 	if (((Form_pg_index) GETSTRUCT(tuple))->indisunique)
@@ -191,7 +194,7 @@ access_object(ObjectAccessType access, Oid classid, Oid objid, int subid, void *
 		return;
 	if ((access == OAT_POST_ALTER || access == OAT_POST_CREATE) &&
 		classid == RelationRelationId && subid > 0)
-		evpub_untold_column(&current->untold, objid, subid, access == OAT_POST_CREATE);
+		evpub_unpublished_column(&current->unpublished, objid, subid, access == OAT_POST_CREATE);
 	if (access == OAT_POST_ALTER)
 		evpub_refuse_rename(current->tree, classid, objid, subid);
 	else if (access != OAT_DROP)
@@ -215,8 +218,9 @@ has_lost(const Statement *statement, Relation rel, ChangeKind kind)
 }
 
 /*
- * Compile the settings of a trigger.  Their errors advise who captures a table,
- * and so become the reason for refusing another statement.
+ * Compile the settings of a trigger.  An error has a hint for the person who
+ * captures a table.  For another statement it becomes the reason why that is
+ * refused.
  */
 static void
 check_settings(const Statement *statement, Relation rel, const Trigger *trigger)
@@ -225,9 +229,8 @@ check_settings(const Statement *statement, Relation rel, const Trigger *trigger)
 
 	PG_TRY();
 	{
-		/* without the index, those who need it are told, until a restore makes it */
-		evpub_captures_check(trigger, rel,
-						  has_lost(statement, rel, CHANGE_LOST_INDEX));
+		/* an index that this statement has not taken may still come, in a restore */
+		evpub_captures_check(trigger, rel, has_lost(statement, rel, CHANGE_LOST_INDEX));
 	}
 	PG_CATCH();
 	{
@@ -270,8 +273,8 @@ has_primary_key(Relation rel)
 }
 
 /*
- * Is it not to be expected that the settings fit?  A parallel restore of a dump
- * may make the trigger before the key.
+ * May the table have its key only later?  A parallel restore of a dump may make
+ * the trigger first.  Then the settings need not fit yet.
  */
 static bool
 waits_for_key(const Statement *statement, Relation rel, const Trigger *trigger)
@@ -283,8 +286,8 @@ waits_for_key(const Statement *statement, Relation rel, const Trigger *trigger)
 }
 
 /*
- * Check a table, as one that was captured or as a partition of one: those go
- * second, so that an error names the table to release.
+ * Check the triggers of a table: its own, or those that it has as a partition.
+ * Partitions come second, so that an error names the table to release.
  */
 static void
 check_captured(const Statement *statement, Relation rel, Oid function,
@@ -356,7 +359,7 @@ check_lost(Oid relid)
 							"Triggers that capture it would be dropped.");
 }
 
-/* Tables hear nothing of the name of their schema, but templates may hold it. */
+/* Another name of a schema invalidates none of its tables, but templates may hold it. */
 static void
 check_schema(const Statement *statement, Oid schema, Oid function)
 {
@@ -407,7 +410,7 @@ check_statement(const Statement *statement)
 		((DropStmt *) statement->tree)->removeType == OBJECT_TRIGGER;
 	Oid			function;
 
-	/* what it did last is not told yet */
+	/* so that the invalidations of its last change have come */
 	CommandCounterIncrement();
 	if (drops_trigger ||
 		(change_count == statement->first_change && !too_many && !renames &&
@@ -421,12 +424,12 @@ check_statement(const Statement *statement)
 	check_changes(statement, function, true);
 	if (renames)
 		check_renamed_schema(statement, (RenameStmt *) statement->tree, function);
-	evpub_notice_untold(statement->tree, &statement->untold, function);
+	evpub_notice_unpublished(statement->tree, &statement->unpublished, function);
 }
 
 /* ---- the hook ---- */
 
-/* A part of a statement is checked with the whole. */
+/* A subcommand is checked with its whole statement. */
 static bool
 is_watched(Node *tree, ProcessUtilityContext context)
 {
@@ -455,7 +458,7 @@ process_utility(PlannedStmt *planned, const char *query, bool read_only,
 	evpub_refuse_attach(statement.tree);
 	evpub_refuse_drop_index(statement.tree);
 	evpub_refuse_rename_own_schema(statement.tree);
-	evpub_untold_begin(&statement.untold);
+	evpub_unpublished_begin(&statement.unpublished);
 	outer = current;
 	current = &statement;
 	depth++;

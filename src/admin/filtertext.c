@@ -56,7 +56,7 @@ evpub_filtertext_replace(const char *filter, const char *row)
 
 /* Of an error: its position in the filter, not in what the caller sent. */
 static void
-tell_position(void *filter)
+correct_position(void *filter)
 {
 	int			position = geterrposition();
 
@@ -70,7 +70,7 @@ tell_position(void *filter)
 void
 evpub_filtertext_push_context(ErrorContextCallback *callback, char *filter)
 {
-	callback->callback = tell_position;
+	callback->callback = correct_position;
 	callback->arg = filter;
 	callback->previous = error_context_stack;
 	error_context_stack = callback;

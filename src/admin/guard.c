@@ -13,7 +13,7 @@
  *
  * There is no place in the planner to switch to the owner and back: these
  * expressions are evaluated between those that the caller has written, which
- * have to run with his rights.  So the calls themselves are told apart.  Where
+ * have to run with his rights.  So each call is looked at by itself.  Where
  * the function manager is about to call a function, it asks whether a hook is
  * needed, and calls the hook before and after it: for all that is not in C, and
  * for what an extension has in C and does more than compute.  And the owner must

@@ -1,11 +1,11 @@
 /*
  * notices.c
- *		What capture_table() tells of a call that may not do what was meant.
+ *		NOTICEs of capture_table(), for calls that may not do what was meant.
  *
  * None of it is wrong, so it is no error: a constant that has the name of a
  * column, a partition where the partitioned table was meant, rows that are there
  * already, other settings than before.  A script that captures everything again
- * hears nothing.
+ * gets no NOTICE.
  */
 #include "postgres.h"
 

@@ -1,6 +1,6 @@
 /*
  * notices.h
- *		What capture_table() tells of a call that may not do what was meant.
+ *		NOTICEs of capture_table(), for calls that may not do what was meant.
  */
 #ifndef EVPUB_ADMIN_NOTICES_H
 #define EVPUB_ADMIN_NOTICES_H

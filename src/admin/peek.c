@@ -177,7 +177,7 @@ read_all(PeekScan *scan, PeekRow row)
 			row(scan, transaction);
 		}
 
-		/* the place inside a transaction is the first one's, of any database */
+		/* "next event" is that of the first transaction, of whatever database */
 		if (transaction->commit.lsn > scan->confirmed_lsn)
 			scan->next_event = 0;
 		evpub_assembler_release(scan->assembler, transaction);

@@ -52,9 +52,10 @@ evpub_refuse_change(const char *table, const char *reason)
 /* ---- ATTACH PARTITION ---- */
 
 /*
- * A table, a partition of it, or one that inherits from it, that is captured; InvalidOid if there is
- * none.  Nothing is locked: who attaches will lock them all, and who captures one
- * in between makes that fail as PostgreSQL does it.
+ * The table if it is captured, or else a captured partition of it or table that
+ * inherits from it; InvalidOid if there is none.  Nothing is locked here: ATTACH
+ * will lock them all.  When one is captured in between, ATTACH fails with
+ * PostgreSQL's own error.
  */
 static Oid
 captured_within(RangeVar *name, Oid function)
@@ -143,8 +144,8 @@ check_index(Relation rel, Oid index, Oid function)
 }
 
 /*
- * This commits before the index is gone, so it could not be refused any more
- * when it is done, and the table could not be written.
+ * DROP INDEX CONCURRENTLY commits before the index is gone.  Afterwards it would
+ * be too late to refuse it, and nobody could write the table.
  */
 void
 evpub_refuse_drop_index(Node *statement)
@@ -179,8 +180,8 @@ evpub_refuse_drop_index(Node *statement)
 
 /*
  * Functions of the extension find each other by the name of its schema, and some
- * of them run as a superuser.  Under another name of it they would find those of
- * whoever makes a schema of the old name.
+ * of them run as a superuser.  If the schema had another name, they would find the
+ * functions of whoever makes a schema of the old name.
  */
 void
 evpub_refuse_rename_own_schema(Node *statement)
@@ -331,7 +332,7 @@ has_word(const char *text, const char *name)
 }
 
 /*
- * Objects in a schema hear nothing of its new name.  Those that the filter names
+ * A new name of a schema changes none of its objects.  Those that the filter names
  * without it are found as before, by search_path or by the type of a column.
  */
 static void
@@ -357,8 +358,8 @@ check_schema(Oid schema, const char *old_name, Oid function)
 }
 
 /*
- * Under this name a trigger's condition is known to hold back updates that
- * change nothing of what is told (check_condition() in captures.c).
+ * By the name of this trigger check_condition() in captures.c knows whose condition
+ * it has to check.  With another name an update could be missed.
  */
 static void
 check_trigger_name(const RenameStmt *rename, Oid function)
@@ -375,7 +376,7 @@ check_trigger_name(const RenameStmt *rename, Oid function)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("trigger \"%s\" of captured table \"%s\" cannot have another name",
 					rename->subname, get_rel_name(relid)),
-			 errdetail("By its name it is known to look at all that updates are told for."),
+			 errdetail("evpub finds the trigger by its name, and checks that its condition looks at all columns whose changes are published."),
 			 errhint("Give other triggers other names.")));
 }
 

@@ -3,19 +3,18 @@
  *		evpub.resync(): an event for each row that there is.
  *
  * For consumers that begin, or that are to be brought up to date.  Rows are
- * read in pages by key, and each page is committed with its events, so that
- * nobody waits long for a row, and a call that is cancelled has told what it
- * has told.
+ * read in pages by key, and each page is committed with its events.  So nobody
+ * waits long for a row, and what a cancelled call has published stays published.
  *
  * Two promises are kept beside live writes.  "resynced" of a row never comes
  * after the "deleted" that ended it, nor with values older than those of an
- * event before it: rows are locked until their events are committed, see
- * resync_query.c.  And each row whose events are all before "resync_started"
- * is told of before "resync_finished", so that consumers may forget rows that
- * they were not told of: rows are read only after all is visible that was
- * committed before "resync_started" (settle.c).  The greatest key that is there
- * then is where reading ends; what comes later has events of its own, and is
- * never caught up with if writers are fast.
+ * event before it: rows are locked until their events are committed (see
+ * resync_query.c).  And each row whose events are all before "resync_started" is
+ * published before "resync_finished": rows are read only after all is visible that
+ * was committed before "resync_started" (settle.c).  So consumers may forget rows
+ * that were not published in between.  Reading ends at the greatest key that is
+ * there then.  Rows that come later have events of their own; to read those as well
+ * might never end if writers are fast.
  *
  * In C and not in PL/pgSQL, because of rights: EXECUTE on the procedure is all
  * that a caller needs.
@@ -253,7 +252,7 @@ same_key(const Progress *progress, const EvpubResyncTable *table)
  * hides rows is an error, since consumers would forget those rows.
  *
  * Between two transactions the table may be altered.  With another key, or with
- * another order of the same one, the place where the last page ended would mean
+ * another order of the same one, the key at which the last page ended would mean
  * something else, or not even be a value of its type.
  */
 static void
@@ -285,7 +284,7 @@ end_table(Progress *progress, EvpubResyncTable *table)
 	next_transaction(progress);
 }
 
-/* All that can be wrong with a table, before anything is told. */
+/* All that can be wrong with a table, before anything is published. */
 static void
 check_table(const EvpubResync *resync, Oid relid)
 {
@@ -310,8 +309,8 @@ check_table(const EvpubResync *resync, Oid relid)
 /*
  * How long to wait for a row, in ms.  Meanwhile we have the table locked, and
  * other rows of this key if it is not unique, so we may be part of a deadlock.
- * Nobody is to find that out, since it would be a writer who fails: by half of
- * what anybody waits before he looks for deadlocks, we have let go.
+ * Whoever finds a deadlock fails, and that would be a writer.  So we let go after
+ * half of deadlock_timeout, before anybody looks for one.
  */
 static int
 patience(void)
@@ -323,9 +322,9 @@ patience(void)
 
 /*
  * Somebody has a row of the page locked, or has moved it to another partition.
- * We never wait with rows in hand that we need not have: pages get smaller, down
- * to a single row, for which we wait; again and again, in a transaction of its
- * own each time, until the caller's lock_timeout.
+ * While we wait we must not hold locks on rows that others may want.  So pages get
+ * smaller, down to a single row, and for that one we wait: again and again, each
+ * time in a transaction of its own, until the caller's lock_timeout.
  */
 static void
 after_failure(Progress *progress, ErrorData *error, int waited)
@@ -347,13 +346,13 @@ after_failure(Progress *progress, ErrorData *error, int waited)
 	FreeErrorData(error);
 }
 
-/* Tell of a page.  False if it has to be tried again. */
+/* Publish a page.  False if it has to be tried again. */
 static bool
 try_page(Progress *progress, EvpubResyncTable *table, EvpubResyncKey end)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	volatile uint64 told = 0;
+	volatile uint64 published = 0;
 	ErrorData *volatile error = NULL;
 	volatile int wait = progress->wait ? patience() : 0;
 
@@ -363,7 +362,7 @@ try_page(Progress *progress, EvpubResyncTable *table, EvpubResyncKey end)
 	{
 		if (wait > 0)
 			set_local("lock_timeout", psprintf("%d", wait));
-		told = evpub_resync_tell(table, progress->after, end, progress->wait);
+		published = evpub_resync_publish(table, progress->after, end, progress->wait);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -382,7 +381,7 @@ try_page(Progress *progress, EvpubResyncTable *table, EvpubResyncKey end)
 		after_failure(progress, error, wait);
 		return false;
 	}
-	progress->rows += told;
+	progress->rows += published;
 	progress->size = (int) Min((int64) progress->size * 2, progress->resync->batch);
 	progress->wait = false;
 	progress->waited = 0;
@@ -473,7 +472,7 @@ find_end(Progress *progress, EvpubResyncTable *table)
 
 /* One transaction.  False if there are no rows any more. */
 static bool
-tell_next_page(Progress *progress)
+publish_next_page(Progress *progress)
 {
 	EvpubResyncTable table;
 	EvpubResyncKey end;
@@ -544,7 +543,7 @@ resync_table(const EvpubResync *resync, Oid relid)
 	end_table(&progress, &table);
 
 	evpub_settle();
-	while (tell_next_page(&progress))
+	while (publish_next_page(&progress))
 		show_progress(&progress);
 
 	begin_table(&progress, &table);

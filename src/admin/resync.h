@@ -48,7 +48,7 @@ typedef struct EvpubResyncTable
 {
 	const EvpubResync *resync;
 	Relation	rel;
-	Oid			trigger;		/* its settings are told of */
+	Oid			trigger;		/* its settings are used */
 	EvpubOptions options;		/* of that trigger, but for the topic */
 	EvpubCapture *capture;
 	Node	   *condition;		/* of that trigger, on OLD and NEW; or NULL */
@@ -81,7 +81,7 @@ extern void evpub_resync_as_caller(const EvpubResyncAs *as);
 
 /*
  * Open a captured table, which the caller owns, and compile its settings into
- * memory of the current context; ERROR if it cannot be told of.
+ * memory of the current context; ERROR if its rows cannot be published.
  */
 extern void evpub_resync_open(EvpubResyncTable *table, const EvpubResync *resync,
 							  Oid relid);
@@ -155,10 +155,9 @@ extern void evpub_resync_query_rows(EvpubResyncQuery *query,
 /* ---- rows (resync_rows.c) ---- */
 
 /*
- * Put an event for each row after "after" up to "end", and lock it; returns how
- * many.
+ * Lock each row after "after" up to "end", and publish it; returns how many.
  */
-extern uint64 evpub_resync_tell(EvpubResyncTable *table, EvpubResyncKey after,
+extern uint64 evpub_resync_publish(EvpubResyncTable *table, EvpubResyncKey after,
 								EvpubResyncKey end, bool wait);
 
 /* ---- tenants and marks (resync_marks.c) ---- */

@@ -1,7 +1,7 @@
 /*
  * resync_marks.c
- *		The tenants that evpub.resync() tells of, and the marks before and after
- *		their rows.
+ *		The tenants whose rows evpub.resync() publishes, and the marks before
+ *		and after these rows.
  */
 #include "postgres.h"
 
@@ -40,7 +40,7 @@ read_tenants(EvpubTenants *set, EvpubResyncTable *table)
 			bool		isnull;
 			Datum		value = SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull);
 
-			/* a row that has none at all is an error later, if it is told of */
+			/* a row that has none at all is an error when it is published */
 			if (!isnull)
 				evpub_tenants_add(set, evpub_column_text(&capture->tenant_column, value, small));
 			else if (capture->has_tenant)

@@ -15,9 +15,10 @@
  * would keep the row for ever.  With the lock he waits for our commit, and his
  * event comes later; and if he was first, we wait for his commit and find no
  * row.  FOR KEY SHARE holds back those who delete the row or change its key,
- * which is enough where nothing but the key is told.  Where an event has
- * values, or where a column outside of the key decides who is told (tenant,
- * filter), any update may make what we have read wrong: FOR SHARE.
+ * which is enough where nothing but the key is published.  Where an event has
+ * values, or where a column outside of the key decides whether and to whom a row
+ * is published (filter, tenant), any update may make what we have read wrong:
+ * FOR SHARE.
  */
 #include "postgres.h"
 
@@ -56,9 +57,9 @@ append_column(StringInfo text, const EvpubResyncTable *table, AttrNumber number)
 }
 
 /*
- * A column as an operand.  Of a domain as its base type: an operator that
- * somebody has made for the domain, in the schema of that of the type, would be
- * taken for it.
+ * A column as an operand.  A domain is cast to its base type: otherwise an
+ * operator would be taken that somebody has made for the domain in the schema
+ * where the operator of the base type is.
  */
 static void
 append_operand(StringInfo text, const EvpubResyncTable *table, AttrNumber number)

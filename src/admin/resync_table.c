@@ -1,8 +1,8 @@
 /*
  * resync_table.c
- *		A captured table that evpub.resync() tells of.
+ *		A captured table whose rows evpub.resync() publishes.
  *
- * Rows are told of as the table's trigger would: its arguments are compiled the
+ * Rows are published as the table's trigger would do it: its arguments are compiled the
  * same way, and its WHEN condition says which rows belong.
  */
 #include "postgres.h"
@@ -87,9 +87,9 @@ read_options(EvpubOptions *options, const Trigger *trigger)
 }
 
 /*
- * Which rows the trigger tells of, as far as its condition says that of a row at
- * rest.  That of an update may compare the row with what it was, as that of
- * update_columns does: then it says nothing of what rows there are.
+ * Which rows the trigger publishes, as far as its condition says that of a row
+ * that does not change.  The condition of an update may compare the row with what
+ * it was, as that of update_columns does: then it does not say which rows belong.
  */
 static Node *
 condition_of(const EvpubResyncTable *table, const Trigger *trigger)

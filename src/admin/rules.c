@@ -221,8 +221,8 @@ check_template(const char *source, EvpubTemplateUse use, const char *option)
 }
 
 /*
- * What can be wrong with options whatever the table: found when a rule is made,
- * and not by the customer who makes the first table.  {match} may be any text.
+ * What can be wrong with options whatever the table.  It is found when a rule is
+ * made, and not by the customer who makes the first table.  {match} may be any text.
  */
 static void
 check_options(EvpubOptions options)

@@ -12,9 +12,9 @@
  * noted there, and what is in progress all the same is on its way to be
  * visible.
  *
- * In progress may be any transaction that a snapshot names, and any with a
- * number that the snapshot does not know yet: that of a transaction which began
- * later than all that are over.
+ * A transaction may be in progress if a snapshot names it, or if its number is
+ * beyond those that the snapshot knows: then it began later than all that have
+ * ended.
  */
 #include "postgres.h"
 

@@ -249,9 +249,9 @@ evpub_resume(PG_FUNCTION_ARGS)
 
 /*
  * Have this server publish though it may be a copy.  The worker's part is
- * durable when it answers; the labels follow with this transaction.  They only
- * tell who a database belonged to when slot and state file are both gone, so
- * nothing is wrong if it rolls back.
+ * durable when it answers; the labels follow with this transaction.  They are only
+ * needed when slot and state file are both gone, to know whose database it was.  So
+ * nothing is wrong if the transaction rolls back.
  */
 Datum
 evpub_take_over(PG_FUNCTION_ARGS)

@@ -126,7 +126,7 @@ run(const char *command, int expected)
 
 /*
  * Names of the table's own capture triggers, whoever made them: a second one
- * would tell everything twice.  ERROR if it has one as somebody's partition.
+ * would publish everything twice.  ERROR if it has one as somebody's partition.
  */
 static List *
 find_triggers(Relation rel)
@@ -173,9 +173,9 @@ check_options(const EvpubOptions *options, Relation rel, Oid root)
 }
 
 /*
- * Partitions have to be such that they can be captured with these options: a
- * writer would find out otherwise.  One with a capture of its own would be told
- * of twice.  Locked as the table is.
+ * Partitions have to be such that they can be captured with these options;
+ * otherwise their next writer would fail.  The changes of one with a capture of
+ * its own would be published twice.  Partitions are locked as the table is.
  */
 static void
 check_partitions(const EvpubOptions *options, Relation rel, bool replaces)
@@ -253,7 +253,7 @@ evpub_capture_relation(Oid relid, const EvpubOptions *options)
 {
 	Capture		arg;
 
-	/* writers would find out; but in a database that does not publish none does */
+	/* otherwise writers would fail; but where nothing is published, none does */
 	if (!evpub_preloaded())
 		(void) evpub_database_registered();
 	arg.relid = relid;

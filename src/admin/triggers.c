@@ -132,9 +132,9 @@ captures_rows(const EvpubOptions *options)
 }
 
 /*
- * A row may move into the filter, or out of it.  Where inserts are published and
- * updates are, too, those of the filter tell enough: who enters is created, and who
- * leaves is deleted.
+ * A row may move into the filter, or out of it.  Where both inserts and updates are
+ * published, the triggers of the filter are enough: a row that enters is created,
+ * and one that leaves is deleted.
  */
 static bool
 needs_all_moves(const EvpubOptions *options)
@@ -209,8 +209,8 @@ row_of(List *columns)
 }
 
 /*
- * Are equal values of this column the same bytes?  B-tree operator classes
- * tell, since deduplication must know: not so for numeric (1.0 = 1.00), citext,
+ * Are equal values of this column the same bytes?  B-tree operator classes say so,
+ * since deduplication must know it: not so for numeric (1.0 = 1.00), citext,
  * text in a nondeterministic collation.  Built-in types only: pg_dump's script
  * finds an "=" of others not on its empty search path.
  *
@@ -239,10 +239,10 @@ equal_is_same(Form_pg_attribute attribute)
 /*
  * A condition on an update: one of the counted columns has other bytes.  The
  * trigger looks again, but is not even queued for all other updates, which
- * makes them nearly as cheap as without it.  Where "=" tells, it is asked, since
- * making two ROWs costs ten times as much; they are compared by a function,
- * since an operator between them is taken for one on each column, also when
- * pg_dump's script is read.
+ * makes them nearly as cheap as without it.  Where "=" is enough, it is used, since
+ * making two ROWs costs ten times as much.  ROWs are compared by a function: the
+ * parser takes an operator between them for one on each column, also when it reads
+ * pg_dump's script.
  */
 static Node *
 counted_changes(const Target *target)

@@ -8,9 +8,10 @@
  * under its own name replaces the one that stands there, as with CREATE OR REPLACE
  * TRIGGER.
  *
- * Those of the rule under names that the dump's settings do not need stay.  To drop
- * them here would be wrong where somebody has made several triggers by hand: told
- * twice is better than not at all.  evpub.check() tells of them.
+ * The rule may have made triggers with names that the dump's settings do not need.
+ * They stay: to drop them here would be wrong where somebody has made several
+ * triggers by hand, and an event that is published twice is better than none.
+ * evpub.check() reports them.
  */
 #include "postgres.h"
 

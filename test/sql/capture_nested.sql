@@ -1,6 +1,6 @@
--- Statements inside of statements: what a trigger or a function changes is told
+-- Statements inside of statements: what a trigger or a function changes is published
 -- of before what is left of the outer statement, so what that one did to the
--- same rows comes late.  The last event of a key tells of what is there.
+-- same rows comes late.  The last event of a key says what is there.
 \set ECHO none
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set file :abs_srcdir /lib/events.sql
@@ -37,7 +37,7 @@ SELECT pg_temp.again($$INSERT INTO seat VALUES (2, 'new')$$);
 SELECT pg_current_wal_insert_lsn() AS start \gset
 DELETE FROM seat;
 SELECT * FROM pg_temp.short(:'start');
--- and then deleted again: this must be told
+-- and then deleted again: this must be published
 SELECT pg_temp.again($$INSERT INTO seat VALUES (2, 'new')$$);
 SELECT pg_current_wal_insert_lsn() AS start \gset
 BEGIN;

@@ -1,4 +1,4 @@
--- what may not have been meant is told, once; an identical repeat is silent
+-- what may not have been meant is reported, once; an identical repeat is silent
 \set ECHO none
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set file :abs_srcdir /lib/events.sql

@@ -1,4 +1,4 @@
--- Partitions are told of as the table that was captured.
+-- Partitions are published as the table that was captured.
 \set ECHO none
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set file :abs_srcdir /lib/events.sql

@@ -21,7 +21,7 @@ BEGIN
 	END LOOP;
 END $$;
 -- how many events there are, and whether each stands in the topic of its row
-CREATE FUNCTION pg_temp.told(since pg_lsn)
+CREATE FUNCTION pg_temp.published(since pg_lsn)
 RETURNS TABLE (word text, type text, count bigint, right_topic boolean) LANGUAGE sql AS $$
 SELECT regexp_replace(value::jsonb ->> 'tenant', '[0-9]+$', ''), value::jsonb ->> 'type', count(*),
        bool_and(topic = 'cms-' || (value::jsonb ->> 'tenant'))
@@ -40,7 +40,7 @@ DELETE FROM t WHERE tenant LIKE 'inner%' AND id > 100;
 RELEASE s;
 SELECT pg_temp.routes_fit();
 COMMIT;
-SELECT * FROM pg_temp.told(:'start');
+SELECT * FROM pg_temp.published(:'start');
 
 -- logged early, beside an event of the level above that has to wait
 SELECT pg_current_wal_insert_lsn() AS start \gset
@@ -54,5 +54,5 @@ SELECT pg_temp.routes_fit();
 RELEASE s;
 DELETE FROM u WHERE tenant = 'one';
 COMMIT;
-SELECT * FROM pg_temp.told(:'start');
+SELECT * FROM pg_temp.published(:'start');
 DROP TABLE t, u;

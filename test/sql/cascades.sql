@@ -1,4 +1,4 @@
--- Foreign keys: what they do to other captured tables is told behind the row
+-- Foreign keys: what they do to other captured tables is published behind the row
 -- that they follow.
 \set ECHO none
 \getenv abs_srcdir PG_ABS_SRCDIR
@@ -56,7 +56,7 @@ INSERT INTO team VALUES (70, 'acme', 7);
 DELETE FROM organization WHERE id = 7;
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start');
 
--- what a key forbids is not told
+-- what a key forbids is not published
 SELECT pg_current_wal_insert_lsn() AS start \gset
 INSERT INTO team VALUES (80, 'acme', 8);
 ALTER TABLE team DROP CONSTRAINT team_organization_fkey;
@@ -72,7 +72,7 @@ SELECT pg_current_wal_insert_lsn() AS start \gset
 DELETE FROM folder WHERE id = 1;
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start');
 
--- TRUNCATE ... CASCADE tells of each captured table
+-- TRUNCATE ... CASCADE publishes each captured table
 INSERT INTO member VALUES (900, 'gamma', NULL, NULL);
 SELECT pg_current_wal_insert_lsn() AS start \gset
 TRUNCATE team CASCADE;

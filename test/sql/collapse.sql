@@ -94,7 +94,7 @@ UPDATE member SET id = 4 WHERE id = 40;
 COMMIT;
 SELECT * FROM pg_temp.short(:'start');
 
--- rows are told apart by table, tenant and key
+-- rows are distinguished by table, tenant and key
 CREATE TABLE other (id text PRIMARY KEY);
 SELECT evpub.capture_table('other', topic => 'cms', tenant => 'acme');
 SELECT pg_current_wal_insert_lsn() AS start \gset
@@ -226,7 +226,7 @@ UPDATE seat SET id = 1 WHERE name = 'a';
 UPDATE seat SET name = 'B', id = 2 WHERE name = 'b';
 COMMIT;
 SELECT * FROM pg_temp.short(:'start');
--- a row that passes through the key of one that nobody touches: that one is told
+-- a row that passes through the key of one that nobody touches: that one is published
 -- of, with its own data
 SELECT pg_current_wal_insert_lsn() AS start \gset
 BEGIN;
@@ -244,7 +244,7 @@ DELETE FROM seat WHERE name = 'c';
 UPDATE seat SET name = 'HEIR' WHERE id = 3;
 COMMIT;
 SELECT * FROM pg_temp.short(:'start');
--- created and deleted: both are told
+-- created and deleted: both are published
 SELECT pg_current_wal_insert_lsn() AS start \gset
 BEGIN;
 INSERT INTO seat VALUES (4, 'guest');
@@ -276,7 +276,7 @@ UPDATE big SET x = 1;
 UPDATE big SET x = 2;
 DELETE FROM big WHERE id <= 5000;
 COMMIT;
--- of each row: the last event tells what became of it, and they are in order
+-- of each row: the last event says what became of it, and they are in order
 WITH e AS (
 	SELECT n, value::jsonb ->> 'type' AS type, (value::jsonb -> 'pk' ->> 'id')::int AS id,
 	       (value::jsonb -> 'data' ->> 'x')::int AS x
@@ -298,7 +298,7 @@ CREATE TABLE seat (id int PRIMARY KEY, x text);
 SELECT evpub.capture_table('seat', topic => 'cms', tenant => 'acme', payload => 'row');
 CREATE FUNCTION pg_temp.fill() RETURNS void LANGUAGE sql AS
 	$$INSERT INTO seat SELECT i, repeat('x', 10000) FROM generate_series(1, 60) i$$;
-CREATE FUNCTION pg_temp.told(since pg_lsn) RETURNS TABLE (n bigint, type text, x jsonb) LANGUAGE sql AS $$
+CREATE FUNCTION pg_temp.published(since pg_lsn) RETURNS TABLE (n bigint, type text, x jsonb) LANGUAGE sql AS $$
 SELECT n, v ->> 'type', v -> 'data' -> 'x' FROM (SELECT n, value::jsonb AS v FROM pg_temp.events(since)) e
  WHERE v -> 'pk' = '{"id": 0}' ORDER BY n
 $$;
@@ -311,7 +311,7 @@ SELECT pg_temp.fill();
 RELEASE s;
 DELETE FROM seat WHERE id = 0;
 COMMIT;
-SELECT * FROM pg_temp.told(:'start');
+SELECT * FROM pg_temp.published(:'start');
 TRUNCATE seat;
 -- the same in an exception block, and created once more
 SELECT pg_current_wal_insert_lsn() AS start \gset
@@ -327,7 +327,7 @@ DO $$ BEGIN
 	DELETE FROM seat WHERE id = 0;
 	INSERT INTO seat VALUES (0, 'third');
 END $$;
-SELECT * FROM pg_temp.told(:'start');
+SELECT * FROM pg_temp.published(:'start');
 TRUNCATE seat;
 -- what was rolled back was not logged for anybody
 SELECT pg_current_wal_insert_lsn() AS start \gset
@@ -339,7 +339,7 @@ SELECT pg_temp.fill();
 INSERT INTO seat VALUES (0, 'first');
 DELETE FROM seat WHERE id = 0;
 COMMIT;
-SELECT * FROM pg_temp.told(:'start');
+SELECT * FROM pg_temp.published(:'start');
 TRUNCATE seat;
 -- a replaced row
 ALTER TABLE seat DROP CONSTRAINT seat_pkey, ADD PRIMARY KEY (id) DEFERRABLE INITIALLY DEFERRED;
@@ -352,7 +352,7 @@ SELECT pg_temp.fill();
 RELEASE s;
 DELETE FROM seat WHERE x = 'two';
 COMMIT;
-SELECT * FROM pg_temp.told(:'start');
+SELECT * FROM pg_temp.published(:'start');
 DROP TABLE seat;
 ALTER SYSTEM RESET evpub.collapse_memory;
 SELECT pg_reload_conf();

@@ -165,7 +165,7 @@ CREATE TABLE hr.person (id int PRIMARY KEY);
 SELECT pg_current_wal_insert_lsn() AS start \gset
 INSERT INTO hr.person VALUES (1);
 SELECT * FROM pg_temp.events(:'start');
--- and what was committed before it was dropped is still told
+-- and what was committed before it was dropped is still published
 SELECT evpub.capture_table('hr.person', topic => 'p', tenant => 'x');
 INSERT INTO hr.person VALUES (2);
 DROP TABLE hr.person;
@@ -191,7 +191,7 @@ INSERT INTO hr.unit_like VALUES (2, 'acme');
 INSERT INTO hr.unit_below VALUES (3, 'acme');
 UPDATE hr.unit SET tenant = 'beta';
 SELECT * FROM pg_temp.events(:'start');
--- captured as well, each tells of its own rows; what is changed above reaches it
+-- captured as well, each publishes its own rows; what is changed above reaches it
 ALTER TABLE hr.unit_below ADD PRIMARY KEY (id);
 SELECT evpub.capture_table('hr.unit_below', topic => 'u', tenant_column => 'tenant');
 SELECT evpub.capture_table('hr.unit', topic => 'u', tenant => 'x');
@@ -208,7 +208,7 @@ CREATE TABLE hr.task_1 PARTITION OF hr.task FOR VALUES FROM (0) TO (10);
 CREATE TABLE hr.task_2 (id int PRIMARY KEY, tenant text NOT NULL);
 SELECT evpub.capture_table('hr.task', topic => 't', tenant_column => 'tenant');
 SELECT evpub.capture_table('hr.task_2', topic => 't2', tenant_column => 'tenant');
--- told by one of the two
+-- published by one of the two
 ALTER TABLE hr.task ATTACH PARTITION hr.task_2 FOR VALUES FROM (10) TO (20);
 \echo :LAST_ERROR_SQLSTATE
 SELECT evpub.capture_table('hr.task_2', topic => 't2', tenant_column => 'tenant', operations => '{truncate}');

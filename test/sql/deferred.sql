@@ -24,7 +24,7 @@ UPDATE seat SET id = 3 - id;
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start');
 SELECT id, name FROM seat ORDER BY id;
 
--- a key that is there twice at the end: nothing is told
+-- a key that is there twice at the end: nothing is published
 SELECT pg_current_wal_insert_lsn() AS start \gset
 BEGIN;
 SET CONSTRAINTS ALL DEFERRED;
@@ -64,7 +64,7 @@ COMMIT;
 INSERT INTO booking VALUES (11, 5, 'acme');
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start');
 
--- a constraint trigger that writes when all else is done: told at the end, in
+-- a constraint trigger that writes when all else is done: published at the end, in
 -- the same transaction
 CREATE TABLE total (tenant text PRIMARY KEY, seats bigint);
 SELECT evpub.capture_table('total', tenant_column => 'tenant', data_columns => '{seats}');
@@ -94,7 +94,7 @@ INSERT INTO booking VALUES (14, 9, 'gamma');
 PREPARE TRANSACTION 'evpub_deferred';
 COMMIT PREPARED 'evpub_deferred';
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start');
--- and when it fails, at COMMIT, nothing is told
+-- and when it fails, at COMMIT, nothing is published
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'too late'; END $$;
 CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON booking DEFERRABLE INITIALLY DEFERRED
 	FOR EACH ROW EXECUTE FUNCTION refuse();

@@ -32,7 +32,7 @@ CREATE TRIGGER by_hand AFTER INSERT ON seat FOR EACH ROW
 	EXECUTE FUNCTION evpub.capture('topic=t', 'tenant=acme', 'filter={row}.id > 0');
 \echo :LAST_ERROR_SQLSTATE
 
--- a key that has no order can be told of as it changes, but not read in order
+-- a key that has no order can be published as it changes, but not read in order
 CREATE TABLE place (at point NOT NULL, tenant text);
 SELECT evpub.capture_table('place', topic => 't', tenant_column => 'tenant', key_columns => '{at}');
 SELECT pg_current_wal_insert_lsn() AS start \gset
@@ -42,7 +42,7 @@ CALL evpub.resync('{place}');
 \echo :LAST_ERROR_SQLSTATE
 
 -- a key column that came to be nullable while DDL was not looked at: the writer
--- is told, not the consumer
+-- gets the error, not the consumer
 SET evpub.capture = off;
 ALTER TABLE place ALTER COLUMN at DROP NOT NULL;
 RESET evpub.capture;

@@ -1,6 +1,6 @@
--- A filter, and statements inside of statements: what a trigger changes is told
+-- A filter, and statements inside of statements: what a trigger changes is published
 -- of before what is left of the outer statement.  Whatever both do to one row,
--- the last event of a key tells whether a row inside the filter has it.
+-- the last event of a key says whether a row inside the filter has it.
 \set ECHO none
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set file :abs_srcdir /lib/events.sql

@@ -41,7 +41,7 @@ UPDATE invoice SET net = net * 2;
 UPDATE invoice SET net = 10 WHERE id = 1;
 DELETE FROM invoice;
 SELECT tx, n, type, tenant, pk, changed, data FROM pg_temp.brief(:'start');
--- also where an event tells of a row as it is later than its statement left it
+-- also where an event has a row as it is later than its statement left it
 CREATE FUNCTION halve() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	IF pg_trigger_depth() = 1 THEN
@@ -60,7 +60,7 @@ DROP TRIGGER halve ON invoice;
 ALTER TABLE invoice DROP COLUMN gross CASCADE;
 \echo :LAST_ERROR_SQLSTATE
 
--- none can be added where all columns are told
+-- none can be added where all columns are published
 SELECT evpub.capture_table('invoice', tenant => 'acme', key_columns => '{id}');
 ALTER TABLE invoice DROP COLUMN tenant, DROP COLUMN gross;
 SELECT evpub.capture_table('invoice', tenant => 'acme', payload => 'row');

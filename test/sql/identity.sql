@@ -31,7 +31,7 @@ SELECT tx, n, type, tenant, pk FROM pg_temp.brief(:'start');
 SELECT pg_current_wal_insert_lsn() AS start \gset
 UPDATE member SET id = 300 WHERE id = 200;
 UPDATE member SET id = DEFAULT WHERE id = 200;
--- a value that a rollback used up is not told of, and not used again
+-- a value that a rollback used up is not published, and not used again
 BEGIN;
 INSERT INTO code (tenant) VALUES ('acme');
 ROLLBACK;

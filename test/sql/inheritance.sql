@@ -1,4 +1,4 @@
--- Inheritance: a captured table tells of its own rows, not of those of tables
+-- Inheritance: a captured table publishes its own rows, not those of tables
 -- that inherit from it.  Each of these has its own capture, or none.
 \set ECHO none
 \getenv abs_srcdir PG_ABS_SRCDIR
@@ -11,7 +11,7 @@ CREATE TABLE guest (PRIMARY KEY (id)) INHERITS (person);
 SELECT evpub.capture_table('person', tenant_column => 'tenant');
 SELECT evpub.capture_table('member', tenant_column => 'tenant', data_columns => '{since}');
 
--- what is written through the parent is told as a row of the table that has it
+-- what is written through the parent is published as a row of the table that has it
 SELECT pg_current_wal_insert_lsn() AS start \gset
 INSERT INTO person VALUES (1, 'acme', 'Kim');
 INSERT INTO member VALUES (2, 'acme', 'Lee', 2020);
@@ -21,7 +21,7 @@ UPDATE ONLY person SET name = 'Park';
 DELETE FROM person WHERE tenant = 'acme';
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start');
 
--- keys are unique in each table only; the type tells the rows apart
+-- keys are unique in each table only; the type distinguishes the rows
 SELECT pg_current_wal_insert_lsn() AS start \gset
 INSERT INTO person VALUES (1, 'acme', 'Kim');
 INSERT INTO member VALUES (1, 'acme', 'Lee', 2021);
@@ -31,7 +31,7 @@ DELETE FROM ONLY person WHERE id = 1;
 COMMIT;
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start');
 
--- TRUNCATE takes the children's rows, too: those that are captured tell of theirs
+-- TRUNCATE takes the children's rows, too: those that are captured publish theirs
 INSERT INTO person VALUES (1, 'acme', 'Kim');
 INSERT INTO member VALUES (2, 'beta', 'Lee', 2020);
 INSERT INTO guest VALUES (3, 'carl', 'Choi');

@@ -44,7 +44,7 @@ MERGE INTO stock s USING (VALUES ('cherry')) d (item) ON s.item = d.item
 COMMIT;
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start');
 
--- it fails: nothing is told
+-- it fails: nothing is published
 SELECT pg_current_wal_insert_lsn() AS start \gset
 MERGE INTO stock s USING (VALUES ('kiwi', 'acme'), ('lemon', NULL)) d (item, tenant) ON s.item = d.item
 	WHEN NOT MATCHED THEN INSERT VALUES (d.item, d.tenant, 1);

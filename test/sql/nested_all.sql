@@ -1,7 +1,7 @@
 -- Statements inside of statements, each kind with each other, with a filter and
 -- without: a copy that the events are applied to has the rows that are there.
 -- The trigger of row 1 runs two inner statements, before the outer statement's
--- change of row 2 is told.  (A third of all combinations, to save time.)
+-- change of row 2 is published.  (A third of all combinations, to save time.)
 \set ECHO none
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set file :abs_srcdir /lib/events.sql

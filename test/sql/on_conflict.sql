@@ -14,7 +14,7 @@ INSERT INTO member VALUES (3, 'acme', 'choi@acme', 'Choi'), (1, 'acme', 'kim@acm
 	ON CONFLICT (id) DO UPDATE SET name = excluded.name;
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start');
 
--- nothing is done, nothing is told
+-- nothing is done, nothing is published
 SELECT pg_current_wal_insert_lsn() AS start \gset
 INSERT INTO member VALUES (1, 'acme', 'kim@acme', 'x') ON CONFLICT DO NOTHING;
 INSERT INTO member VALUES (1, 'acme', 'kim@acme', 'x') ON CONFLICT (id) DO UPDATE SET name = excluded.name WHERE member.name = 'nobody';
@@ -37,7 +37,7 @@ INSERT INTO member VALUES (4, 'acme', NULL, 'a') ON CONFLICT (id) DO UPDATE SET 
 COMMIT;
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start');
 
--- the same row twice in one statement is PostgreSQL's error, and nothing is told
+-- the same row twice in one statement is PostgreSQL's error, and nothing is published
 SELECT pg_current_wal_insert_lsn() AS start \gset
 INSERT INTO member VALUES (6, 'acme'), (6, 'acme') ON CONFLICT (id) DO UPDATE SET name = 'b';
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start');

@@ -58,7 +58,7 @@ DELETE FROM setting;
 SELECT headers ? 'ce_subject' AS subject, value FROM pg_temp.cloudevents(:'start');
 DROP TABLE setting;
 
--- none: the data alone, or else the primary key; the type is not told
+-- none: the data alone, or else the primary key; the type is not published
 SELECT evpub.capture_table('member', topic => 'cms', tenant_column => 'tenant', envelope => 'none');
 SELECT pg_current_wal_insert_lsn() AS start \gset
 UPDATE member SET name = 'Cid';

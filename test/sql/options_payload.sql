@@ -1,4 +1,4 @@
--- What an event tells of a row: payload, data_columns, old_pk.
+-- What an event has of a row: payload, data_columns, old_pk.
 \set ECHO none
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set file :abs_srcdir /lib/events.sql

@@ -1,4 +1,4 @@
--- Partitions come and go: a captured table tells of the rows that are in it.
+-- Partitions come and go: a captured table publishes the rows that are in it.
 \set ECHO none
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set file :abs_srcdir /lib/events.sql
@@ -8,7 +8,7 @@ CREATE TABLE task (id int, tenant text, state text, PRIMARY KEY (id)) PARTITION 
 CREATE TABLE task_0 PARTITION OF task FOR VALUES FROM (0) TO (10);
 SELECT evpub.capture_table('task', tenant_column => 'tenant', data_columns => '{state}');
 
--- a table with rows is attached: they are not told of, since nothing has
+-- a table with rows is attached: they are not published, since nothing has
 -- changed them; evpub.resync() does, where consumers shall have them
 CREATE TABLE task_1 (state text, id int PRIMARY KEY, gone int, tenant text);
 ALTER TABLE task_1 DROP COLUMN gone;
@@ -18,7 +18,7 @@ ALTER TABLE task ATTACH PARTITION task_1 FOR VALUES FROM (10) TO (20);
 UPDATE task SET state = 'seen' WHERE id = 10;
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start');
 
--- detached with its rows: not told of either, and changed unseen
+-- detached with its rows: not published either, and changed unseen
 SELECT pg_current_wal_insert_lsn() AS start \gset
 INSERT INTO task VALUES (12, 'acme', 'new');
 ALTER TABLE task DETACH PARTITION task_1;
@@ -73,20 +73,20 @@ INSERT INTO task VALUES (21, 'acme', 'a'), (26, 'beta', 'b');
 UPDATE task_2 SET id = 27 WHERE id = 21;
 TRUNCATE task_2;
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start');
--- several at once: each of them tells of its rows; named twice, once
+-- several at once: each of them publishes its rows; named twice, once
 INSERT INTO task VALUES (22, 'acme', 'a'), (1, 'beta', 'b'), (2, 'acme', 'c');
 SELECT pg_current_wal_insert_lsn() AS start \gset
 TRUNCATE task_20, task_20, task_0;
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start');
 
--- with its own inserts, nothing is left to tell
+-- with its own inserts, nothing is left to publish
 BEGIN;
 INSERT INTO task VALUES (24, 'acme', 'a');
 TRUNCATE task_20;
 COMMIT;
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start') WHERE tx > 1;
 
--- dropped with its rows: not told of; TRUNCATE it before
+-- dropped with its rows: not published; TRUNCATE it before
 INSERT INTO task VALUES (23, 'acme', 'a');
 SELECT pg_current_wal_insert_lsn() AS start \gset
 BEGIN;
@@ -127,7 +127,7 @@ RESET session_replication_role;
 TRUNCATE task_4;
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start');
 
--- a TRUNCATE that failed has told nothing, and the next one does
+-- a TRUNCATE that failed has published nothing, and the next one does
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not all of it'; END $$;
 CREATE TRIGGER refuse BEFORE TRUNCATE ON task EXECUTE FUNCTION refuse();
 INSERT INTO task VALUES (31, 'acme', 'a'), (41, 'beta', 'b');
@@ -147,7 +147,7 @@ DROP FUNCTION refuse;
 
 -- a unique index of a partition alone does not make the key unique, another
 -- partition may have it: so nothing cancels out (but whose events these are,
--- nobody can tell; name columns that are unique)
+-- nobody knows; name columns that are unique)
 CREATE TABLE part (id int, region text, tenant text NOT NULL DEFAULT 'acme', PRIMARY KEY (id, region)) PARTITION BY LIST (region);
 CREATE TABLE part_eu PARTITION OF part FOR VALUES IN ('eu');
 CREATE TABLE part_us PARTITION OF part FOR VALUES IN ('us');

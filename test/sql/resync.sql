@@ -5,7 +5,7 @@
 \set file :abs_srcdir /lib/events.sql
 \i :file
 -- the id of the run is that of no other
-CREATE FUNCTION pg_temp.told(since pg_lsn)
+CREATE FUNCTION pg_temp.published(since pg_lsn)
 RETURNS TABLE (tx bigint, n bigint, topic text, key text, value text, headers jsonb)
 LANGUAGE sql AS $$
 SELECT tx, n, topic, key, regexp_replace(value, '"run":"[0-9a-f]{16}"', '"run":"R"'), headers
@@ -23,7 +23,7 @@ INSERT INTO cms.member VALUES (1, 'acme', 'Kim'), (2, 'beta', 'Lee'), (3, 'acme'
 -- tables in the order given, batches by key, each committed by itself
 SELECT pg_current_wal_insert_lsn() AS start \gset
 CALL evpub.resync('{cms.organization,cms.member}', batch => 3);
-SELECT * FROM pg_temp.told(:'start');
+SELECT * FROM pg_temp.published(:'start');
 -- one run
 SELECT count(DISTINCT value::jsonb -> 'data' ->> 'run') FROM evpub.peek(1000, :'start') WHERE value ~ 'resync_';
 
@@ -31,16 +31,16 @@ SELECT count(DISTINCT value::jsonb -> 'data' ->> 'run') FROM evpub.peek(1000, :'
 SELECT pg_current_wal_insert_lsn() AS start \gset
 CALL evpub.resync('{cms.organization,cms.member}', tenant => 'beta', topic => 'again-{table}');
 CALL evpub.resync('{cms.member}', tenant => 'gone');
-SELECT * FROM pg_temp.told(:'start');
+SELECT * FROM pg_temp.published(:'start');
 
 -- some rows: consumers must not forget the others
 SELECT pg_current_wal_insert_lsn() AS start \gset
 CALL evpub.resync('{cms.member}', filter => '{row}.name < ''L'' OR id = 3 -- or so');
 CALL evpub.resync('{cms.member}', tenant => 'acme', filter => 'name ~ ''^P''', batch => 1);
 CALL evpub.resync('{cms.member}', filter => 'false');
-SELECT * FROM pg_temp.told(:'start');
+SELECT * FROM pg_temp.published(:'start');
 
--- as the table's own trigger tells: its filter, envelope, headers, key
+-- as the table's own trigger does it: its filter, envelope, headers, key
 CREATE TABLE cms.job (id int PRIMARY KEY, tenant uuid, state text, "to" text);
 SELECT evpub.capture_table('cms.job', topic => '{table}-{event}-topic', tenant_column => 'tenant', tenant => 'nobody', key => '{tenant}/{table}/{pk}', type => '{schema}-{event}',
 	filter => '{row}.state = ''open''', data_columns => '{to}', headers => '{"__TypeId__": "com.acme.Job", "what": "{event} {type}"}', on_delete => 'tombstone');
@@ -50,12 +50,12 @@ INSERT INTO cms.job VALUES
 	(3, NULL, 'open', NULL);
 SELECT pg_current_wal_insert_lsn() AS start \gset
 CALL evpub.resync('{cms.job}');
-SELECT * FROM pg_temp.told(:'start');
+SELECT * FROM pg_temp.published(:'start');
 SELECT pg_current_wal_insert_lsn() AS start \gset
 -- a tenant as its column prints it; and the one that stands in for null
 CALL evpub.resync('{cms.job}', tenant => 'AAAAAAAA-0000-0000-0000-000000000001');
 CALL evpub.resync('{cms.job}', tenant => 'nobody');
-SELECT tx, n, key, value FROM pg_temp.told(:'start');
+SELECT tx, n, key, value FROM pg_temp.published(:'start');
 
 -- envelopes
 CREATE TABLE cms.envelope (id int PRIMARY KEY);
@@ -72,7 +72,7 @@ SELECT evpub.capture_table('cms.envelope', tenant => 'acme', envelope => 'none',
 CALL evpub.resync('{cms.envelope}');
 SELECT tx, n, topic, key, regexp_replace(regexp_replace(value, '[0-9a-f]{16}/', 'P/'), '"sequence":"[^"]*"', '"sequence":"S"') AS value,
        headers - 'ce_id' - 'ce_source' - 'ce_time' - 'ce_lsn' - 'ce_sequence' AS headers
-  FROM pg_temp.told(:'start') ORDER BY tx, n;
+  FROM pg_temp.published(:'start') ORDER BY tx, n;
 
 -- keys of any type; the order is that of the column, whatever search_path is
 CREATE SCHEMA other;
@@ -87,16 +87,16 @@ SELECT pg_current_wal_insert_lsn() AS start \gset
 SET DateStyle = 'SQL, DMY';
 CALL evpub.resync('{cms.keys}', batch => 7);
 RESET DateStyle;
-SELECT count(*), count(DISTINCT value::jsonb ->> 'pk'), count(DISTINCT tx) FROM pg_temp.told(:'start') WHERE value ~ '\.resynced';
--- not unique: rows with the same key are told of together
+SELECT count(*), count(DISTINCT value::jsonb ->> 'pk'), count(DISTINCT tx) FROM pg_temp.published(:'start') WHERE value ~ '\.resynced';
+-- not unique: rows with the same key are published together
 CREATE TABLE cms.loose (a int NOT NULL, b other.citext NOT NULL, c int);
 SELECT evpub.capture_table('cms.loose', tenant => 'acme', key_columns => '{a,b}', data_columns => '{c}');
 INSERT INTO cms.loose SELECT i / 10, CASE WHEN i % 2 = 0 THEN 'x' ELSE 'X' END, i FROM generate_series(0, 29) i;
 SELECT pg_current_wal_insert_lsn() AS start \gset
 CALL evpub.resync('{cms.loose}', batch => 3);
-SELECT count(DISTINCT value::jsonb -> 'data' ->> 'c'), count(*), count(DISTINCT tx) FROM pg_temp.told(:'start') WHERE value ~ '\.resynced';
+SELECT count(DISTINCT value::jsonb -> 'data' ->> 'c'), count(*), count(DISTINCT tx) FROM pg_temp.published(:'start') WHERE value ~ '\.resynced';
 
--- partitions are told of as the table; those who inherit are not
+-- partitions are published as the table; those who inherit are not
 CREATE TABLE cms.parts (junk int, id int, region text, PRIMARY KEY (region, id)) PARTITION BY LIST (region);
 ALTER TABLE cms.parts DROP COLUMN junk;
 CREATE TABLE cms.parts_eu (id int NOT NULL, region text NOT NULL);
@@ -108,10 +108,10 @@ CREATE TABLE cms.envelope_child () INHERITS (cms.envelope);
 INSERT INTO cms.envelope_child VALUES (2);
 SELECT pg_current_wal_insert_lsn() AS start \gset
 CALL evpub.resync('{cms.parts,cms.envelope}', batch => 2);
-SELECT tx, n, key, value FROM pg_temp.told(:'start');
+SELECT tx, n, key, value FROM pg_temp.published(:'start');
 CALL evpub.resync('{cms.parts_eu}');
 
--- what others wrote before is told, and a trigger made by hand counts
+-- what others wrote before is published, and a trigger made by hand counts
 CREATE TABLE cms.by_hand (id int PRIMARY KEY, a int);
 CREATE TRIGGER t AFTER INSERT ON cms.by_hand FOR EACH ROW WHEN (NEW.a > 0) EXECUTE FUNCTION evpub.capture('tenant=x', 'topic=by-hand');
 INSERT INTO cms.by_hand VALUES (1, 0), (2, 1);
@@ -119,7 +119,7 @@ SELECT pg_current_wal_insert_lsn() AS start \gset
 SET default_transaction_isolation = serializable;
 CALL evpub.resync('{cms.by_hand}');
 RESET default_transaction_isolation;
-SELECT tx, n, topic, value FROM pg_temp.told(:'start');
+SELECT tx, n, topic, value FROM pg_temp.published(:'start');
 
 -- and that for INSERT comes first: what others look at is a change, not a row
 CREATE TRIGGER a AFTER UPDATE ON cms.by_hand FOR EACH ROW WHEN (OLD.a IS DISTINCT FROM NEW.a)
@@ -131,7 +131,7 @@ DROP TRIGGER t ON cms.by_hand;
 CALL evpub.resync('{cms.by_hand}');
 SELECT evpub.capture_table('cms.by_hand', topic => 'changes', tenant => 'x', operations => '{update}', update_columns => '{a}');
 CALL evpub.resync('{cms.by_hand}');
-SELECT tx, n, topic, value::json ->> 'type' AS type, value::json -> 'pk' AS pk FROM pg_temp.told(:'start');
+SELECT tx, n, topic, value::json ->> 'type' AS type, value::json -> 'pk' AS pk FROM pg_temp.published(:'start');
 
 -- a condition on what rows that are read later do not have
 CREATE TABLE cms.system (id int PRIMARY KEY);
@@ -167,7 +167,7 @@ SELECT pg_current_wal_insert_lsn() AS start \gset
 CALL evpub.resync('{customer.t}', tenant => 'acme');
 SELECT DISTINCT * FROM customer.ran ORDER BY what;
 SHOW work_mem;
-SELECT value::json -> 'data' AS data FROM pg_temp.told(:'start') WHERE value ~ 'resynced';
+SELECT value::json -> 'data' AS data FROM pg_temp.published(:'start') WHERE value ~ 'resynced';
 -- and an operator of his is never taken for that of the type
 GRANT CREATE, USAGE ON SCHEMA other TO regress_evpub_customer;
 SET ROLE regress_evpub_customer;
@@ -185,14 +185,14 @@ SELECT evpub.capture_table('customer.u', topic => 'cms', tenant_column => 'other
 SELECT pg_current_wal_insert_lsn() AS start \gset
 CALL evpub.resync('{customer.u}', tenant => 'x', batch => 1);
 SELECT * FROM customer.ran;
-SELECT value::json -> 'pk' AS pk FROM pg_temp.told(:'start') WHERE value ~ 'resynced';
+SELECT value::json -> 'pk' AS pk FROM pg_temp.published(:'start') WHERE value ~ 'resynced';
 SET client_min_messages = warning;
 DROP SCHEMA customer CASCADE;
 RESET client_min_messages;
 DROP OWNED BY regress_evpub_customer;
 DROP ROLE regress_evpub_customer;
 
--- errors: nothing is told
+-- errors: nothing is published
 SELECT pg_current_wal_insert_lsn() AS start \gset
 CREATE TABLE cms.plain (id int PRIMARY KEY);
 CREATE TABLE cms.truncated (id int PRIMARY KEY);
@@ -236,7 +236,7 @@ RESET evpub.capture;
 SET default_transaction_read_only = on;
 CALL evpub.resync('{cms.member}');
 RESET default_transaction_read_only;
--- a row that cannot be told of
+-- a row that cannot be published
 INSERT INTO cms.member VALUES (4, 'acme', 'Choi');
 ALTER TABLE cms.member DISABLE TRIGGER USER;
 INSERT INTO cms.member VALUES (5, NULL, 'nobody''s');
@@ -244,7 +244,7 @@ ALTER TABLE cms.member ENABLE TRIGGER USER;
 CALL evpub.resync('{cms.member}', batch => 2);
 DELETE FROM cms.member WHERE id = 5;
 ALTER TABLE cms.member DISABLE TRIGGER USER;
-SELECT tx, n, value FROM pg_temp.told(:'start');
+SELECT tx, n, value FROM pg_temp.published(:'start');
 
 -- rights: owners who may capture
 CREATE ROLE regress_evpub_resync;

@@ -78,7 +78,7 @@ TRUNCATE hr.task_1;
 RESET ROLE;
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start');
 
--- what the writer may not do is not told
+-- what the writer may not do is not published
 SELECT pg_current_wal_insert_lsn() AS start \gset
 SET ROLE regress_evpub_writer;
 INSERT INTO hr.member (id, tenant, name) VALUES (4, 'acme', 'x');

@@ -1,4 +1,4 @@
--- Rules and views that end on a captured table: told is what happens to its rows.
+-- Rules and views that end on a captured table: what happens to its rows is published.
 \set ECHO none
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set file :abs_srcdir /lib/events.sql
@@ -20,7 +20,7 @@ DELETE FROM acme_member WHERE id = 2;
 DELETE FROM acme_member WHERE id = 3;
 INSERT INTO active_member VALUES (4, 'beta', 'Kang') ON CONFLICT (id) DO UPDATE SET name = excluded.name;
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start');
--- what the view refuses is not told
+-- what the view refuses is not published
 SELECT pg_current_wal_insert_lsn() AS start \gset
 CREATE VIEW checked AS SELECT id, tenant, name FROM member WHERE tenant = 'acme' WITH CHECK OPTION;
 UPDATE checked SET tenant = 'beta' WHERE id = 1;

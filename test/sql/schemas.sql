@@ -28,7 +28,7 @@ CREATE TABLE cust_beta.organization (id int PRIMARY KEY);
 INSERT INTO cust_beta.organization VALUES (7);
 COMMIT;
 ALTER SCHEMA other RENAME TO cust_carl;
--- partitions are told of with their table
+-- partitions are published with their table
 CREATE TABLE cust_carl.organization (id int, part int, PRIMARY KEY (id, part)) PARTITION BY LIST (part);
 CREATE TABLE cust_carl.organization_1 PARTITION OF cust_carl.organization FOR VALUES IN (1);
 CREATE TEMP TABLE member (id int PRIMARY KEY);

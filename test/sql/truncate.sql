@@ -85,7 +85,7 @@ DROP TABLE member, orders;
 DROP ROLE regress_evpub_truncate;
 
 -- transactions of one query string have one start time, and the same command
--- numbers: what was told in one that was rolled back is told again
+-- numbers: what was published in one that was rolled back is published again
 CREATE TABLE twice (id int PRIMARY KEY, tenant_id text) PARTITION BY RANGE (id);
 CREATE TABLE twice_0 PARTITION OF twice FOR VALUES FROM (0) TO (10);
 SELECT evpub.capture_table('twice', tenant_column => 'tenant_id');

@@ -40,7 +40,7 @@ UPDATE p SET k = 1.000;
 UPDATE n SET k = 1.00, x = x;
 SELECT tx, n, substring(value FROM '"type":.*"pk":[^}]*}') AS event, substring(value FROM '"old_pk":.*') AS old FROM pg_temp.events(:'start');
 
--- the same in one transaction: what is deleted is told before what is created
+-- the same in one transaction: what is deleted is published before what is created
 SELECT pg_current_wal_insert_lsn() AS start \gset
 BEGIN;
 UPDATE n SET k = 1.0; UPDATE n SET k = 1.000; UPDATE n SET x = 1;

@@ -23,7 +23,7 @@ UPDATE member SET tenant = 'Acme', name = ' Kim' WHERE id = 1;
 UPDATE member SET tenant = 'Acme', name = ' Lee' WHERE id = 1;
 SELECT tx, n, type, tenant, pk, data FROM pg_temp.brief(:'start');
 
--- BEFORE, and something else is done instead: told is what was done
+-- BEFORE, and something else is done instead: what was done is published
 CREATE FUNCTION soft_delete() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	UPDATE member SET deleted = true WHERE id = OLD.id;

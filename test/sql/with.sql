@@ -10,7 +10,7 @@ SELECT evpub.capture_table('job', tenant_column => 'tenant');
 SELECT evpub.capture_table('archived_job', tenant_column => 'tenant');
 INSERT INTO job VALUES (1, 'acme', 'a'), (2, 'acme', 'b'), (3, 'beta', 'c');
 
--- rows move from one table to the other: all is told, of both
+-- rows move from one table to the other: all is published, of both
 SELECT pg_current_wal_insert_lsn() AS start \gset
 WITH gone AS (DELETE FROM job WHERE tenant = 'acme' RETURNING *)
 INSERT INTO archived_job SELECT * FROM gone;

@@ -124,9 +124,9 @@ for my $case (
 	[ q{ALTER TABLE root DETACH PARTITION part}, 'root' ])
 {
 	my ($sql, @tables) = @$case;
-	my @told = notice_of($sql) =~ /NOTICE:  consumers are not told how this changes the rows of captured table "(\w+)"/g;
-	is("@told", "@tables", 'says what is not told');
-	like($err, qr/HINT:  To tell them: CALL evpub\.resync\(ARRAY\['public\.$_'\]::regclass\[\]\);/, 'and what tells it')
+	my @noticed = notice_of($sql) =~ /NOTICE:  statement changes rows of captured table "(\w+)" without publishing events/g;
+	is("@noticed", "@tables", 'says what is not published');
+	like($err, qr/HINT:  To publish them: CALL evpub\.resync\(ARRAY\['public\.$_'\]::regclass\[\]\);/, 'and what publishes it')
 		for @tables;
 }
 for my $sql (q{ALTER TABLE plain ALTER note TYPE varchar USING upper(note)},
@@ -166,10 +166,10 @@ for my $case ([ q{ALTER TABLE parent ALTER tenant TYPE varchar USING upper(tenan
 	[ q{ALTER TABLE family ALTER tenant TYPE varchar USING upper(tenant)}, 'few' ])
 {
 	my ($sql, $table) = @$case;
-	my @told = notice_of($sql) =~ /NOTICE:  consumers are not told how this changes the rows of captured table "(\w+)"/g;
-	is("@told", $table, 'the child that is captured');
+	my @noticed = notice_of($sql) =~ /NOTICE:  statement changes rows of captured table "(\w+)" without publishing events/g;
+	is("@noticed", $table, 'the child that is captured');
 }
-unlike(notice_of(q{ALTER TABLE parent ADD COLUMN note text DEFAULT 'x'}), qr/NOTICE/, 'nothing to say of a column that is not told');
+unlike(notice_of(q{ALTER TABLE parent ADD COLUMN note text DEFAULT 'x'}), qr/NOTICE/, 'nothing to say of a column that is not published');
 
 # Values that are computed anew, from PostgreSQL 17 on; also those that only a
 # condition looks at, and from 18 on those that are not stored.
@@ -194,9 +194,9 @@ SELECT evpub.capture_table(t, tenant_column => 'tenant', filter => '{row}.asked 
 		$stored eq '' ? (map { ([ told => $_ ], [ counted => $_ ]) } qw(invoice bill bill_1)) : ())
 	{
 		my ($column, $table) = @$case;
-		my @told = notice_of("ALTER TABLE $table ALTER $column SET EXPRESSION AS (net * 10)") =~
-		  /NOTICE:  consumers are not told how this changes the rows of captured table "(\w+)"\nDETAIL:  Values of column "$column"/g;
-		is("@told", $table, "$kind column $column of $table: says what is not told");
+		my @noticed = notice_of("ALTER TABLE $table ALTER $column SET EXPRESSION AS (net * 10)") =~
+		  /NOTICE:  statement changes rows of captured table "(\w+)" without publishing events\nDETAIL:  Values of column "$column"/g;
+		is("@noticed", $table, "$kind column $column of $table: says what is not published");
 	}
 	unlike(notice_of("ALTER TABLE $_ ALTER other SET EXPRESSION AS (net * 10)"), qr/NOTICE/,
 		"$kind column of $_ that nothing looks at: nothing to say")

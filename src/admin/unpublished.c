@@ -1,14 +1,14 @@
 /*
- * untold.c
+ * unpublished.c
  *		DDL that changes what consumers have, without an event.
  *
  * ALTER TABLE writes rows anew without firing a trigger: with other values of a
  * column, with a new column.  Rows come and go with partitions.  A table that
  * takes the name of a captured one is not captured.  None of this is an error,
- * and most of it is meant; but whoever does it should know that consumers do not
- * know, and how they get to know.
+ * and most of it is meant.  But the copies that consumers have differ from then
+ * on, and whoever caused that should know it, and what to do.
  *
- * The text of a statement does not say which tables it reaches: ALTER TABLE of a
+ * The text of a statement does not say which tables it reaches.  ALTER TABLE of a
  * parent changes captured tables that inherit from it, and DROP ... CASCADE takes
  * partitions along.  So the object access hook (ddl.c) notes columns and
  * partitions here while the statement runs.  It is called for tables that the
@@ -41,7 +41,7 @@
 
 #include "admin/renamed.h"
 #include "admin/tablename.h"
-#include "admin/untold.h"
+#include "admin/unpublished.h"
 #include "capture/captures.h"
 #include "capture/catalog.h"
 #include "compat.h"
@@ -66,15 +66,15 @@ typedef struct DroppedRows
 /* ---- while the statement runs ---- */
 
 void
-evpub_untold_begin(EvpubUntold *untold)
+evpub_unpublished_begin(EvpubUnpublished *unpublished)
 {
-	untold->context = CurrentMemoryContext;
-	untold->columns = NIL;
-	untold->dropped = NIL;
+	unpublished->context = CurrentMemoryContext;
+	unpublished->columns = NIL;
+	unpublished->dropped = NIL;
 }
 
 void
-evpub_untold_column(EvpubUntold *untold, Oid relid, AttrNumber number, bool is_new)
+evpub_unpublished_column(EvpubUnpublished *unpublished, Oid relid, AttrNumber number, bool is_new)
 {
 	MemoryContext caller;
 	TouchedColumn *touched;
@@ -87,7 +87,7 @@ evpub_untold_column(EvpubUntold *untold, Oid relid, AttrNumber number, bool is_n
 		if (!HeapTupleIsValid(tuple))
 			return;
 	}
-	caller = MemoryContextSwitchTo(untold->context);
+	caller = MemoryContextSwitchTo(unpublished->context);
 	touched = palloc0(sizeof(TouchedColumn));
 	touched->relid = relid;
 	touched->number = number;
@@ -97,7 +97,7 @@ evpub_untold_column(EvpubUntold *untold, Oid relid, AttrNumber number, bool is_n
 		touched->typmod = ((Form_pg_attribute) GETSTRUCT(tuple))->atttypmod;
 		ReleaseSysCache(tuple);
 	}
-	untold->columns = lappend(untold->columns, touched);
+	unpublished->columns = lappend(unpublished->columns, touched);
 	MemoryContextSwitchTo(caller);
 }
 
@@ -117,7 +117,7 @@ captured_root(Oid partition, Oid function)
 }
 
 void
-evpub_untold_drop(EvpubUntold *untold, Oid relid, Oid function)
+evpub_unpublished_drop(EvpubUnpublished *unpublished, Oid relid, Oid function)
 {
 	MemoryContext caller;
 	DroppedRows *dropped;
@@ -137,7 +137,7 @@ evpub_untold_drop(EvpubUntold *untold, Oid relid, Oid function)
 	relation_close(rel, NoLock);
 	if (is_empty)
 		return;
-	foreach(cell, untold->dropped)
+	foreach(cell, unpublished->dropped)
 	{
 		dropped = lfirst(cell);
 		if (dropped->root == root)
@@ -146,11 +146,11 @@ evpub_untold_drop(EvpubUntold *untold, Oid relid, Oid function)
 			return;
 		}
 	}
-	caller = MemoryContextSwitchTo(untold->context);
+	caller = MemoryContextSwitchTo(unpublished->context);
 	dropped = palloc0(sizeof(DroppedRows));
 	dropped->root = root;
 	dropped->partition = get_rel_name(relid);
-	untold->dropped = lappend(untold->dropped, dropped);
+	unpublished->dropped = lappend(unpublished->dropped, dropped);
 	MemoryContextSwitchTo(caller);
 }
 
@@ -175,7 +175,7 @@ has_rows(Oid relid)
 	return found;
 }
 
-/* A parallel restore may make the trigger before the key: nothing fits yet. */
+/* A parallel restore may make the trigger before the key: then the settings do not fit yet. */
 static bool
 waits_for_key(Relation rel, const Trigger *trigger)
 {
@@ -208,9 +208,9 @@ capture_of(Relation rel, Oid function, bool own)
 	return NULL;
 }
 
-/* Does an event of a row hold the value of this column? */
+/* Do events of a row hold the value of this column? */
 static bool
-is_told(const EvpubCapture *capture, AttrNumber number)
+is_published(const EvpubCapture *capture, AttrNumber number)
 {
 	if (capture->has_tenant_column && capture->tenant_column.number == number)
 		return true;
@@ -225,8 +225,8 @@ is_told(const EvpubCapture *capture, AttrNumber number)
 
 /*
  * Do the settings ask for changes of this column, by update_columns or in the
- * filter?  Other values may take rows in or out of the filter.  In a condition as
- * it is kept a virtual column has its own number still.
+ * filter?  With other values a row may enter the filter, or leave it.  (The
+ * catalog has conditions in which virtual columns are not expanded yet.)
  */
 static bool
 is_asked_for(Relation rel, Oid function, const EvpubCapture *capture, AttrNumber number)
@@ -256,12 +256,12 @@ is_asked_for(Relation rel, Oid function, const EvpubCapture *capture, AttrNumber
 		bms_is_member(InvalidAttrNumber - FirstLowInvalidHeapAttributeNumber, columns);
 }
 
-/* Are other values of the column, for those who follow the events, other rows? */
+/* Would an UPDATE that gives the column other values publish events? */
 static bool
 matters(Relation rel, Oid function, const EvpubCapture *capture, AttrNumber number)
 {
 	return number != InvalidAttrNumber &&
-		(is_told(capture, number) || is_asked_for(rel, function, capture, number));
+		(is_published(capture, number) || is_asked_for(rel, function, capture, number));
 }
 
 /* ---- NOTICEs about rows ---- */
@@ -270,10 +270,10 @@ static void
 notice_rows(Relation rel, const char *detail)
 {
 	ereport(NOTICE,
-			(errmsg("consumers are not told how this changes the rows of captured table \"%s\"",
+			(errmsg("statement changes rows of captured table \"%s\" without publishing events",
 					RelationGetRelationName(rel)),
 			 errdetail_internal("%s", detail),
-			 errhint("To tell them: CALL evpub.resync(ARRAY[%s]::regclass[]);",
+			 errhint("To publish them: CALL evpub.resync(ARRAY[%s]::regclass[]);",
 					 quote_literal_cstr(evpub_qualified_name(RelationGetRelid(rel))))));
 }
 
@@ -364,12 +364,12 @@ has_other_values(Node *statement, const TouchedColumn *touched, Relation rel)
 
 /* Columns of tables that are captured themselves, each table once. */
 static void
-notice_columns(Node *statement, const EvpubUntold *untold, Oid function)
+notice_columns(Node *statement, const EvpubUnpublished *unpublished, Oid function)
 {
 	List	   *done = NIL;
 	ListCell   *cell;
 
-	foreach(cell, untold->columns)
+	foreach(cell, unpublished->columns)
 	{
 		const TouchedColumn *touched = lfirst(cell);
 		Relation	rel;
@@ -395,7 +395,7 @@ notice_columns(Node *statement, const EvpubUntold *untold, Oid function)
 	}
 }
 
-/* Nor does SET EXPRESSION (17) call the hook for the columns that it computes anew. */
+/* SET EXPRESSION (17) does not call the hook for the columns that it computes anew. */
 static void
 notice_expression(const AlterTableCmd *command, Oid relid, Oid function)
 {
@@ -411,7 +411,7 @@ notice_expression(const AlterTableCmd *command, Oid relid, Oid function)
 		rel = try_relation_open(lfirst_oid(cell), NoLock);
 		if (rel == NULL)
 			continue;
-		/* a partition speaks for its table where the statement names only it */
+		/* where the statement names only a partition, it stands for its table */
 		capture = capture_of(rel, function, RelationGetRelid(rel) != relid);
 		if (capture != NULL &&
 			matters(rel, function, capture, get_attnum(RelationGetRelid(rel), command->name)) &&
@@ -459,11 +459,11 @@ notice_alter(const AlterTableStmt *alter, Oid function)
 
 /* Partitions are gone, and their table is there. */
 static void
-notice_dropped(const EvpubUntold *untold)
+notice_dropped(const EvpubUnpublished *unpublished)
 {
 	ListCell   *cell;
 
-	foreach(cell, untold->dropped)
+	foreach(cell, unpublished->dropped)
 	{
 		const DroppedRows *dropped = lfirst(cell);
 		Relation	rel = try_relation_open(dropped->root, AccessShareLock);
@@ -481,7 +481,7 @@ notice_dropped(const EvpubUntold *untold)
 
 /* ---- types ---- */
 
-/* Is the type made of the other one, in whatever way? */
+/* Is the type made of the other one: a domain, an array, a range, or a composite? */
 static bool
 is_made_of(Oid type, Oid part)
 {
@@ -545,11 +545,11 @@ notice_enum(const AlterEnumStmt *alter, Oid function)
 
 	foreach(cell, OidIsValid(type) ? evpub_catalog_captured_tables(function, InvalidOid) : NIL)
 	{
-		/* first, since other tables are none of this statement's business */
+		/* before the table is opened: this statement has nothing to do with other tables */
 		Bitmapset  *columns = columns_made_of(lfirst_oid(cell), type);
 		Relation	rel;
 		EvpubCapture *capture;
-		bool		told = false;
+		bool		published = false;
 
 		if (bms_is_empty(columns))
 			continue;
@@ -558,8 +558,8 @@ notice_enum(const AlterEnumStmt *alter, Oid function)
 			continue;
 		capture = capture_of(rel, function, true);
 		for (int i = -1; capture != NULL && (i = bms_next_member(columns, i)) >= 0;)
-			told |= is_told(capture, i);
-		if (told && has_rows(RelationGetRelid(rel)))
+			published |= is_published(capture, i);
+		if (published && has_rows(RelationGetRelid(rel)))
 			notice_rows(rel, psprintf("Value \"%s\" of type %s is \"%s\" now.", alter->oldVal,
 									  format_type_be(type), alter->newVal));
 		relation_close(rel, AccessShareLock);
@@ -567,10 +567,10 @@ notice_enum(const AlterEnumStmt *alter, Oid function)
 }
 
 void
-evpub_notice_untold(Node *statement, const EvpubUntold *untold, Oid function)
+evpub_notice_unpublished(Node *statement, const EvpubUnpublished *unpublished, Oid function)
 {
-	notice_columns(statement, untold, function);
-	notice_dropped(untold);
+	notice_columns(statement, unpublished, function);
+	notice_dropped(unpublished);
 	if (IsA(statement, AlterTableStmt))
 		notice_alter((AlterTableStmt *) statement, function);
 	else if (IsA(statement, AlterEnumStmt) && ((AlterEnumStmt *) statement)->oldVal != NULL)
