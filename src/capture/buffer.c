@@ -73,9 +73,9 @@ static int	level_count = 0;
 static int	level_slots = 0;
 
 /*
- * Events with lower numbers may have others of their rows behind them that are
- * in WAL already, out of the buffer.  (After a rollback it may be too high; then
- * less is collapsed.)
+ * Of events with lower numbers it is not known whether later events of the same
+ * rows were logged already, and have left the buffer.  (After a rollback it may be
+ * too high; then less is collapsed.)
  */
 static uint32 logged_behind = 0;
 
@@ -220,10 +220,10 @@ has_enough(const Level *level)
 
 /*
  * Events that were logged, collapsed or rolled back leave their routes behind.
- * An event needs two routes at most, so that of the routes below more than
- * UNUSED_ROUTES and more than one for each event are of no use.  Hence routes
- * never take much more memory than the events do, and looking through all
- * events for their routes costs each event that was added a constant time.
+ * An event needs two routes at most.  So if there are more than UNUSED_ROUTES and
+ * three for each event, a third of them or more is of no use, and is swept.  Hence
+ * routes never take much more memory than the events do.  To look through all
+ * events for their routes costs a constant time for each event that was added.
  */
 static void
 sweep_routes(void)
@@ -384,9 +384,9 @@ evpub_buffer_next_number(void)
 }
 
 /*
- * Its number stays: numbers may have holes, but not the ranges of chunks.  A delete
- * that stands for an update as well, since memory was short meanwhile, stays: the
- * update would be lost.
+ * The number of the event stays: numbers may have holes, but not the ranges of
+ * chunks.  Where memory was short meanwhile, a delete may stand for an update as
+ * well.  Such a delete is not taken back, since the update would be lost with it.
  */
 bool
 evpub_buffer_take_back(uint32 number)

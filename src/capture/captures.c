@@ -121,8 +121,8 @@ create_cache(void)
 /*
  * Option update_columns is in the condition of the trigger that capture_table()
  * makes, so that most updates cost next to nothing.  The condition names the
- * columns of the key and the tenant, too; when the key has become another one,
- * it would hold back what must be told.
+ * columns of the key and the tenant, too.  When the key has become another one,
+ * the condition would hold back updates of the new key, which must be published.
  */
 static void
 check_condition(const EvpubCapture *capture, const Trigger *trigger, Relation rel)
@@ -272,8 +272,8 @@ relation_changed(Datum arg, Oid relation)
 
 /*
  * A schema's name stands in templates; a cast to json decides how a type is
- * rendered, and whether its function is immutable, under which settings.  Tables
- * hear nothing of these.
+ * rendered, and whether its function is immutable, under which settings.  When one
+ * of these changes, no table is invalidated.
  */
 static void
 any_changed(Datum arg, int cacheid, uint32 hash)

@@ -15,9 +15,9 @@
  *
  * A subtransaction may have logged its events while those of its parent, which
  * come before them, wait here.  An update can take the place of an earlier one
- * all the same, and of a created that was deleted: what is told last is right.
- * But a created and its deleted are not nothing, if something of the row was told
- * in between.
+ * all the same, and of a created that was deleted: what is published last is
+ * right.  But a created and its deleted do not cancel out, if an event of the row
+ * was logged in between.
  *
  * Where a key is not unique at every moment (a deferrable one), rows may pass
  * through each other's keys: UPDATE t SET id = id + 1 deletes 2 after another
@@ -213,14 +213,14 @@ merge_changed(const EvpubBuffered *from, EvpubBuffered *into)
 
 /* ---- what was, and what comes ---- */
 
-/* Is all that was told of the row since this event here? */
+/* Are all events of the row since this one in the buffer? */
 static bool
 is_all_here(Size index)
 {
 	return events_at[index].number >= logged_behind_at;
 }
 
-/* The row was there before: a later delete must be told. */
+/* The row was there before: a later delete must be published. */
 static void
 make_update(EvpubBuffered *event)
 {
@@ -268,7 +268,7 @@ take_created(Row *row, Size index)
 		return;
 	}
 
-	/* a delete must be told */
+	/* a delete must be published */
 	if (row->state != ROW_NOTHING)
 		event->change.kind = EVPUB_CHANGE_CREATE;
 	row->state = ROW_CREATED;

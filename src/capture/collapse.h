@@ -70,10 +70,10 @@ typedef struct EvpubBuffered
 } EvpubBuffered;
 
 /*
- * Mark as dropped what the events with these indexes need not tell, and turn
- * those into updates that were deleted before.  Events with numbers below
- * "logged_behind" may have others of their rows behind them that are not among
- * these.  What change.merged points to is allocated in the current context.
+ * Among the events with these indexes, mark as dropped those that need not be
+ * published, and make an update of a created whose row was deleted before.  Later
+ * events of the same rows as those with numbers below "logged_behind" may be in WAL
+ * already.  What change.merged points to is allocated in the current context.
  */
 extern void evpub_collapse(EvpubBuffered *events, Size first, Size end,
 						   const char *arena, uint32 logged_behind);

@@ -18,7 +18,7 @@ typedef enum Sameness
 {
 	SAME,
 	OTHER,
-	TOASTED						/* not to be told without reading TOAST */
+	TOASTED						/* cannot be decided without reading TOAST */
 } Sameness;
 
 static bool

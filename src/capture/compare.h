@@ -19,7 +19,7 @@
 extern bool evpub_same_column(AttrNumber number, TupleDesc desc,
 							  const TupleTableSlot *a, const TupleTableSlot *b);
 
-/* Has any column changed, of those marked in counts (by place; NULL: of all)? */
+/* Has any column changed, of those marked in counts (by attribute number - 1; NULL: of all)? */
 extern bool evpub_any_changed(TupleDesc desc, const bool *counts,
 							  TupleTableSlot *old, TupleTableSlot *new);
 

@@ -40,7 +40,7 @@ const EvpubSlice evpub_event_names[EVPUB_OPS] = {
 	[EVPUB_OP_RESYNC] = TEXT_SLICE("resynced"),
 };
 
-/* Places that are the same for all rows of a trigger and operation. */
+/* Placeholders that are the same for all rows of a trigger and operation. */
 #define ROW_PLACEHOLDERS (EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_TENANT) | \
 					EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_PK))
 
@@ -111,8 +111,8 @@ compile_data(EvpubCapture *capture, const EvpubOptions *options, Relation rel)
 }
 
 /*
- * Which columns' changes make an update count.  Those that say where an event
- * goes always do: else consumers would keep a row under its old key for ever.
+ * The columns whose changes make an update count.  Those that say where an event
+ * goes always count: else consumers would keep a row under its old key for ever.
  */
 static void
 compile_counts(EvpubCapture *capture, const EvpubOptions *options, Relation rel)
@@ -323,8 +323,8 @@ evpub_compiled_route(const EvpubCapture *capture, EvpubPlaceholderValues *values
 }
 
 /*
- * Refuse a topic that is seen to be illegal already now; of a resync that is
- * seen when there is one.
+ * Refuse a topic that is the same for all rows, and illegal.  That of a resync is
+ * checked when one is called.
  */
 static void
 check_constant_topics(const EvpubCapture *capture)

@@ -3,12 +3,14 @@
  *		Is a row inside the filter of its captured table?
  *
  * The executor decides that for the rows that a statement changes: the filter is
- * in the WHEN conditions of the triggers.  But where an event tells of another
- * row than the one that its statement changed (twin.c), nobody has asked yet.
+ * in the WHEN conditions of the triggers.  But an event may be one of another row
+ * than the one that its statement changed (twin.c).  For that row the filter has
+ * not been evaluated yet, so it is done here.
  *
- * The condition that the trigger has is asked, never the text of the option: its
- * names were resolved when the table was captured, and it follows renamed
- * columns, also to a partition, whose columns may stand in another order.
+ * What is evaluated is the condition that the trigger has, never the text of the
+ * option.  The names in the condition were resolved when the table was captured,
+ * and it follows renamed columns, also to a partition, whose columns may stand in
+ * another order.
  */
 #include "postgres.h"
 
@@ -25,11 +27,11 @@
 #include "compat.h"
 
 /*
- * The part of a condition that is the filter on one row.  Of an update there are
- * two, on OLD and on NEW, in this order (crossing() in triggers.c); the one that
- * is to be met by a row that is told of is that of NEW, or of OLD where the row
- * has left.  A trigger made by hand may have any condition: then all of it is
- * asked, of one row in both places.
+ * The part of a condition that is the filter on one row.  The condition of an
+ * update has two, on OLD and on NEW, in this order (crossing() in triggers.c).  A
+ * row that is published must meet that on NEW, or that on OLD where the row has
+ * left.  A trigger made by hand may have any condition: then the whole of it is
+ * evaluated, with one row as both OLD and NEW.
  */
 static Node *
 filter_on_row(const EvpubCapture *capture, const Trigger *trigger, Node *condition)
@@ -72,7 +74,7 @@ evpub_filter_compile(EvpubCapture *capture, const Trigger *trigger, Relation rel
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("trigger \"%s\" of table \"%s\" has a filter but no condition",
 						trigger->tgname, RelationGetRelationName(rel)),
-				 errdetail("Without WHEN it would tell of rows outside the filter, too."),
+				 errdetail("Without WHEN it would publish rows outside the filter, too."),
 				 errhint("Use evpub.capture_table(), which makes the triggers of a filter.")));
 	condition = stringToNode(trigger->tgqual);
 	evpub_filter_check_columns(RelationGetRelationName(rel), condition);

@@ -222,10 +222,11 @@ compile_index(EvpubCapture *capture, Form_pg_index index)
 }
 
 /*
- * Is there never more than one row with these key columns?  A unique index of a
- * partition alone says nothing of the others.  Not if the index is
- * checked late; then it finds the others.  One that is not finds the row that
- * came in the place of another.
+ * Is there never more than one row with these key columns?  An index says so if it
+ * is unique, checked at once, and on the captured table: that of a partition alone
+ * says nothing of the others.  The index is also needed to find rows by their key.
+ * A deferrable one finds other rows that have the key meanwhile, and one that is
+ * checked at once finds the row that took the place of another.
  */
 static void
 compile_uniqueness(EvpubCapture *capture, Relation rel)

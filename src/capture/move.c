@@ -6,15 +6,15 @@
  * INSERT triggers of the other; no trigger sees the update.  So the DELETE
  * remembers the row here, and the INSERT finds it and publishes the update.
  *
- * The DELETE knows itself by the mark that PostgreSQL leaves in the row.  The
- * INSERT has none.  It is known by its command, which is that of the UPDATE, and
+ * The DELETE of a move is known by the mark that PostgreSQL leaves in the row.  The
+ * INSERT has no mark.  It is known by its command, which is that of the UPDATE, and
  * by its place in the queue of triggers, which is right behind the DELETE: what
  * fires in between belongs to statements that other triggers run, and those are
- * other commands.  Only where a BEFORE trigger of the new partition lets the row
- * go no INSERT follows; then the next of the same command (MERGE, or WITH) would
- * be taken for it, and is published as an update to the key that it has.  Where
- * updates are not published that would lose both, so there, if partitions have such
- * triggers at all, a row of another key is one of its own.
+ * other commands.  But if a BEFORE trigger of the new partition suppresses the row,
+ * no INSERT follows.  Then the next INSERT of the same command (MERGE, or WITH) is
+ * taken for it, and published as an update to the key that it has.  Where updates
+ * are not published, that would lose both rows.  So there, if partitions have such
+ * triggers at all, an INSERT with another key is taken for a row of its own.
  *
  * A worker of logical replication deletes and inserts by itself and leaves no
  * mark.  But each change that it applies is a command of its own, so one that
@@ -44,8 +44,8 @@
 /*
  * Rows that have not arrived yet, in the order of their commands.  There are as
  * many as there are triggers, one inside the other, that move rows, times the
- * captures of the table; those that never arrive stay until there is no room.
- * Beyond it the oldest is forgotten, and its INSERT is one of a new row.
+ * captures of the table.  Rows that never arrive stay until there is no room.  Then
+ * the oldest is forgotten; if it arrives later, it is published as a new row.
  */
 #define MAX_MOVES 32
 

@@ -13,7 +13,7 @@
  * Whoever includes this file defines EVPUB_OPTION, and undefines it.
  */
 
-/* there is deliberately not an #ifndef EVPUB_CAPTURE_OPTIONLIST_H here */
+/* deliberately without a guard */
 
 EVPUB_OPTION(TOPIC, "topic", TEMPLATE, NULL, NULL,
 			 "template of the topic; that of evpub.default_topic where none is given")
@@ -53,15 +53,16 @@ EVPUB_OPTION(COLLAPSE, "collapse", BOOL, "true", NULL,
 			 "true: changes of a row in one transaction become one event")
 
 /*
- * That triggers fire for rows that logical replication applies.  It is pg_trigger
- * that makes them do so; check() compares, since ENABLE TRIGGER ALL, with which
- * dumps made with --disable-triggers end, takes that back.
+ * Whether triggers fire for rows that logical replication applies.  What makes them
+ * fire is in pg_trigger, and ENABLE TRIGGER ALL takes it back; dumps made with
+ * --disable-triggers end with that.  So check() compares the two.
  */
 EVPUB_OPTION(ON_REPLICA, "on_replica", BOOL, "false", NULL,
 			 "true: rows that logical replication applies make events, too")
 
 /*
- * What an update is that crosses the filter, or that the trigger sees nothing but
- * rows that change their partition.
+ * What the trigger makes of an update that crosses the filter: "created" or
+ * "deleted".  "moved": the trigger is for rows that change their partition, and
+ * publishes nothing else.
  */
 EVPUB_OPTION(AS, "as", WORD, NULL, "created,deleted,moved", NULL)

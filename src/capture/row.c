@@ -13,7 +13,7 @@
 #include "capture/row.h"
 #include "settings.h"
 
-/* Places that differ between the events of one row. */
+/* Placeholders that differ between the events of one row. */
 #define OP_PLACEHOLDERS \
 	(EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_OP) | EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_EVENT) | \
 	 EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_TYPE))

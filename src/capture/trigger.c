@@ -97,17 +97,16 @@ typedef struct Late
 } Late;
 
 /*
- * A trigger or function that a statement calls may run statements of its own:
- * their triggers fire at their end, when some of the outer statement's still
- * wait.  If both changed one row, the outer one's event comes last and has what
- * is no longer so.
+ * A trigger or function that a statement calls may run statements of its own.
+ * Their triggers fire at their end, when some triggers of the outer statement still
+ * wait.  If both statements changed one row, the event of the outer one comes last,
+ * and holds values that are no longer those of the row.
  *
- * The command that made the change stands in the row, and so does whether a
- * later one has changed it since: a new row that is as it was when it was written
- * is told of as it is.  That says nothing of the old row's key, under which a
- * later command may have put another row: after an UPDATE of the key, too, whose
- * new row nobody touched.  What was rolled back may be remembered as the newest;
- * then rows are looked up that need not be.
+ * The row says which command made the change, and whether a later one has changed
+ * it since.  A new row that is as it was written is published as it is.  That says
+ * nothing of the old row's key: a later command may have put another row under it,
+ * also after an UPDATE of the key whose new row nobody touched.  A command that was
+ * rolled back may be remembered as the newest; then rows are looked up without need.
  */
 static Late
 find_late(const TriggerData *trigdata)
@@ -143,8 +142,8 @@ find_late(const TriggerData *trigdata)
 
 /*
  * A row is gone under its key, or left the filter.  Where the key is not unique
- * at every moment, or the event is late, another row may have it by now, inside
- * the filter: then that one is told of.
+ * at every moment, or the event is late, another row may have the key by now,
+ * inside the filter: then that one is published.
  */
 static void
 capture_gone(EvpubCapture *capture, Relation rel, const EvpubRow *row,
@@ -161,7 +160,11 @@ capture_gone(EvpubCapture *capture, Relation rel, const EvpubRow *row,
 		evpub_row_event(capture, EVPUB_CHANGE_DELETE, row);
 		return;
 	}
-	/* if it is late, an INSERT that was told is to be more than one of a new row */
+	/*
+	 * If it is late, and inserts are published, a later command may have published
+	 * the other row as created already.  As an update it says that it has replaced
+	 * the row that is gone.
+	 */
 	if (capture->on_update || (late.old && capture->on_insert))
 	{
 		evpub_row_render(&other, capture, rel, twin);
@@ -172,8 +175,9 @@ capture_gone(EvpubCapture *capture, Relation rel, const EvpubRow *row,
 
 /*
  * A row that has a new version, or is new, or came into the filter.  If the event
- * is late, the row may be another one by now, or gone, or outside: then what a
- * later command did was told already, and what is there now is told again.
+ * is late, another row may be there by now, or none, or one outside the filter.
+ * What the later command did was published already; so what is there now is
+ * published again, and nothing if there is none.
  */
 static void
 capture_here(EvpubCapture *capture, Relation rel, EvpubChangeKind kind,
@@ -196,7 +200,7 @@ capture_here(EvpubCapture *capture, Relation rel, EvpubChangeKind kind,
 	other.changed_json = row->changed_json;
 	other.old_pk_json = row->old_pk_json;
 
-	/* a later delete must be told, whatever else this collapses with */
+	/* a later delete must be published, whatever else this collapses with */
 	if (kind == EVPUB_CHANGE_INSERT)
 		kind = EVPUB_CHANGE_CREATE;
 	evpub_row_event(capture, kind, &other);
@@ -204,8 +208,8 @@ capture_here(EvpubCapture *capture, Relation rel, EvpubChangeKind kind,
 }
 
 /*
- * An update that moves the row to another key or tenant is told under both:
- * those who follow the old one must learn that the row is gone there.
+ * An update that moves the row to another key or tenant is published under both:
+ * consumers of the old one must learn that the row is gone there.
  */
 static void
 capture_update(EvpubCapture *capture, const TriggerData *trigdata, Late late)
@@ -215,7 +219,7 @@ capture_update(EvpubCapture *capture, const TriggerData *trigdata, Late late)
 	EvpubRow	new;
 	EvpubRow	old;
 
-	/* only columns count that update_columns or ignore_columns lets count */
+	/* update_columns or ignore_columns may say which columns count */
 	if (same_bytes(trigdata) ||
 		!evpub_any_changed(desc, capture->counts, trigdata->tg_trigslot,
 						   trigdata->tg_newslot))
@@ -228,7 +232,7 @@ capture_update(EvpubCapture *capture, const TriggerData *trigdata, Late late)
 		if (!old.has_tenant || !evpub_slice_equals(old.tenant, new.tenant) ||
 			!evpub_slice_equals(old.pk_json, new.pk_json))
 		{
-			/* a row without a tenant cannot have been told of */
+			/* a row without a tenant cannot have been published */
 			if (old.has_tenant)
 				capture_gone(capture, rel, &old, trigdata->tg_trigslot, late);
 			if (!evpub_slice_equals(old.pk_json, new.pk_json))
@@ -266,7 +270,8 @@ capture_crossing(EvpubCapture *capture, const TriggerData *trigdata, Late late)
 
 /*
  * The row of a move is gone where it was.  Whether it arrives inside the filter,
- * or at all, is not known yet; an event that says so is taken back when it does.
+ * or at all, is not known yet.  So it is published as deleted, and that event is
+ * taken back when the row arrives.
  */
 static void
 capture_departure(EvpubCapture *capture, const TriggerData *trigdata, EvpubMove *move,
@@ -286,7 +291,7 @@ capture_departure(EvpubCapture *capture, const TriggerData *trigdata, EvpubMove 
 		  HeapTupleHeaderIndicatesMovedPartitions(trigdata->tg_trigtuple->t_data)))
 		return;
 	evpub_row_render_unchecked(&row, capture, trigdata->tg_trigslot);
-	/* a row without a tenant cannot have been told of */
+	/* a row without a tenant cannot have been published */
 	if (!row.has_tenant)
 		return;
 	evpub_buffer_keep_next();
@@ -309,9 +314,9 @@ capture_departure(EvpubCapture *capture, const TriggerData *trigdata, EvpubMove 
 }
 
 /*
- * It arrives inside the filter, where it was before: an update like others.
- * True if it is to be published, and then *kind and *new say how; *is_gone is
- * whether those who follow its old key or tenant are to learn that it is gone.
+ * The row arrives inside the filter, where it was before: an update like others.
+ * True if it is to be published, and then *kind and *new say how.  *is_gone: under
+ * its old key or tenant it is to be published as deleted.
  */
 static bool
 compare_moved(EvpubCapture *capture, Relation rel, const EvpubMove *move,
@@ -342,9 +347,9 @@ compare_moved(EvpubCapture *capture, Relation rel, const EvpubMove *move,
 
 /*
  * The row of a move arrives.  The event that it is gone is taken back, unless its
- * key has changed, or it has left the filter.  Where that event is in WAL already,
- * which is so only if triggers in between have made very many, the row is
- * published as created: whoever dropped it must hear that it is there.
+ * key has changed, or it has left the filter.  That event may be in WAL already, if
+ * triggers in between have made very many events.  Then the row is published as
+ * created, since consumers will have dropped it.
  */
 static void
 capture_arrival(EvpubCapture *capture, const TriggerData *trigdata,
@@ -379,8 +384,9 @@ capture_arrival(EvpubCapture *capture, const TriggerData *trigdata,
 
 /*
  * Is this a row of its own, whose command has also moved another one that did not
- * arrive?  Where updates are published it is as well to take it for that one: both
- * keys are published then, too.  Else a move has no event, and this row needs its own.
+ * arrive?  Where updates are published, it may be taken for that one, since both
+ * keys are published then.  Where they are not, a move has no event, and this row
+ * needs one of its own.
  */
 static bool
 is_another_row(EvpubCapture *capture, const TriggerData *trigdata, const EvpubMove *move)

@@ -2,17 +2,17 @@
  * truncate.c
  *		Events of TRUNCATE.
  *
- * TRUNCATE tells nobody which rows it takes away.  So the table is read before,
- * and each tenant that has rows in it gets one event.  It is read directly,
+ * TRUNCATE calls no trigger for the rows that it takes away.  So the table is read
+ * before, and each tenant that has rows in it gets one event.  It is read directly,
  * with the newest snapshot: SQL would not see rows that row security hides, nor
  * under REPEATABLE READ what others have committed meanwhile, and TRUNCATE
  * takes those, too.  The table is locked exclusively by then.
  *
  * A statement trigger stands only on the table that was captured.  A single
  * partition that is truncated is seen by the object access hook, which is
- * called for every table that TRUNCATE takes.  Its tenants may have rows in
- * other partitions, which "truncated" would take from consumers, too: so each of
- * its rows is published as deleted.
+ * called for every table that TRUNCATE takes.  The tenants of a partition may have
+ * rows in other partitions, and consumers would drop those, too, if they got
+ * "truncated".  So each row of the partition is published as deleted.
  *
  * PostgreSQL calls that hook for a table that the statement names before it waits
  * for the lock, and looks the name up again afterwards: the table may have been
@@ -62,18 +62,18 @@
 static object_access_hook_type next_object_access_hook = NULL;
 
 /*
- * The table that a TRUNCATE told of last, with all partitions below it, and
- * which command that was.  Start times do not tell transactions of one query
- * string apart; the session's own number of the transaction does.  The
- * subtransaction is among it for a TRUNCATE that failed in a block with an
- * exception: what it told of is forgotten, and the next one may be the same
- * command.  A later statement is the same command only if nothing was written
- * in between; then the partition has no rows any more.
+ * The table whose TRUNCATE was published last, with all partitions below it, and
+ * which command that was.  Transactions of one query string have the same start
+ * time, so the session's own number of the transaction is kept.  The
+ * subtransaction is kept for a TRUNCATE that failed in a block with an exception:
+ * its events are gone, and the next TRUNCATE may be the same command.  Otherwise a
+ * later statement is the same command only if nothing was written in between; then
+ * the partition has no rows any more.
  */
-static Oid	told_table = InvalidOid;
-static LocalTransactionId told_in_transaction = InvalidLocalTransactionId;
-static SubTransactionId told_within = InvalidSubTransactionId;
-static CommandId told_by = 0;
+static Oid	published_table = InvalidOid;
+static LocalTransactionId published_in_transaction = InvalidLocalTransactionId;
+static SubTransactionId published_within = InvalidSubTransactionId;
+static CommandId published_by = 0;
 
 /* A TRUNCATE runs whose tables are locked. */
 static bool tables_are_locked = false;
@@ -115,7 +115,7 @@ each_row(EvpubCapture *capture, Relation rel, RowCallback callback,
 
 /* Put the row's tenant into the set, and an event for a new one. */
 static void
-tell_tenant(EvpubCapture *capture, Relation rel, TupleTableSlot *slot,
+publish_tenant(EvpubCapture *capture, Relation rel, TupleTableSlot *slot,
 			EvpubTenants *seen)
 {
 	EvpubRow	row;
@@ -131,7 +131,7 @@ tell_tenant(EvpubCapture *capture, Relation rel, TupleTableSlot *slot,
 }
 
 static void
-tell_deleted(EvpubCapture *capture, Relation rel, TupleTableSlot *slot,
+publish_deleted(EvpubCapture *capture, Relation rel, TupleTableSlot *slot,
 			 EvpubTenants *seen)
 {
 	EvpubRow	row;
@@ -140,7 +140,7 @@ tell_deleted(EvpubCapture *capture, Relation rel, TupleTableSlot *slot,
 	(void) rel;
 	evpub_row_render_unchecked(&row, capture, slot);
 
-	/* a row without a tenant cannot have been told of */
+	/* a row without a tenant cannot have been published */
 	if (row.has_tenant)
 		evpub_row_event(capture, EVPUB_CHANGE_DELETE, &row);
 }
@@ -157,7 +157,7 @@ refuse_truncate(const char *table)
 
 /* The table itself, or the partitions that have its rows. */
 static void
-tell_truncate(const Trigger *trigger, Relation rel, RowCallback callback,
+publish_truncate(const Trigger *trigger, Relation rel, RowCallback callback,
 			  EvpubTenants *seen)
 {
 	EvpubCapture *capture = evpub_captures_get(trigger, rel);
@@ -192,7 +192,7 @@ tell_truncate(const Trigger *trigger, Relation rel, RowCallback callback,
 void
 evpub_truncate_capture(const Trigger *trigger, Relation rel)
 {
-	tell_truncate(trigger, rel, tell_tenant, evpub_tenants_create());
+	publish_truncate(trigger, rel, publish_tenant, evpub_tenants_create());
 }
 
 /* ---- single partitions ---- */
@@ -232,33 +232,33 @@ find_capture(Oid relid, Oid capture, Oid *root)
 }
 
 static void
-remember_told(Oid relid)
+remember_published(Oid relid)
 {
-	told_table = relid;
-	told_in_transaction = evpub_local_transaction();
-	told_within = GetCurrentSubTransactionId();
-	told_by = GetCurrentCommandId(false);
+	published_table = relid;
+	published_in_transaction = evpub_local_transaction();
+	published_within = GetCurrentSubTransactionId();
+	published_by = GetCurrentCommandId(false);
 }
 
 /*
- * Is this partition told of already by the same statement, which named it twice
- * in a row, or a table above it just before?  If it was told of earlier in the
- * statement, its rows are told of as deleted once more, which changes nothing.
+ * Has the same statement published this partition already, since it named it twice
+ * in a row, or a table above it just before?  If it did so earlier, the rows are
+ * published as deleted once more, which changes nothing.
  */
 static bool
-is_told(Oid relid)
+is_published(Oid relid)
 {
 	ListCell   *cell;
 
-	if (!OidIsValid(told_table) || told_by != GetCurrentCommandId(false) ||
-		told_within != GetCurrentSubTransactionId() ||
-		told_in_transaction != evpub_local_transaction())
+	if (!OidIsValid(published_table) || published_by != GetCurrentCommandId(false) ||
+		published_within != GetCurrentSubTransactionId() ||
+		published_in_transaction != evpub_local_transaction())
 		return false;
-	if (relid == told_table)
+	if (relid == published_table)
 		return true;
 	foreach(cell, get_partition_ancestors(relid))
 	{
-		if (lfirst_oid(cell) == told_table)
+		if (lfirst_oid(cell) == published_table)
 			return true;
 	}
 	return false;
@@ -273,7 +273,7 @@ truncate_partition(Oid relid, Oid function)
 {
 	Relation	rel;
 	TriggerDesc *triggers;
-	List	   *told = NIL;		/* uint64 * */
+	List	   *done = NIL;		/* uint64 * */
 
 	/*
 	 * TRUNCATE has locked it so, or will, if it did not come through our hook;
@@ -297,24 +297,24 @@ truncate_partition(Oid relid, Oid function)
 		if (trigger->tgfoid != function || !fires(trigger->tgenabled))
 			continue;
 		capture = evpub_captures_get(trigger, rel);
-		foreach(cell, told)
+		foreach(cell, done)
 		{
 			if (*(uint64 *) lfirst(cell) == capture->identity)
 				known = true;
 		}
 		if (known)
 			continue;
-		told = lappend(told, memcpy(palloc(sizeof(uint64)), &capture->identity,
+		done = lappend(done, memcpy(palloc(sizeof(uint64)), &capture->identity,
 									sizeof(uint64)));
-		tell_truncate(trigger, rel, tell_deleted, NULL);
+		publish_truncate(trigger, rel, publish_deleted, NULL);
 	}
 	table_close(rel, NoLock);
 }
 
 /*
- * Another table than the one that was locked under its name: only a schema that
- * was renamed, or a new table in a schema that comes earlier in search_path, makes
- * one of it.  Rows of the table before may be published as deleted by now.
+ * The name now means another table than the one that was locked under it.  That
+ * takes a schema that was renamed, or a new table in a schema that comes earlier in
+ * search_path.  Rows of the first table may be published as deleted by now.
  */
 static void
 refuse_other_table(Oid relid)
@@ -340,11 +340,11 @@ check_truncate(Oid relid)
 	if (!OidIsValid(capture) || !find_capture(relid, capture, &root))
 		return;
 	if (OidIsValid(root))
-		remember_told(root);	/* by its own statement trigger */
-	else if (!is_told(relid) && evpub_database_registered())
+		remember_published(root);	/* by its own statement trigger */
+	else if (!is_published(relid) && evpub_database_registered())
 	{
 		truncate_partition(relid, capture);
-		remember_told(relid);
+		remember_published(relid);
 	}
 }
 
@@ -379,7 +379,7 @@ check_named(const RangeVar *name, Oid relid, Oid before, void *arg)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a table", name->relname)));
-	/* it would have to wait for everybody, to be refused then */
+	/* do not wait for everybody only to be refused then */
 	if (!allowSystemTableMods && IsCatalogRelationOid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

@@ -3,14 +3,14 @@
  *		Another row that has the key of one that is gone.
  *
  * With a deferrable key two rows may have the same key until the transaction
- * ends.  UPDATE t SET id = id + 1 makes 1 a second 2, and then 2 to 3: a consumer
- * that is told last that 2 is deleted would lose it.  Whether a row has the key
- * cannot be told from the events, since a row that nobody touched may have it;
- * so the index is asked, each time that a row goes.  Then the row that stays is
- * told of, with its own data.
+ * ends.  UPDATE t SET id = id + 1 makes 1 a second 2, and then 2 to 3.  If "2 is
+ * deleted" were published last, a consumer would lose the row that is 2 now.  The
+ * events do not say whether another row has the key, since that may be a row that
+ * nobody touched.  So the index is asked, each time that a row goes, and the row
+ * that stays is published, with its own data.
  *
  * Triggers run when the statement has changed all of its rows, so what is found
- * has this key until a later trigger tells otherwise.
+ * has this key until a later trigger publishes something else.
  *
  * Under any key, the row may have been put back meanwhile by a statement that a
  * trigger or function ran, whose events came first (find_late() in trigger.c).
