@@ -16,7 +16,7 @@
 
 #define EVPUB_FILEMARK_MAX 128
 
-/* Adds what tells one state of a file from another: FNV-1a. */
+/* Adds bytes to a hash (FNV-1a): those in which two states of a file differ. */
 static inline uint64_t
 evpub_filemark_add(uint64_t hash, const struct stat *st)
 {

@@ -125,7 +125,7 @@ typedef enum EvpubFrameType
 	 * The partition count of a topic, learned from the cluster.  Payload:
 	 * EvpubFrameTopic, without a name.  For a topic without a pinned count the
 	 * relay waits until a TOPIC frame brings this count; for a pinned one it
-	 * goes on with the pinned count and only tells that the topic has grown.
+	 * goes on with the pinned count and only reports that the topic has grown.
 	 * EVPUB_FRAME_TOPIC_UNPINNED: the topic was deleted and made again; comes
 	 * before the FAILED frame.
 	 */

@@ -14,7 +14,7 @@ evpub_lost_add(EvpubLost a, EvpubLost b)
 	sum.transactions = a.transactions + b.transactions;
 	sum.events = a.events + b.events;
 
-	/* the names of what is known rise with how much that is */
+	/* the kinds rise with how much is known: the sum is of the lower kind */
 	sum.known = Min(a.known, b.known);
 	if (sum.known == EVPUB_LOST_UNKNOWN && sum.transactions > 0)
 		sum.known = EVPUB_LOST_PART;

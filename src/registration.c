@@ -365,7 +365,7 @@ evpub_database_registered(void)
 
 		/*
 		 * Not by the catalog snapshot of before: whoever raised the generation
-		 * tells only a moment later that it has to be renewed, and what we
+		 * sends the invalidation only a moment later, and what we
 		 * read now is believed until the generation rises again.
 		 */
 		InvalidateCatalogSnapshot();

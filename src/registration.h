@@ -13,10 +13,9 @@ extern void evpub_registration_init(void);
 
 /*
  * May events of this database be captured?  ERROR if it is registered, but evpub is
- * not preloaded.  False in a database without its
- * label (a copy made by CREATE DATABASE ... TEMPLATE); then the caller emits
- * nothing, and a WARNING was raised once in this session.  Gives the
- * transaction an xid.
+ * not preloaded.  False in a database without its label, such as a copy made by
+ * CREATE DATABASE ... TEMPLATE: then the caller makes no events, and a WARNING was
+ * raised once in this session.  Gives the transaction an xid.
  */
 extern bool evpub_database_registered(void);
 

@@ -30,7 +30,7 @@ typedef enum EvpubState
 	EVPUB_STARTING,
 	EVPUB_STREAMING,
 	EVPUB_PAUSED,
-	EVPUB_BLOCKED,				/* Kafka or the relay hinder; trying on */
+	EVPUB_BLOCKED,				/* hindered by Kafka or the relay, and tries again */
 	EVPUB_GAP,					/* WAL is missing or damaged: a person decides */
 	EVPUB_FENCED,				/* may be a copy of a publisher: a person decides */
 	EVPUB_STANDBY				/* in recovery */
@@ -205,7 +205,7 @@ extern bool evpub_preloaded(void);
 extern void evpub_require_preloaded(void);
 
 /*
- * Tell the publisher that a transaction with events has committed and is
+ * Inform the publisher that a transaction with events has committed and is
  * visible.  lsn is the end of its commit record; the publisher flushes up to
  * it if the committer did not wait for the flush.  Does not throw; without
  * preloading it does nothing.

@@ -41,7 +41,7 @@
 /* longest varint */
 #define EVPUB_VARINT_LENGTH 5
 
-/* places in the chunk header, see event.h */
+/* offsets in the chunk header, see event.h */
 #define EVPUB_CHUNK_KIND_AT 0
 #define EVPUB_CHUNK_VERSION_AT 1
 #define EVPUB_CHUNK_FLAGS_AT 2

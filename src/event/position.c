@@ -6,10 +6,10 @@
  * the position as position_format.c writes it.
  *
  * The MAC is over all the rest.  It is bound to database 0 and to no
- * transaction: every record that a user can make bears the database of his
- * session, so a copy of a message that he writes is not one.  A message from
- * elsewhere in WAL, or from another server of the cluster, is told by what is
- * in it: its sequence must rise, and its lineage must be the reader's own.
+ * transaction.  Every record that a user can make bears the database of his
+ * session, so a message that he copies is not accepted.  A message from elsewhere
+ * in WAL, or from another server of the cluster, is recognized by what is in it:
+ * its sequence must rise, and its lineage must be the reader's own.
  */
 #include "postgres.h"
 

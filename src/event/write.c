@@ -54,8 +54,8 @@ evpub_chunk_begin(EvpubChunkWriter *writer, StringInfo buf, uint32 first)
 }
 
 /*
- * The place that holds the index of a route in this chunk, plus 1; 0 for a
- * route that the chunk does not have yet.
+ * Where the index of a route in this chunk, plus 1, is kept; it is 0 for a route
+ * that the chunk does not have yet.
  */
 static uint32 *
 route_index_of(EvpubChunkWriter *writer, const EvpubRoute *route)

@@ -13,8 +13,8 @@
 typedef struct EvpubAssembler EvpubAssembler;
 
 /*
- * What kind of record evpub_assembler_feed() met, for those who must tell
- * WAL of others from their own.
+ * What kind of record evpub_assembler_feed() met.  Callers have to know whether
+ * WAL is ours.
  */
 typedef enum EvpubRecordKind
 {

@@ -3,14 +3,14 @@
  *		Is a transaction visible to every new snapshot yet?
  *
  * A commit record is in WAL before others can see the transaction, and long
- * before with synchronous replication: a consumer that is told then reads back
- * the old row.  The committer leaves the proc array when it becomes visible,
- * so we ask for that.
+ * before with synchronous replication.  A consumer that got the event then would
+ * read the old row back.  The committer leaves the proc array when its transaction
+ * becomes visible, so we ask for that.
  *
- * TransactionIdIsInProgress() is not fit for it: its short cut compares with
- * RecentXmin, which is stale in a process that takes no snapshots, and at
- * three billion transactions it reported an open one as ended.  So take a
- * snapshot, which needs a transaction but no database, and look into it.
+ * TransactionIdIsInProgress() does not do: its short cut compares with RecentXmin,
+ * which is stale in a process that takes no snapshots, and after three billion
+ * transactions it reported an open one as ended.  So we take a snapshot, which
+ * needs a transaction but no database, and look into it.
  */
 #include "postgres.h"
 

@@ -87,8 +87,8 @@ extern int	evpub_openxids_prepared(const EvpubOpenXids *xids);
 extern XLogRecPtr evpub_openxids_oldest(EvpubOpenXids *xids);
 
 /*
- * All xids, in no order: prepared is the top-level
- * xid of a prepared transaction or 0, lsn that of the first chunk.
+ * All xids, in no order.  "prepared" is the top-level xid of a prepared transaction,
+ * or 0; "lsn" is that of the first chunk.
  */
 typedef void (*EvpubOpenCallback) (TransactionId xid, TransactionId prepared,
 								   XLogRecPtr lsn, void *arg);

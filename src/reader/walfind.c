@@ -2,10 +2,10 @@
  * walfind.c
  *		What there is of WAL that may be missing or damaged.
  *
- * Who decides over a gap has to know whether a segment is there, whether a
- * range can be read, and where reading can go on behind a break.  Each answer
- * decides what is given up.  So an error that says nothing of WAL (no memory, a
- * file that cannot be opened) is passed on, and never taken for missing WAL.
+ * To decide over a gap one has to know whether a segment is there, whether a range
+ * can be read, and where reading can go on behind a break.  Each answer decides
+ * what is given up.  So an error that says nothing of WAL (no memory, a file that
+ * cannot be opened) is passed on, and never taken for missing WAL.
  */
 #include "postgres.h"
 
@@ -30,7 +30,7 @@ reader_up_to_now(void)
 	return reader;
 }
 
-/* What decides over a gap ends with an error when the worker is to leave. */
+/* When the worker is to leave, a decision over a gap ends with an error. */
 static void
 take_interrupts(const EvpubWalReader *reader)
 {
@@ -119,7 +119,7 @@ find_from_page(EvpubWalReader *reader, XLogRecPtr page)
 	}
 	PG_CATCH();
 	{
-		/* want of memory, say, must not make a gap larger than it is */
+		/* a lack of memory, for example, must not make a gap larger than it is */
 		if (!evpub_walreader_no_wal(geterrcode()))
 			PG_RE_THROW();
 		MemoryContextSwitchTo(caller);

@@ -7,8 +7,8 @@
  * anybody can see that nobody wants it.  So records above EVPUB_PASS_ABOVE are
  * looked at here first: page by page, with the checks that XLogReader makes
  * (page headers, the length that is left, the link to the record before, the
- * CRC), and with nothing kept but the first bytes.  Those tell whether the
- * record is wanted.
+ * CRC), and with nothing kept but the first bytes.  Those say whether the record
+ * is wanted.
  *
  * A wrong step here would lose events.  Therefore nothing is concluded from a
  * record that does not pass every check: XLogReader gets it, and reports what
@@ -34,7 +34,7 @@
 
 StaticAssertDecl(EVPUB_PASS_HEAD >= SizeOfXLogRecord + 16 + SizeOfLogicalMessage +
 				 sizeof(EVPUB_MESSAGE_PREFIX),
-				 "the head must hold all that tells what a record is");
+				 "the head must hold all that says what a record is");
 
 void
 evpub_walpass_reset(EvpubWalPass *pass)
@@ -114,7 +114,7 @@ take(EvpubWalPass *pass, const char *data, uint32 length)
 	pass->got += length;
 }
 
-/* The same checks as in XLogReader; it finds the words for what is wrong. */
+/* The same checks as in XLogReader, which then reports what is wrong. */
 static bool
 header_is_good(const EvpubWalPass *pass)
 {

@@ -58,8 +58,8 @@ read_page(XLogReaderState *xlog, XLogRecPtr page, int needed,
 
 	(void) record;
 	/*
-	 * XLogReader takes a page of which only the header is there for a failure
-	 * without a message: it must not see one, or that would be a gap.
+	 * XLogReader must not see a page of which only the header is there: it would
+	 * fail without a message, and that would be taken for a gap.
 	 */
 	if (page + XLOG_BLCKSZ <= reader->limit)
 		valid = XLOG_BLCKSZ;
@@ -79,9 +79,9 @@ read_page(XLogReaderState *xlog, XLogRecPtr page, int needed,
 }
 
 /*
- * In a context of its own: XLogReader frees its buffer before it allocates a
- * larger one, and when there is no memory for that, the pointer stays.  Then
- * nothing of it may be freed one by one.
+ * The XLogReader has a context of its own.  It frees its buffer before it allocates
+ * a larger one, and when there is no memory for that, the old pointer stays.  So
+ * its parts must not be freed one by one.
  */
 static XLogReaderState *
 allocate_xlog(EvpubWalReader *reader, MemoryContext *context)
@@ -175,9 +175,9 @@ evpub_walreader_seek(EvpubWalReader *reader, XLogRecPtr lsn)
 }
 
 /*
- * PostgreSQL takes a history that is missing for one without parents.  Then
- * events would get the wrong timeline, and WAL of the parents would be missed.
- * And it ends the process when it cannot read the file.
+ * When a history is missing, PostgreSQL takes the timeline for one without parents.
+ * Then events would get the wrong timeline, and WAL of the parents would be missed.
+ * When it cannot read the file, it ends the process.
  */
 static void
 check_history(TimeLineID timeline)
@@ -263,10 +263,10 @@ pass_source(EvpubWalReader *reader)
 }
 
 /*
- * Length of the record that comes next, or 0 if it cannot be told.  It is the
- * first field, and records are aligned, so it does not cross a page.  Nearly
- * always the page is the one in which the record before ended, and the reader
- * has it.
+ * Length of the record that comes next, or 0 if its first bytes are not there yet.
+ * The length is the first field, and records are aligned, so it does not cross a
+ * page.  Nearly always that is the page in which the record before ended, and the
+ * reader has it.
  */
 static uint32
 next_length(EvpubWalReader *reader)
