@@ -171,7 +171,7 @@ REVOKE ALL ON FUNCTION evpub._capture_options(oid, bytea, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION evpub._capture_options(oid, bytea, boolean) TO pg_monitor;
 
 -- View evpub.tables has a column for each option.  One row for each captured table:
--- partitions of one are not told apart, and a table may have several triggers with
+-- its partitions have no rows of their own, and a table may have several triggers with
 -- the same options.
 DO $$
 DECLARE
@@ -683,7 +683,7 @@ RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'evpub_forget_topic';
 COMMENT ON FUNCTION evpub.forget_topic(text) IS
-'a topic is retired: forget its partition count and offsets, so that it is told of no gap any more; events that still come for it find it as one never published to';
+'a topic is retired: forget its partition count and offsets, so that no gap is announced in it any more; events that still come for it find it as one never published to';
 REVOKE ALL ON FUNCTION evpub.forget_topic(text) FROM PUBLIC;
 
 CREATE FUNCTION evpub.register_database()
@@ -1026,7 +1026,7 @@ UNION ALL
 -- A TRUNCATE that is applied to a partition fires the triggers of that alone, and
 -- a statement trigger stands on the partitioned table.
 SELECT DISTINCT 'replicated_partitions',
-	   format('subscription %I fills the partitions of %s one by one: when it truncates them, nobody is told',
+	   format('subscription %I fills the partitions of %s one by one: when it truncates them, no events are published',
 			  s.subname, t.tgrelid::regclass),
 	   format('On its source: ALTER PUBLICATION ... SET (publish_via_partition_root = true); and then here: ALTER SUBSCRIPTION %I REFRESH PUBLICATION;',
 			  s.subname)

@@ -46,7 +46,7 @@ static const struct
 	{"refused", "No broker listens there. Start it, or: ALTER SYSTEM SET evpub.bootstrap_servers = '<host>:9092'; SELECT pg_reload_conf();"},
 	{"resolve", "The name is not known to this server. Mend it or the resolver, or: ALTER SYSTEM SET evpub.bootstrap_servers = '<host>:9092'; SELECT pg_reload_conf();"},
 	{"Disconnected", "A broker that closes the connection may want TLS or SASL: compare security.protocol in " FILE_OF " with its listeners; " RELOAD},
-	{"no broker answers at", "Start the brokers, or mend their advertised.listeners: this server must reach the addresses that the cluster tells."},
+	{"no broker answers at", "Start the brokers, or mend their advertised.listeners: this server must reach the addresses that the cluster gives."},
 	{"no broker of", "Look at the network, and whether it is a listener of a broker, with the right security.protocol. After a change of settings: SELECT pg_reload_conf();"},
 	{"no connection to", "Compare security.protocol and credentials in " FILE_OF " with the brokers' listeners; " RELOAD},
 

@@ -43,7 +43,7 @@ typedef struct ConfigFile
 {
 	char	   *key;			/* the property */
 	char	   *path;
-	char		mark[EVPUB_FILEMARK_MAX];	/* as evpub_filemark() tells */
+	char		mark[EVPUB_FILEMARK_MAX];	/* as evpub_filemark() gives it */
 } ConfigFile;
 
 #define CONFIG_FILES_MAX 16

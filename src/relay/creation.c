@@ -1,6 +1,6 @@
 /*
  * creation.c
- *		Topics that evpub creates: who is asked for, and what is told of them.
+ *		Topics that evpub creates: which are asked for, and what is reported of them.
  */
 #include <stdio.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 #include "frames.h"
 #include "relay.h"
 
-/* A topic that is not there after so long is told as the reason, in ms. */
+/* A topic that is not there after so long is reported as the reason, in ms. */
 #define CREATION_PATIENCE_MS 1000
 /* ... and so long without such a topic ends the wait for a group of them. */
 #define CREATION_OVER_MS 5000
@@ -100,10 +100,10 @@ others_created(const Topic *topic)
 }
 
 int64_t
-creation_tell(const Topic *head, int64_t now)
+creation_report(const Topic *head, int64_t now)
 {
 	static char text[sizeof(head->trouble)];
-	static int64_t told_at = -CREATION_OVER_MS;
+	static int64_t reported_at = -CREATION_OVER_MS;
 	Topic	   *topic = head != NULL ? topics_get(head->number) : NULL;
 	int64_t		until;
 
@@ -113,7 +113,7 @@ creation_tell(const Topic *head, int64_t now)
 	until = topic->waiting_since + CREATION_PATIENCE_MS;
 	if (now < until)
 		return until;
-	if (now - told_at >= CREATION_OVER_MS)
+	if (now - reported_at >= CREATION_OVER_MS)
 	{
 		int			others = others_created(topic);
 
@@ -123,7 +123,7 @@ creation_tell(const Topic *head, int64_t now)
 		else
 			snprintf(text, sizeof(text), "topic \"%s\" is being created", topic->name);
 	}
-	told_at = now;
+	reported_at = now;
 	memcpy(topic->trouble, text, sizeof(topic->trouble));
 	return RELAY_NEVER;
 }

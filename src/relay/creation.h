@@ -1,6 +1,6 @@
 /*
  * creation.h
- *		Topics that evpub creates: who is asked for, and what is told of them.
+ *		Topics that evpub creates: which are asked for, and what is reported of them.
  */
 #ifndef EVPUB_RELAY_CREATION_H
 #define EVPUB_RELAY_CREATION_H
@@ -40,6 +40,6 @@ extern void creation_arrived(const Topic *scout, int64_t now);
  * same: each text becomes a line in the server's log.  Returns when it may
  * change.
  */
-extern int64_t creation_tell(const Topic *head, int64_t now);
+extern int64_t creation_report(const Topic *head, int64_t now);
 
 #endif							/* EVPUB_RELAY_CREATION_H */

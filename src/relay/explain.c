@@ -4,9 +4,9 @@
  *
  * librdkafka says what its code saw ("SSL handshake failed: error:0A000086"),
  * with one text for everything that is wrong with a certificate.  Whoever is
- * on call needs to know what is wrong and what to do; so the texts that have
- * been seen are told apart here.  Others are passed on as they are, since a
- * wrong guess is worse than a raw text.
+ * on call needs to know what is wrong and what to do.  So the texts that have
+ * been seen are explained here, each by itself.  Others are passed on as they are,
+ * since a wrong guess is worse than a raw text.
  */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -225,7 +225,7 @@ explain_authentication(const char *text, Explanation *result)
 
 /*
  * Takes the broker's name off the front: "host:port/bootstrap: " for one of
- * the settings, "host:port/1: " for one that the cluster has told.
+ * the settings, "host:port/1: " for one that the cluster has named.
  */
 static const char *
 take_broker(const char *text, Explanation *result)

@@ -15,7 +15,7 @@ typedef struct Explanation
 	const char *hint;			/* what to do, or "" */
 	bool		refused;		/* a broker was reached, and it or we refused */
 
-	/* the broker, when the cluster told its address; "": one of the settings */
+	/* the broker, if the cluster gave its address; "": one of the settings */
 	char		broker[256];
 } Explanation;
 

@@ -4,8 +4,8 @@
  *
  * A broker refuses a whole batch, and librdkafka reports each of its records as
  * failed with the same error.  So all reports of the batch are read before the
- * worker is told: it has to know up to which record it must send one by one,
- * to find out which is to blame.  Reports are served for a while longer, since
+ * failure is reported to the worker: it has to know up to which record it must
+ * send one by one, to find out which is to blame.  Reports are served for a while longer, since
  * acknowledgements of other partitions may be on their way; what they cover
  * need not be sent again.
  *
@@ -41,8 +41,9 @@ is_about_size(rd_kafka_resp_err_t error)
 }
 
 /*
- * Is a record refused for what it is?  Never by rights, leaders or time-outs;
- * nor by its timestamp, which is the broker's view of a clock.
+ * Is a record refused for what it is?  An error about rights, leaders or time-outs
+ * does not say so; nor does one about its timestamp, which is the broker's view of
+ * a clock.
  *
  * Nor by INVALID_MSG (CORRUPT_MESSAGE), which brokers before Kafka 2.4 answer
  * to a record without a key in a compacted topic: the same answer means a

@@ -79,7 +79,7 @@ has_controller(rd_kafka_topic_t *topic)
 	if (found)
 		return true;
 
-	/* without an answer, the request itself will tell */
+	/* without an answer, the request itself will show it */
 	controller = rd_kafka_controllerid(client, METADATA_TIMEOUT_MS);
 	if (rd_kafka_metadata(client, 0, topic, &metadata, METADATA_TIMEOUT_MS))
 		return true;

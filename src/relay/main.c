@@ -290,8 +290,8 @@ wait_for_events(int64_t until)
 }
 
 /*
- * Asks the cluster what there is to ask, and tells the worker where things
- * stand.  Returns when there is more to do.
+ * Asks the cluster what there is to ask, and reports to the worker how far that
+ * is.  Returns when there is more to do.
  */
 static int64_t
 look_after_topics(int64_t now)
@@ -327,8 +327,8 @@ wall_clock_ahead(void)
 
 /*
  * librdkafka's threads wait until a time of the wall clock.  When that is set
- * back, they sleep for as long in addition, and do not connect again, say: no
- * call wakes them.  So the relay begins anew.  A clock that is set forward only
+ * back, they sleep for as long in addition, and do not connect again, for example.
+ * No call wakes them.  So the relay begins anew.  A clock that is set forward only
  * ends such waits early.
  */
 static void
@@ -346,8 +346,9 @@ look_at_clock(int64_t now)
 
 /*
  * The worker must not take a relay for hung because it has much to do, nor for
- * alive because a thread of it still is: this is sent by the event loop.  What
- * the worker has not read yet tells it as much.
+ * alive because one of its threads is: so the event loop sends this.  It need not
+ * be sent while the worker has not read what was sent before, since that shows as
+ * well that the relay lives.
  */
 static int64_t
 heartbeat(int64_t now)
@@ -374,7 +375,7 @@ go(void)
 
 /*
  * A turn of the event loop on the way out: nothing more is sent.  Ends the
- * process when all that was sent is acknowledged and told, or nothing more
+ * process when all that was sent is acknowledged and reported, or nothing more
  * comes; else returns when to look again.
  */
 static int64_t

@@ -31,7 +31,7 @@
 #include "sizes.h"
 #include "trouble.h"
 
-/* In flight at most: a power of two, and what config.c tells librdkafka. */
+/* In flight at most: a power of two, and what config.c sets in librdkafka. */
 #define RING_SIZE CONFIG_QUEUE_MESSAGES
 #define RING_MASK (RING_SIZE - 1)
 
@@ -87,7 +87,7 @@ static uint64_t unreported_records; /* in flight without a report */
 static size_t in_flight_cost;
 static int64_t last_progress;
 
-/* Partitions with an offset that the worker has not been told. */
+/* Partitions with an offset that was not reported to the worker yet. */
 static Acked *unreported;
 static size_t unreported_count;
 static size_t unreported_size;
@@ -271,8 +271,8 @@ produce(Topic *topic, const Record *record, int64_t now)
 		case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
 
 			/*
-			 * librdkafka itself refuses it.  The worker is told when all before
-			 * it is acknowledged, and so need not be sent again.
+			 * librdkafka itself refuses it.  That is reported when all before it
+			 * is acknowledged, so that nothing of it is sent again.
 			 */
 			if (next - acked == 1)
 				refused_by_client(topic, partition, record, now);
@@ -437,8 +437,8 @@ take_reports(rd_kafka_event_t *event, int64_t now)
 
 /*
  * A connection that a broker has closed is only logged by newer versions of
- * librdkafka (2.14; not 2.8), in the words of an error event; and at the start
- * that is all that tells of a listener that wants TLS or SASL.
+ * librdkafka (2.14; not 2.8), in the words of an error event.  At the start there
+ * is no other sign of a listener that wants TLS or SASL.
  */
 static void
 take_failure_log(const char *text)

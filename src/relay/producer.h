@@ -36,7 +36,7 @@ extern const Topic *producer_head(void);
 /* Takes librdkafka's events.  Returns when it wants to be called again. */
 extern int64_t producer_serve(int64_t now);
 
-/* Tells the worker what was acknowledged since the last call. */
+/* Reports to the worker what was acknowledged since the last call. */
 extern void producer_report(void);
 
 /* Time of the last progress if records are unacknowledged, else RELAY_NEVER. */

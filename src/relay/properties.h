@@ -10,7 +10,7 @@
 
 #include <librdkafka/rdkafka.h>
 
-/* Is this key in the allow-list?  Tells whether its value is a secret. */
+/* Is this key in the allow-list?  *secret: its value is a secret. */
 extern bool properties_allowed(const char *key, bool *secret);
 
 /* Is the value the path of a file that is read when connecting? */

@@ -42,7 +42,7 @@ fail(const EvpubFrameFailed *failed, const char *fmt, va_list args)
 
 	vsnprintf(text, sizeof(text), fmt, args);
 
-	/* a failure while the worker is told of one has nobody to be told to */
+	/* a failure while one is being reported cannot be reported */
 	farewell = NULL;
 	if (last != NULL)
 		last(failed, text);

@@ -31,7 +31,7 @@ relay_earlier(int64_t a, int64_t b)
 }
 
 /*
- * Tells the worker of a failure before the relay ends.  text: RELAY_TEXT_MAX
+ * Reports a failure to the worker before the relay ends.  text: RELAY_TEXT_MAX
  * bytes, which may be changed.
  */
 typedef void (*RelayFarewell) (const EvpubFrameFailed *failed, char *text);

@@ -6,7 +6,7 @@
  * evpub.check() compares it with evpub.max_event_bytes.  Nothing depends on an
  * answer: a user who may not ask (DescribeConfigs on the topic), a broker that
  * does not know the question, or one that does not answer means that the size
- * is not known, and nobody is told.
+ * is not known, and nothing is reported.
  *
  * One request is out at a time, about a limited number of topics, and it waits
  * for nobody: librdkafka puts the answer into the queue of the event loop.

@@ -111,7 +111,7 @@ retry_later(Topic *topic, int64_t now)
 /*
  * Records wait for a partition that has less replicas in sync than replicas,
  * or just one: that may be less than min.insync.replicas, which metadata does
- * not tell.
+ * not contain.
  */
 static void
 look_at_replicas(Topic *topic, const struct rd_kafka_metadata_topic *found)
@@ -553,17 +553,17 @@ survey_vanished(void)
 int64_t
 survey_work(int64_t now, const Topic *head, bool stuck)
 {
-	int64_t		told;
+	int64_t		reported;
 
 	if (lookup_answered())
 		take_answer(now);
-	told = creation_tell(head, now);
+	reported = creation_report(head, now);
 	if (topics_changed())
 		next_work = 0;
 	if (!lookup_idle())
-		return told;
+		return reported;
 	if (next_work <= now || (trouble_wants_probe() && next_probe <= now) ||
 		(stuck && next_growth <= now))
 		ask_next(now, head, stuck);
-	return lookup_idle() && next_work < told ? next_work : told;
+	return lookup_idle() && next_work < reported ? next_work : reported;
 }

@@ -77,12 +77,12 @@ extern TopicPartition *topics_partition(Topic *topic, int32_t partition);
 extern void topics_ask_again(Topic *topic);
 
 /*
- * Tells the worker that it is another topic of the same name than the one that
- * was published to: evpub.resume() is to accept just this one.
+ * Reports to the worker that the topic was deleted and made again: evpub.resume()
+ * is to accept just this one.
  */
 extern void topics_remade(const Topic *topic);
 
-/* The count that the cluster tells; for the worker, if it is another one. */
+/* The count that the cluster gives; it is reported to the worker if it has changed. */
 extern void topics_report(Topic *topic, int32_t count);
 
 /* Records may be produced from now on. */

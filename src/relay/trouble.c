@@ -1,6 +1,6 @@
 /*
  * trouble.c
- *		What hinders publishing right now, told to the worker in words.
+ *		What hinders publishing right now, reported to the worker in words.
  *
  * While no broker answers the relay goes on trying, for half a minute; then it
  * ends, and the worker starts another after a pause.  A text is sent
@@ -166,7 +166,7 @@ compose_unreachable(char *text)
 	{
 		/* the settings are right, and what the cluster says is not */
 		snprintf(text, RELAY_TEXT_MAX,
-				 "no broker answers at %s, the address that the cluster told",
+				 "no broker answers at %s, the address that the cluster gave",
 				 cause.broker);
 		add_cause(text, &cause,
 				  "See whether the broker is alive, and whether its advertised.listeners name an address that this machine can reach.");
@@ -188,7 +188,7 @@ compose_stuck(char *text, long long seconds)
 	if (is_elsewhere(why))
 	{
 		snprintf(text, RELAY_TEXT_MAX,
-				 "no acknowledgement for %lld s; no connection to the broker at %s, the address that the cluster told",
+				 "no acknowledgement for %lld s; no connection to the broker at %s, the address that the cluster gave",
 				 seconds, why->broker);
 		add_cause(text, why,
 				  "See whether the broker is alive, and whether its advertised.listeners name an address that this machine can reach.");
@@ -246,7 +246,7 @@ trouble_report(int64_t now, const char *topic_text, int64_t waiting_since)
 	int64_t		again = compose(text, now, topic_text, waiting_since);
 
 	/*
-	 * librdkafka tries the addresses that the cluster told last.  When brokers
+	 * librdkafka tries the addresses that the cluster gave last.  When brokers
 	 * have moved they may all be dead, and the ones of the settings not; it
 	 * goes back to those only since 2.10, and versions until 2.15 can be left
 	 * without any address.  A new relay begins with the settings, and reads

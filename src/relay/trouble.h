@@ -1,6 +1,6 @@
 /*
  * trouble.h
- *		What hinders publishing right now, told to the worker in words.
+ *		What hinders publishing right now, reported to the worker in words.
  */
 #ifndef EVPUB_RELAY_TROUBLE_H
 #define EVPUB_RELAY_TROUBLE_H
@@ -53,7 +53,7 @@ extern bool trouble_wants_probe(void);
 #endif
 
 /*
- * Tells the worker when the hindrance has changed.  topic_text: why the next
+ * Reports to the worker when the hindrance has changed.  topic_text: why the next
  * record's topic is not ready, or "".  waiting_since: time of the last
  * progress if records are unacknowledged, else RELAY_NEVER.  Returns when it
  * wants to be called again.

@@ -151,7 +151,7 @@ is( replicated('TRUNCATE the_root'),
 is(replicated('TRUNCATE parts'), '', 'TRUNCATE that comes for each partition is not told');
 my $check = q{SELECT ok, detail FROM evpub.check() WHERE name = 'replicated_partitions'};
 is( $copy->safe_psql('postgres', $check),
-	'f|subscription sub fills the partitions of public.parts one by one: when it truncates them, nobody is told',
+	'f|subscription sub fills the partitions of public.parts one by one: when it truncates them, no events are published',
 	'and check() says so');
 $source->safe_psql('postgres', 'ALTER PUBLICATION pub SET (publish_via_partition_root = true)');
 $copy->safe_psql('postgres', 'ALTER SUBSCRIPTION sub REFRESH PUBLICATION');
