@@ -144,16 +144,16 @@ sub check_gap_events
 		is($misplaced, 0, "$name: no event of a gap behind its evpub.gap");
 		for my $partition (0 .. $topics->{$topic} - 1)
 		{
-			my @told = @{ $found{$partition} || [] };
-			is(scalar(@told), scalar(@gaps), "$name: $topic, partition $partition is told once of each gap")
+			my @announced = @{ $found{$partition} || [] };
+			is(scalar(@announced), scalar(@gaps), "$name: $topic, each gap is announced once in partition $partition")
 			  or next;
 			for my $i (0 .. $#gaps)
 			{
 				my ($from, $to, $reason, $xids) = @{ $gaps[$i] };
-				is($told[$i]{first_lsn}, $from, "$name: first_lsn") if $from;
-				is($told[$i]{last_lsn}, $to, "$name: last_lsn") if $to;
-				like($told[$i]{reason}, $reason, "$name: reason");
-				is_deeply($told[$i]{transactions}, $xids, "$name: transactions") if $xids;
+				is($announced[$i]{first_lsn}, $from, "$name: first_lsn") if $from;
+				is($announced[$i]{last_lsn}, $to, "$name: last_lsn") if $to;
+				like($announced[$i]{reason}, $reason, "$name: reason");
+				is_deeply($announced[$i]{transactions}, $xids, "$name: transactions") if $xids;
 			}
 		}
 		is(scalar(grep { $_ >= $topics->{$topic} } keys %found), 0, "$name: nothing elsewhere");

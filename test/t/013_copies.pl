@@ -133,7 +133,7 @@ my $stale_id = goes_on($copy, 'stale', not => $main_id, lost => 1);
 ok( scalar(
 		grep { $_->{event}{type} eq 'evpub.gap' && event_publisher($_->{event}) eq $stale_id }
 		  events($kafka)),
-	'stale: consumers are told of the gap');
+	'stale: the gap is announced');
 stop_and_check($copy);
 
 # Restored to a point in time, which is another timeline.

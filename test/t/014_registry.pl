@@ -210,7 +210,7 @@ for my $case (
 	deregister('a');
 	$session->query($put->{'publish()'}->('unheard'));
 	like($session->{stderr}, qr/WARNING.*not published/,
-		'a session is told that its database is no longer registered');
+		'a session gets a warning that its database is no longer registered');
 	$session->quit;
 	push @expected, 'known';
 	gone('deregistered');
@@ -218,7 +218,7 @@ for my $case (
 	register('a');
 }
 
-# What is discarded does not arrive, but consumers are told of it.
+# What is discarded does not arrive, but is announced to consumers.
 {
 	my $discard = 'SELECT evpub.discard(pg_current_wal_flush_lsn())';
 	$node->safe_psql('a', $put->{'publish()'}->('heard'));
@@ -229,7 +229,7 @@ for my $case (
 	deregister('a');
 	# twice: between two answers the worker considers to go
 	$node->psql('a', $discard) for 1 .. 2;
-	like(slots(), qr/^evpub/, 'discarded: the slot waits until consumers are told');
+	like(slots(), qr/^evpub/, 'discarded: the slot waits until the gap is announced');
 	$node->psql('a', 'SELECT evpub.resume()');
 	gone('discarded');
 	is(words(), join(' ', sort @expected), 'nothing of it arrived');

@@ -79,7 +79,7 @@ my $part = @{ delete $gap{published} };
 cmp_ok($part, '<', $rows, "a part was discarded, $part of $rows events were not");
 is($holes, undef, 'no tenant has a hole in its part');
 is($lsns, undef, 'all of it has the lsn with which the gap ends');
-is($late, undef, 'each tenant was told of the gap before what follows');
+is($late, undef, 'for each tenant the gap was announced before what follows');
 is_deeply([ grep { $last{$_} != 1_000_000 } keys %last ], [], 'each has what follows');
 
 $node->stop;

@@ -58,7 +58,7 @@ $times{ $_->{event}{id} }++ for @all;
 is(scalar(grep { $_ > 1 } values %times), 0, 'no event comes twice');
 check_ids('events', @all);
 my @gaps = grep { $_->{event}{type} eq 'evpub.gap' } @all;
-cmp_ok(scalar @gaps, '>', 0, 'the gap is told');
+cmp_ok(scalar @gaps, '>', 0, 'the gap is announced');
 is_deeply($gaps[0]{event}{data}{transactions}, [$prepared], 'with the prepared transaction');
 $node->safe_psql('postgres', "ROLLBACK PREPARED 'p1000'");
 
@@ -96,7 +96,7 @@ for my $record (grep { $_->{event}{type} eq 'evpub.gap' } events($kafka))
 	$bounds{ $record->{event}{id} }{ $record->{event}{data}{first_lsn} } = 1;
 }
 is(scalar(grep { keys %$_ > 1 } values %bounds), 0, 'no two gaps have the same ids');
-cmp_ok(scalar(keys %{ { map { %$_ } values %bounds } }), '>=', 3, 'all of them are told');
+cmp_ok(scalar(keys %{ { map { %$_ } values %bounds } }), '>=', 3, 'all of them are announced');
 $node->safe_psql('postgres', "ROLLBACK PREPARED 'p3000'");
 
 # One that was prepared when the backlog was given up, and was committed before
@@ -121,7 +121,7 @@ set_brokers($node, $kafka->bootstrap);
 my $end = accept_gap();
 ok(wait_published($node), 'published');
 (@gaps) = grep { $_->{event}{type} eq 'evpub.gap' && $_->{event}{data}{last_lsn} eq $end } events($kafka);
-cmp_ok(scalar @gaps, '>', 0, 'the gap is told');
+cmp_ok(scalar @gaps, '>', 0, 'the gap is announced');
 is_deeply($gaps[0]{event}{data}{transactions}, [$prepared],
 	'a transaction that was prepared then is named, though it has committed since');
 $node->stop;

@@ -1,4 +1,4 @@
-# Gaps are told to all topics: also to one that was deleted and made again
+# Gaps are announced in all topics: also in one that was deleted and made again
 # meanwhile, and each of several gaps for itself.  An announcement that a topic
 # holds up, and that a crash breaks off, goes on where it was acknowledged.
 use strict;
@@ -33,8 +33,8 @@ $node->safe_psql('postgres', 'INSERT INTO t VALUES (12)');
 ok(wait_published($node), 'it goes on');
 
 my @events = events($kafka);
-my %told = map { $_->{partition} => 1 } grep { $_->{event}{type} eq 'evpub.gap' } @events;
-is(scalar keys %told, 2, 'each partition is told of the gap');
+my %announced = map { $_->{partition} => 1 } grep { $_->{event}{type} eq 'evpub.gap' } @events;
+is(scalar keys %announced, 2, 'the gap is announced in each partition');
 is_deeply([ map { $_->{event}{pk}{id} } grep { $_->{event}{type} ne 'evpub.gap' } @events ],
 	[12], 'what was discarded is not there');
 

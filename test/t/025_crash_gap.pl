@@ -1,8 +1,8 @@
 
 # A crash at any step of giving something up (discard(), a limit, accept_gap())
 # and of taking over (a lost slot, a lost state file): the next start stands
-# where it stood or goes on; only what is told as a gap is missing, and it is
-# told before any later event of the partition.
+# where it stood or goes on; only what is announced as a gap is missing, and it is
+# announced before any later event of the partition.
 #
 # See 012_crash.pl for EVPUB_SEED and EVPUB_ROUNDS.
 use strict;
@@ -30,7 +30,7 @@ my $one_more = q{
 WITH c AS (UPDATE counter SET n = n + 1 RETURNING tenant, n)
 INSERT INTO item SELECT * FROM c};
 
-# A gap is told to the topics that the state file knows.  So it must know ours
+# A gap is announced in the topics that the state file knows.  So it must know ours
 # before there is a gap; a file that was lost has to learn it anew.
 sub have_topic_known
 {
@@ -104,7 +104,7 @@ my ($missed, $lame) = (0, 0);
 sub start_without
 {
 	my ($path) = @_;
-	# what is known only to the file is told before it goes
+	# what is known only to the file is announced before it goes
 	ok(wait_published($node), 'published');
 	end_load($load);
 	$node->stop;
@@ -180,8 +180,8 @@ note scalar(crashes($node)) . ' crashes';
 
 sub lsn { my ($h, $l) = split m{/}, $_[0]; return (hex($h) << 32) + hex($l) }
 
-my (%seen_id, %last, %publisher, %gaps, %told, %reasons);
-my ($strange, $phantoms, $disorder, $untold, $holes) = (0, 0, 0, 0, 0);
+my (%seen_id, %last, %publisher, %gaps, %announced, %reasons);
+my ($strange, $phantoms, $disorder, $unannounced, $holes) = (0, 0, 0, 0, 0);
 
 # stays with the logs when something is wrong
 open my $records, '>', $node->basedir . '/records' or die $!;
@@ -202,7 +202,7 @@ $kafka->each_line(
 			/"type":"evpub\.gap".*"first_lsn":"([^"]+)","last_lsn":"([^"]+)","reason":"([^"]+)"/)
 		{
 			push @{ $gaps{$partition} }, [ lsn($1), lsn($2) ];
-			$told{"$1 $2 $3"}{$partition} = 1;
+			$announced{"$1 $2 $3"}{$partition} = 1;
 			$reasons{ $3 =~ s/[0-9A-F]{24}|\d+/n/gr }++;
 			return;
 		}
@@ -234,10 +234,10 @@ $kafka->each_line(
 			# last event's own transaction (019_discard_inside).
 			if (!grep { $_->[0] < $to && $_->[1] >= $from } @{ $gaps{$partition} })
 			{
-				diag sprintf "%s: %d after %d (%X to %X), %s, partition %d, in no gap that was told: %s",
+				diag sprintf "%s: %d after %d (%X to %X), %s, partition %d, in no gap that was announced: %s",
 				  $tenant, $seq, $last_seq, $from, $to, $id, $partition,
 				  join ', ', map { sprintf '%X-%X', @$_ } @{ $gaps{$partition} }
-				  if $untold++ < 5;
+				  if $unannounced++ < 5;
 			}
 		}
 		$last{$tenant} = [ $seq, lsn($lsn) ];
@@ -245,17 +245,17 @@ $kafka->each_line(
 	});
 close $records;
 
-is($strange, 0, 'every record is an event of the table, or tells of a gap');
+is($strange, 0, 'every record is an event of the table, or announces a gap');
 is($phantoms, 0, 'nothing that was rolled back');
 is($disorder, 0, 'every tenant in order');
-is($untold, 0, 'what is missing was told as a gap before any later event');
+is($unannounced, 0, 'what is missing was announced as a gap before any later event');
 my %rows = map { split /\|/ } split /\n/,
   $node->safe_psql('postgres', 'SELECT tenant, max(seq) FROM item GROUP BY 1');
 is_deeply({ map { $_ => $last{$_}[0] } keys %last },
 	\%rows, 'every tenant up to its last number');
 my @partitions = $kafka->end_offsets($EvpubLoad::TOPIC);
-is(scalar(grep { keys %{ $told{$_} } != @partitions } keys %told),
-	0, 'every gap was told in every partition');
+is(scalar(grep { keys %{ $announced{$_} } != @partitions } keys %announced),
+	0, 'every gap was announced in every partition');
 cmp_ok($holes, '>', 0, "there were holes ($holes), and gaps ("
 	  . join('; ', map { "$reasons{$_}: $_" } sort keys %reasons) . ')');
 

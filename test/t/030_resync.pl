@@ -1,6 +1,6 @@
 
-# evpub.resync() beside live writes: what it tells is what the events before it
-# have told, so that nobody keeps a row that is gone, an old value, or forgets a
+# evpub.resync() beside live writes: what it publishes agrees with what the events before it
+# have published, so that nobody keeps a row that is gone, an old value, or forgets a
 # row that is there.  It takes part in no deadlock, can be cancelled, and waits
 # for commits that nobody sees yet.  And evpub.wait_replayed() on a standby.
 use strict;
@@ -153,7 +153,7 @@ is($errors, '', "nor does resync ($calls calls)");
 my ($rows, $wrong, $seen) = consume(told($begin));
 diag explain($wrong) if %$wrong;
 is(scalar keys %$wrong, 0,
-	"resynced agrees with what was told before, and nobody forgets a row ($seen->{resynced} events)");
+	"resynced agrees with what was published before, and nobody forgets a row ($seen->{resynced} events)");
 for my $table (qw(item part))
 {
 	my $tenant = $table eq 'item' ? 'tenant' : q{'x'};
@@ -197,14 +197,14 @@ is( $node->safe_psql('postgres',
 my $others = $node->safe_psql('postgres', 'SELECT count(*) - 1 FROM part');
 is($node->safe_psql('postgres', "SELECT query FROM pg_stat_activity WHERE pid = ($waiting)"),
 	"CALL evpub.resync('{part}', batch => 50) /* table part: $others rows */",
-	'pg_stat_activity tells how far it is');
+	'pg_stat_activity says how far it is');
 $node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM ($waiting) x");
 finish($call);
 like($call->{err}, qr/ERROR:  canceling statement due to user request/, 'it can be cancelled');
 
 my (undef, undef, $cut) = consume(told($since));
 is($cut->{resynced}, $node->safe_psql('postgres', 'SELECT count(*) - 1 FROM part'),
-	'what was committed before is told');
+	'what was committed before is published');
 ok(!$cut->{resync_finished}, 'but no end');
 
 $since = now();
@@ -214,7 +214,7 @@ $holder->query_safe('COMMIT');
 $holder->quit;
 ok(finish($call), 'the call ends when the row is free');
 my @last = grep { $_->{type} eq 'part.resynced' } told($since);
-is($last[-1]{data}{v}, -1, 'and tells the value that was waited for');
+is($last[-1]{data}{v}, -1, 'and publishes the value that was waited for');
 
 # --- a commit that nobody sees yet ---
 
@@ -235,7 +235,7 @@ ok(finish($unseen) && finish($call), 'then both end');
 is_deeply(
 	[ map { $_->{type} } told($since) ],
 	[qw(item.created item.resync_started item.resynced item.resync_finished)],
-	'and the row is told of');
+	'and the row is published');
 
 # The mark's transaction may have been given its number before that of the commit
 # which nobody sees: then no snapshot names it.
@@ -270,7 +270,7 @@ ok(finish($unseen) && finish($call), 'then both end');
 is_deeply(
 	[ map { "$_->{type} " . ($_->{pk} ? $_->{pk}{id} : '') } told($since) ],
 	[ 'late.created 2', 'late.resync_started ', 'late.resynced 1', 'late.resynced 2', 'late.resync_finished ' ],
-	'and its row is told of');
+	'and its row is published');
 
 # --- writers who wait for the table ---
 

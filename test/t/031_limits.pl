@@ -1,7 +1,7 @@
 
 # When a limit is reached, the database wins over the backlog: writers never
 # notice, the state becomes "gap", WAL is removed, and when a person accepts the
-# gap, consumers are told of it before anything later, which arrives in order.
+# gap, which is announced before anything later, which arrives in order.
 # Nothing is given up that could be published, and nothing before the state file
 # says so.
 use strict;
@@ -209,7 +209,7 @@ isnt(status($node, 'publisher_id'), $publisher, 'under a new id');
 my @records = events($kafka, 'two');
 is(scalar(grep { ($_->{event}{pk}{id} // 0) == $next } @records), 1, 'what is behind the gap arrives');
 is(scalar(grep { $_->{event}{type} eq 'evpub.gap' && $_->{event}{data}{last_lsn} eq $to } @records),
-	2, 'consumers are told of it');
+	2, 'the gap is announced');
 
 # Once given up, the end moves by two segments at least: less frees nothing, and
 # costs a checkpoint each time.

@@ -155,7 +155,7 @@ ok(wait_published($node), 'published');
 	my $done = grep { finish($_) } @sessions;
 	is($done, 1, 'one of several sessions accepts');
 	is(scalar(grep { $_->{err} =~ /there is no gap to accept/ } @sessions),
-		3, 'the others are told that there is none');
+		3, 'the others get the answer that there is none');
 	$node->stop('immediate');
 	$node->start;
 	ok(wait_for_state($node, 'paused'), 'a crash right after it: still accepted');
@@ -165,7 +165,7 @@ ok(wait_published($node), 'published');
 	$node->stop('immediate');
 	$node->start;
 	insert_both();
-	check('crash after it was told');
+	check('crash after it was announced');
 }
 
 # ---- discard ----
@@ -180,7 +180,7 @@ is(sqlstate($node, 'SELECT evpub.discard(NULL)'), '00000', 'discard(NULL) does n
 	check('nothing discarded');
 }
 
-# Exactly a commit's end; what is told survives crashes, with the same ids.
+# Exactly a commit's end; what is announced survives crashes, with the same ids.
 {
 	set_brokers($node, '127.0.0.1:' . EvpubKafka::free_port());
 	ok(wait_for_state($node, 'blocked'), 'no broker');
@@ -195,7 +195,7 @@ is(sqlstate($node, 'SELECT evpub.discard(NULL)'), '00000', 'discard(NULL) does n
 	insert_both();
 	set_brokers($node, $kafka->bootstrap);
 	check('discard', [ undef, $commit, qr/discard/, [] ]);
-	# not even the file knows that it was told
+	# not even the file knows that it was announced
 	$node->stop('immediate');
 	$node->start;
 	insert_both();
@@ -254,7 +254,7 @@ is(sqlstate($node, 'SELECT evpub.discard(NULL)'), '00000', 'discard(NULL) does n
 	resume();
 	ok(wait_published($node), 'goes on');
 	my $ids = check_gap_events('made again', $kafka, \%topics, [ $from, $to, qr/max_lag_size/, [] ]);
-	is_deeply($ids, \%expected, 'made again: all partitions of all topics are told');
+	is_deeply($ids, \%expected, 'made again: it is announced in all partitions of all topics');
 	delete $topics{many};
 }
 

@@ -57,11 +57,11 @@ insert('a', 'b', 'c');
 sql('SELECT evpub.discard(pg_current_wal_flush_lsn())');
 sql('SELECT evpub.resume()');
 insert('a', 'b', 'c');
-ok(wait_published($node), 'a gap is told in a compacted topic, too');
+ok(wait_published($node), 'a gap is announced in a compacted topic, too');
 for my $topic ('ta', 'tb', 'tc')
 {
 	my @told = gaps($topic);
-	is(scalar @told, ($topic eq 'tc' ? 2 : 3), "$topic: each partition is told");
+	is(scalar @told, ($topic eq 'tc' ? 2 : 3), "$topic: it is announced in each partition");
 	is_deeply([ grep { $_->{key} ne "evpub.gap/$_->{partition}" } @told ], [], "$topic: with its key");
 }
 my %number = map { ("$_->{topic}/$_->{partition}" => substr $_->{event}{id}, -8) }
@@ -154,7 +154,7 @@ like(fails(q{CREATE ROLE somebody; GRANT USAGE ON SCHEMA evpub TO somebody; SET 
 my $offset = -s $node->logfile;
 sql(q{SELECT evpub.forget_topic('tb')});
 ok($node->log_contains(qr/LOG:  evpub: topic "tb" was forgotten/, $offset), 'forgotten: a line in the log');
-ok(wait_published($node), 'and the gap is told to the others');
+ok(wait_published($node), 'and the gap is announced in the others');
 is(sql(q{SELECT string_agg(topic, ' ' ORDER BY topic) FROM evpub.topics}), 'ta tc', 'evpub.topics does not show it');
 my %later = map { ("$_->{topic}/$_->{partition}" => substr $_->{event}{id}, -8) }
   map { my $topic = $_; map { { %$_, topic => $topic } } gaps($topic) } 'tc';

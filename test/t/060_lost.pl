@@ -80,7 +80,7 @@ sub told
 	ok(wait_published($node), "$name: goes on");
 	my @data = map { $_->{event}{data} }
 	  grep { $_->{event}{type} eq 'evpub.gap' && $_->{event}{lsn} eq $lsn } events($kafka, 'one');
-	cmp_ok(scalar(@data), '>=', 3, "$name: consumers are told");
+	cmp_ok(scalar(@data), '>=', 3, "$name: it is announced");
 	my %said = map { join(' ', map { $_ // 'null' } @{$_}{qw(transaction_count event_count counted)}) => 1 } @data;
 	my $pattern = join ' ', $transactions, $events, $counted;
 	like(join('; ', keys %said), qr/^$pattern$/, "$name: of how much");

@@ -1,4 +1,4 @@
--- The consumer's tables.  "run": the resync that has told of the row last.
+-- The consumer's tables.  "run": the resync that has published the row last.
 CREATE TABLE organization (
 	tenant_id text, id bigint, name varchar(60) NOT NULL, run text,
 	PRIMARY KEY (tenant_id, id));

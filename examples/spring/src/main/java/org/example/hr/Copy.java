@@ -77,7 +77,7 @@ public class Copy {
 		jdbc.update("DELETE FROM resync WHERE tenant_id = ?", tenant);
 	}
 
-	/** Forgets the rows that the run has not told of; does nothing if it is not the current one. */
+	/** Forgets the rows that the run has not published; does nothing if it is not the current one. */
 	public void finishRun(String table, String tenant, String run) {
 		int current = jdbc.update(
 				"DELETE FROM resync WHERE (tenant_id, table_name, run) = (?, ?, ?)", tenant, table, run);

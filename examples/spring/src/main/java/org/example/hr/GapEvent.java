@@ -3,7 +3,7 @@ package org.example.hr;
 import com.fasterxml.jackson.annotation.JsonProperty;
 import com.fasterxml.jackson.annotation.JsonTypeInfo;
 
-/** Changes were committed that nobody will be told of. */
+/** Changes were committed that will not be published. */
 @JsonTypeInfo(use = JsonTypeInfo.Id.NONE)
 public record GapEvent(String id, String type, Range data) implements Event {
 

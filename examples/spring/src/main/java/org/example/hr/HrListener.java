@@ -49,7 +49,7 @@ public class HrListener {
 		});
 	}
 
-	/** Everything else, null included, has nothing to tell us. */
+	/** Everything else, null included, is of no use here. */
 	@KafkaHandler(isDefault = true)
 	public void ignore(@Payload(required = false) Object other) {
 		log.debug("ignored {}", other);
@@ -78,7 +78,7 @@ public class HrListener {
 		});
 	}
 
-	/** What tells of all rows of a tenant. */
+	/** Events of all rows of a tenant. */
 	private void apply(RowEvent event, String table) {
 		switch (event.kind()) {
 			case "truncated" -> copy.deleteAll(table, event.tenant());

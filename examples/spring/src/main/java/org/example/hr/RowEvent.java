@@ -11,7 +11,7 @@ public interface RowEvent extends Event {
 		return type().substring(type().lastIndexOf('.') + 1);
 	}
 
-	/** Of resync_started and resync_finished: the call, and whether it tells of some rows only. */
+	/** Of resync_started and resync_finished: the call, and whether it publishes some rows only. */
 	record Mark(String run, Boolean partial) {
 		boolean whole() {
 			return !Boolean.TRUE.equals(partial);

@@ -319,7 +319,7 @@ class HrCopyTest {
 		source.update("INSERT INTO organization SELECT 'initech', i, 'o' FROM generate_series(1, 20) i");
 		source.update("INSERT INTO member SELECT 'initech', i, i, 'm' FROM generate_series(1, 20) i");
 		assertEqualCopies();
-		// changes that nobody is told of
+		// changes that are not published
 		source.execute("""
 				SET evpub.capture = off;
 				DELETE FROM organization WHERE tenant_id = 'initech' AND id IN (3, 4);
@@ -328,7 +328,7 @@ class HrCopyTest {
 				INSERT INTO organization VALUES ('initech', 21, 'missed');
 				INSERT INTO member VALUES ('initech', 21, 21, 'missed');
 				RESET evpub.capture""");
-		// members alone: one brings the organization that nobody has told of
+		// members alone: one brings the organization that was not published
 		source.execute("CALL evpub.resync('{member}', tenant => 'initech')");
 		for (var consumer : consumers)
 			await("the member that was missed", () -> consumer.copy.queryForObject(
@@ -342,7 +342,7 @@ class HrCopyTest {
 	@Test
 	@Order(10)
 	void rowThatAResyncCouldNotStoreIsNotSwept() {
-		// nobody is told of a name that the copy cannot take, until the resync
+		// a name that the copy cannot take is not published before the resync
 		source.execute("""
 				SET evpub.capture = off;
 				UPDATE organization SET name = repeat('x', 61) WHERE (tenant_id, id) = ('initech', 7);
