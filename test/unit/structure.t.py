@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The structure of the source: what may include what, sizes, SQLSTATEs.
+"""The structure of the source: what may include what, sizes, names, SQLSTATEs.
 
 Each rule is a function that returns what breaks it, as a set of names.  Some
 faults are known, and listed below by name.  A test fails for a fault that is
@@ -62,6 +62,10 @@ OF_POSTGRESQL = {
     '25006',    # PreventCommandIfReadOnly, PreventCommandDuringRecovery
     '42601', '42804',   # the parser, about a filter
 }
+
+
+# Files of others that comments and docs name.
+OF_OTHERS = {'pg_locale.h', 'x509_vfy.h', 'xlogreader.c', 'xlogrecord.h'}
 
 
 class Source:
@@ -248,6 +252,54 @@ def undocumented_states(source, names):
     return result
 
 
+COMMENT = re.compile(r'/\*.*?\*/', re.S)
+
+
+def read_all(root, *patterns):
+    """File: text, of all that match, with paths below root."""
+    result = {}
+    for pattern in patterns:
+        for path in glob.glob(os.path.join(root, pattern), recursive=True):
+            with open(path, encoding='utf-8', errors='replace') as file:
+                result[os.path.relpath(path, root)] = file.read()
+    return result
+
+
+def stale_names(source):
+    """Names of files and of our functions, types and macros that nothing has any more."""
+    root = source.root
+    code = read_all(root, 'src/**/*.[ch]', 'test/**/*.[ch]')
+    others = read_all(root, 'sql/*.sql', 'test/**/*.p[lmy]', 'test/suite', 'test/run')
+    files = {os.path.basename(name) for name in code} | OF_OTHERS
+    known = set()
+    for text in code.values():
+        known |= set(re.findall(r'\w+', COMMENT.sub('', text)))
+    for text in others.values():
+        known |= set(re.findall(r'\w+', text))
+    prose = {name: '\n'.join(COMMENT.findall(text)) for name, text in code.items()
+             if name.startswith('src')}
+    prose |= read_all(root, 'docs/*.md', '*.md')
+    result = set()
+    for name, text in prose.items():
+        for word in re.findall(r'\b(?:evpub_|Evpub|EVPUB_)\w+', text):
+            # EVPUB_EVENT_* stands for those that begin so, and there are plurals
+            if not {word, word.removesuffix('s')} & known and \
+                    not any(other.startswith(word) for other in known if word.endswith('_')):
+                result.add(f'{name}: {word}')
+        for word in re.findall(r'(?<![\w./-])[\w/-]+\.[ch]\b', text):
+            if os.path.basename(word) not in files or \
+                    ('/' in word and os.path.basename(word) not in OF_OTHERS and
+                     not any(other.endswith('/' + word) or other == word for other in code)):
+                result.add(f'{name}: {word}')
+        # "find_late() in trigger.c", also over the end of a comment's line
+        for word, where in re.findall(r'\b(\w+)\(\)(?:\s|\*)+in\s+(?:\*\s+)?([\w/]+\.[ch])\b', text):
+            if os.path.basename(where) not in OF_OTHERS and \
+                    not any(re.search(rf'^{word}\(', COMMENT.sub('', other), re.M)
+                            for path, other in code.items() if path.endswith('/' + where)):
+                result.add(f'{name}: {word}() in {where}')
+    return result
+
+
 class Tap:
     count = 0
     failed = 0
@@ -314,6 +366,14 @@ def planted(root, tap, names):
         ('a long function', long_ones, 'capture/key.c: planted(void)', {'capture/key.c': function}),
         ('a long file', long_ones, f'capture/z.c: more than {MAX_FILE} lines',
          {'capture/z.c': '\n' * (MAX_FILE + 1)}),
+        ('a file that is gone', stale_names, 'src/capture/key.c: gone.c',
+         {'capture/key.c': '/* as in gone.c */\n'}),
+        ('a file in another room', stale_names, 'src/capture/key.c: reader/key.h',
+         {'capture/key.c': '/* see reader/key.h */\n'}),
+        ('a function that is gone', stale_names, 'src/capture/key.c: evpub_gone',
+         {'capture/key.c': '/* by evpub_gone() */\n'}),
+        ('a function that has moved', stale_names, 'src/capture/key.c: find_late() in key.c',
+         {'capture/key.c': '/* find_late() in\n * key.c knows */\n'}),
         ('an SQLSTATE', lambda source: undocumented_states(source, names),
          '08P01 is raised and not in docs/sql.md',
          {'capture/key.c': 'errcode(ERRCODE_PROTOCOL_VIOLATION)\n'}),
@@ -346,6 +406,7 @@ def main():
     tap.rule(versions(source), set(), 'versions are asked for in one place')
     tap.rule(heads(source), set(), 'files say what they are, headers have a guard')
     tap.rule(long_ones(source), set(), 'files and functions are not too long')
+    tap.rule(stale_names(source), set(), 'comments and docs name what is there')
     tap.rule(undocumented_states(source, names), set(),
              'SQLSTATEs that are raised are documented, and back')
     planted(root, tap, names)
