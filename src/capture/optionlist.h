@@ -8,7 +8,7 @@
  * the column of evpub.tables; "value" what the option is unless it is given, NULL
  * for none; "choices" the words that it takes, with commas between them, NULL
  * where it is free; "comment" the one of its column.  The order is that of the
- * arguments; what stands behind ON_REPLICA is only in arguments of triggers.
+ * arguments.  From AS on, options are only in arguments of triggers.
  *
  * Whoever includes this file defines EVPUB_OPTION, and undefines it.
  */

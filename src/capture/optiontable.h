@@ -16,8 +16,8 @@ typedef enum EvpubOption
 	EVPUB_OPTIONS
 } EvpubOption;
 
-/* Those that capture_table() takes. */
-#define EVPUB_TABLE_OPTIONS (EVPUB_OPTION_ON_REPLICA + 1)
+/* Those that capture_table() takes come first. */
+#define EVPUB_TABLE_OPTIONS EVPUB_OPTION_AS
 
 typedef enum EvpubOptionKind
 {

@@ -116,6 +116,21 @@ get_bytes(EvpubChunkReader *reader)
 	return slice;
 }
 
+/* A switch, so that the compiler asks for an envelope that is new. */
+static bool
+is_known(EvpubEnvelope envelope)
+{
+	switch (envelope)
+	{
+		case EVPUB_ENVELOPE_PLAIN:
+		case EVPUB_ENVELOPE_NONE:
+		case EVPUB_ENVELOPE_CLOUDEVENTS:
+		case EVPUB_ENVELOPE_CLOUDEVENTS_BINARY:
+			return true;
+	}
+	return false;
+}
+
 /*
  * Routes are handed out as pointers, which must stay good while the table
  * grows; so the table is made of single allocations.
@@ -141,8 +156,7 @@ read_route(EvpubChunkReader *reader)
 	reader->routes[reader->route_count] = route;
 	route->number = reader->route_count++;
 	route->envelope = (EvpubEnvelope) get_byte(reader);
-	if (route->envelope != EVPUB_ENVELOPE_PLAIN &&
-		route->envelope != EVPUB_ENVELOPE_NONE && !EVPUB_IS_CLOUDEVENT(route))
+	if (!is_known(route->envelope))
 		CORRUPTED();
 	route->topic = get_bytes(reader);
 	route->type = get_bytes(reader);
