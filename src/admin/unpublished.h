@@ -27,13 +27,15 @@ extern void evpub_unpublished_begin(EvpubUnpublished *unpublished);
  * alters, or adds ("is_new"), and for each relation that it drops.  "function" is
  * evpub.capture().
  */
-extern void evpub_unpublished_column(EvpubUnpublished *unpublished, Oid relid, AttrNumber number, bool is_new);
+extern void evpub_unpublished_column(EvpubUnpublished *unpublished, Oid relid,
+									 AttrNumber number, bool is_new);
 extern void evpub_unpublished_drop(EvpubUnpublished *unpublished, Oid relid, Oid function);
 
 /*
  * To be called after it: NOTICEs that say which changes were not published, and
  * how to publish them.
  */
-extern void evpub_notice_unpublished(Node *statement, const EvpubUnpublished *unpublished, Oid function);
+extern void evpub_notice_unpublished(Node *statement, const EvpubUnpublished *unpublished,
+									 Oid function);
 
 #endif							/* EVPUB_ADMIN_UNPUBLISHED_H */

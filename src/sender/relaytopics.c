@@ -171,4 +171,3 @@ evpub_relaytopics_size(EvpubPosition *position, const EvpubFrame *frame,
 	*topic = found;
 	return true;
 }
-
