@@ -204,18 +204,18 @@ read_records(EvpubQueue *queue, XLogRecPtr confirmed_lsn)
 		transaction = evpub_assembler_feed(queue->assembler, queue->reader, &kind);
 		if (kind == EVPUB_RECORD_HOUSEKEEPING)
 			evpub_follow_growth(queue->position, queue->reader);
-		queue->feeding = false;
-		if (!transaction)
-			continue;
 
 		/*
 		 * Confirmed before.  Its first chunks may lie before the place where
 		 * reading started, so it need not be complete.
 		 */
-		if (transaction->commit.lsn <= confirmed_lsn)
+		if (transaction && transaction->commit.lsn <= confirmed_lsn)
 			evpub_assembler_release(queue->assembler, transaction);
-		else
+		else if (transaction)
 			push(queue, transaction);
+
+		/* the assembler has let go of it: before it is queued, an error would lose it */
+		queue->feeding = false;
 	}
 }
 

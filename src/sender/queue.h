@@ -33,7 +33,7 @@ typedef struct EvpubQueue
 
 	/* WAL cannot be read now: memory, files; it is tried again */
 	char	   *unread;			/* why, with a hint; NULL: it can */
-	bool		feeding;		/* the assembler takes in what was read */
+	bool		feeding;		/* what was read is taken in, and queued */
 	bool		missed;			/* a segment was not there at the last look */
 	int			unread_times;	/* in a row */
 	EvpubMsec	read_again_at;	/* not before */

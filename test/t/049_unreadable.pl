@@ -143,6 +143,39 @@ hinder('EIO', 'Input/output error', sub { order_error('pread', EIO) }, \&end_err
 	ok(wait_published($node), 'published when there is memory again');
 }
 
+# ---- an error while a chunk is taken in ----
+
+# The reader has passed it then, and the transaction lacks it: it is read again.
+sub fail_once
+{
+	my ($text) = @_;
+	append_to_file($node->data_dir . '/evpub_mac_error', $text);
+	return;
+}
+sub failed_once { return !-e $node->data_dir . '/evpub_mac_error' }
+{
+	fail_once('publishing');
+	sql("INSERT INTO t VALUES ('publishing', @{[ ++$events ]})");
+	insert();
+	ok(wait_published($node), 'while publishing: published');
+	ok(failed_once(), 'after an error');
+	like(status($node, 'last_error'), qr/could not compute the authentication code/, 'which is shown');
+
+	# discard() reads what is behind before it answers
+	sql('SELECT evpub.pause()');
+	sql("INSERT INTO t VALUES ('acme', 0)");
+	my $up_to = sql('SELECT pg_current_wal_flush_lsn()');
+	sql("INSERT INTO t VALUES ('looking', @{[ ++$events ]})");
+	my $end = sql('SELECT pg_current_wal_flush_lsn()');
+	ok(wait_for_status($node, "read_lsn >= '$end'"), 'paused, and read');
+	fail_once('looking');
+	sql("SELECT evpub.discard('$up_to')");
+	ok(failed_once(), 'an error while discard() looks ahead');
+	insert();
+	sql('SELECT evpub.resume()');
+	ok(wait_published($node), 'resumed: published');
+}
+
 # ---- an error that ends the worker ----
 
 # end_worker(sub { what mends }): its next wait fails, and the next worker publishes.
@@ -199,7 +232,8 @@ sub end_worker
 }
 
 my %seen;
-$seen{ $_->{event}{pk}{id} }++ for check_ids('all', events($kafka));
+$seen{ $_->{event}{pk}{id} }++
+  for grep { $_->{event}{type} ne 'evpub.gap' } check_ids('all', events($kafka));
 is(scalar(keys %seen), $events, 'every event is in Kafka');
 is(scalar(grep { $_ > 1 } values %seen), 0, 'under one id each');
 
