@@ -11,15 +11,16 @@
  * of the file over the link or to the name that has become free.
  *
  * A second name alone would not do: PostgreSQL recycles files, and WAL of later
- * would be written into the one that we keep.  For the same reason a file that
- * still has two names, because a crash came between the two steps, is never
- * put back: its other name may be that of a later segment.
+ * would be written into the one that we keep.  This is possible after a crash
+ * between the two steps, so a file that has two names, or begins with other WAL
+ * than its name says, is never put back.
  *
  * A segment that is not archived yet is not touched, since archive_command may
  * copy a link as a link ("rsync -a"); PostgreSQL does not remove it either.
  */
 #include "postgres.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -258,6 +259,36 @@ evpub_walaside_set(XLogSegNo first, XLogSegNo end)
 
 /* ---- putting back ---- */
 
+/*
+ * A file that had two names when a crash came may have been recycled by the
+ * other one, and written to, before it was removed there: the first page is what
+ * is written first.
+ */
+static bool
+begins_as_named(const Names *names, const char *segment)
+{
+	XLogLongPageHeaderData header;
+	XLogRecPtr	start;
+	int			fd = OpenTransientFile(names->aside, O_RDONLY | PG_BINARY);
+	int			length = fd < 0 ? -1 : read(fd, &header, sizeof(header));
+
+	if (length < 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not read file \"%s\": %m", names->aside)));
+	CloseTransientFile(fd);
+	XLogSegNoOffsetToRecPtr(number_of(segment), 0, wal_segment_size, start);
+	return length == sizeof(header) && header.std.xlp_magic == XLOG_PAGE_MAGIC &&
+		header.std.xlp_pageaddr == start && header.xlp_sysid == GetSystemIdentifier();
+}
+
+/* With a second name it may be a segment of later, that is going to be written. */
+static bool
+may_be_put_back(const Names *names, const char *segment, const struct stat *st)
+{
+	return st->st_nlink == 1 && begins_as_named(names, segment);
+}
+
 XLogRecPtr
 evpub_walaside_oldest(void)
 {
@@ -271,7 +302,9 @@ evpub_walaside_oldest(void)
 		struct stat st;
 		XLogRecPtr	start;
 
-		if (!is_segment(entry->d_name, &names, &st))
+		if (!is_segment(entry->d_name, &names, &st) ||
+			(look_at_place(&names, &st) == PLACE_FREE &&
+			 !may_be_put_back(&names, entry->d_name, &st)))
 			continue;
 		XLogSegNoOffsetToRecPtr(number_of(entry->d_name), 0, wal_segment_size, start);
 		if (oldest == InvalidXLogRecPtr || start < oldest)
@@ -287,13 +320,14 @@ evpub_walaside_oldest(void)
  * is overwritten that came between the look and the rename.
  */
 static Place
-take_place(const Names *names, const char *segment, const struct stat *st)
+take_place(const Names *names, const char *segment, const struct stat *st,
+		   bool intact)
 {
 	Place		place;
 
 	LWLockAcquire(ControlFileLock, LW_EXCLUSIVE);
 	place = look_at_place(names, st);
-	if (place == PLACE_LINK || (place == PLACE_FREE && st->st_nlink == 1))
+	if (place == PLACE_LINK || (place == PLACE_FREE && intact))
 	{
 		/*
 		 * It was archived, or need not be: it must not be archived again.
@@ -312,15 +346,17 @@ take_place(const Names *names, const char *segment, const struct stat *st)
 static bool
 put_segment_back(const Names *names, const char *segment, const struct stat *st)
 {
-	switch (take_place(names, segment, st))
+	bool		intact = may_be_put_back(names, segment, st);
+
+	switch (take_place(names, segment, st, intact))
 	{
 		case PLACE_LINK:
 			return true;
 		case PLACE_FREE:
-			if (st->st_nlink == 1)
+			if (intact)
 				return true;
 			ereport(LOG,
-					(errmsg("file \"%s\" has another name, perhaps that of a later WAL segment; it is not put back",
+					(errmsg("file \"%s\" may have been used as a later WAL segment; it is removed",
 							names->aside)));
 			break;
 		case PLACE_SAME:

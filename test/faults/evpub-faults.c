@@ -16,9 +16,10 @@
  * gets a line "<serial> <pid> <mode> <step>".  Then the next line counts,
  * from the first step of the next worker.
  *
- * Names of steps: "create", "write", "fsync", "rename", "unlink", "mkdir",
- * "rmdir" and the path (the first of two); files of WAL are all called
- * "pg_wal".  "wait" is the first wait of the worker after other steps: all
+ * Names of steps: "create", "write", "fsync", "rename", "link", "symlink",
+ * "unlink", "mkdir", "rmdir" and the path (the first of two; of a symbolic link,
+ * where it is made); files of WAL are all called "pg_wal", and "aside" where
+ * they are set aside.  "wait" is the first wait of the worker after other steps: all
  * of its round is done, the position message, which makes no call, included.
  *
  * Modes:
@@ -152,6 +153,13 @@ real_unlink(const char *path)
 	return real(path);
 }
 
+static int
+real_link(const char *from, const char *to)
+{
+	REAL(link);
+	return real(from, to);
+}
+
 /* ---- who we are ---- */
 
 static void
@@ -203,6 +211,8 @@ known_as(const char *path)
 {
 	if (starts_with(path, "./"))
 		path += 2;
+	if (starts_with(path, "pg_wal/evpub.kept"))
+		return "aside";
 	if (starts_with(path, "pg_wal/"))
 		return "pg_wal";
 	if (strcmp(path, "evpub") == 0 || starts_with(path, "evpub/") ||
@@ -349,7 +359,7 @@ keep_state(void)
 	if (changed)
 		return;
 	real_unlink(BACKUP);
-	had_backup = link(STATE, BACKUP) == 0;
+	had_backup = real_link(STATE, BACKUP) == 0;
 	changed = true;
 }
 
@@ -617,6 +627,31 @@ rename(const char *from, const char *to)
 	STEP("rename", name, result,
 		 ((strcmp(to, STATE) == 0 || strcmp(from, STATE) == 0 ? keep_state() : (void) 0),
 		  real_rename(from, to)));
+	return result;
+}
+
+int
+link(const char *from, const char *to)
+{
+	const char *name = known_as(from);
+	int			result;
+
+	if (!name || !in_worker())
+		return real_link(from, to);
+	STEP("link", name, result, real_link(from, to));
+	return result;
+}
+
+int
+symlink(const char *target, const char *path)
+{
+	const char *name = known_as(path);
+	int			result;
+
+	REAL(symlink);
+	if (!name || !in_worker())
+		return real(target, path);
+	STEP("symlink", name, result, real(target, path));
 	return result;
 }
 
