@@ -2,13 +2,13 @@
  * kafkafiles.c
  *		The files that the Kafka settings name: certificates, keys, keytabs.
  *
- * A renewed certificate comes to the same path, so nothing in the settings
- * tells that it is another.  librdkafka reads it once; a relay that streams
- * goes on until its next connection, which the old certificate may not get any
- * more.  So a reload looks at these files.
+ * A renewed certificate has the same path, so nothing in the settings says that
+ * it is another.  librdkafka reads it once.  A relay that streams goes on with the
+ * old certificate until its next connection, which may be refused.  So a reload
+ * looks at these files.
  *
- * The worker does not read the settings' file, which holds passwords: the
- * relay tells the paths, and what the files were like before it read them.
+ * The worker does not read the settings' file, which holds passwords.  The relay
+ * reports the paths, and what the files were like before it read them.
  */
 #include "postgres.h"
 

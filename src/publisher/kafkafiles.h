@@ -13,7 +13,7 @@ typedef struct EvpubKafkaFiles
 	Size		length;
 } EvpubKafkaFiles;
 
-/* What a HELLO frame tells behind librdkafka's version; false: malformed. */
+/* Take what a HELLO frame holds behind librdkafka's version; false: malformed. */
 extern bool evpub_kafka_files_take(EvpubKafkaFiles *files, const EvpubFrame *frame);
 
 /* Is one of them another file than the relay has read? */

@@ -3,9 +3,9 @@
  *		The labels of registered databases: what they say, who has one, and
  *		new text for them.
  *
- * A publisher that takes over has a new id, and the labels tell whose database
- * one was when slot and state file are both gone (pg_upgrade, a restored dump).
- * Which databases are registered does not change with it.
+ * A publisher that takes over has a new id.  When slot and state file are both
+ * gone (pg_upgrade, a restored dump), the labels say whose database one was, so
+ * they get the new id.  Which databases are registered does not change with it.
  */
 #include "postgres.h"
 

@@ -356,9 +356,9 @@ evpub_licence_create(EvpubPosition *position, uint64 foreign_id, char **reason)
 	PG_CATCH();
 	{
 		/*
-		 * No publisher then: the asker is told, and may ask again.  Slot
-		 * first, file second, so that a crash in between still finds the
-		 * intent.  The error may have left locks on slots.
+		 * No publisher then: the asker gets the error, and may ask again.  The
+		 * slot goes first, the file second, so that a crash in between still
+		 * finds the intent.  The error may have left locks on slots.
 		 */
 		LWLockReleaseAll();
 		memset(position, 0, sizeof(*position));

@@ -3,8 +3,8 @@
  *		The worker's position: state file, then slot, then position message.
  *
  * The order is the safety: Kafka has acknowledged, the file is durable, the
- * slot lets WAL go, standbys are told.  A crash between any two repeats work
- * and loses nothing.
+ * slot lets WAL go, and standbys get the position.  A crash between any two steps
+ * repeats work and loses nothing.
  */
 #include "postgres.h"
 
@@ -252,7 +252,7 @@ add_acknowledged(EvpubPosition *file, const EvpubWorker *worker)
  * The error may have come from anywhere, and may have left a step half done.  So
  * the worker's position is not written as it is.  The file is read again, which
  * was whole when it was written, and takes over only what acknowledgements alone
- * change: the confirmed position, the last offsets, and how far gaps are told.
+ * change: the confirmed position, the last offsets, and how far gaps are announced.
  * These are right at any time.  Taking in an acknowledgement moves them from one
  * record to the next, and nothing in that can throw.  Otherwise the confirmed
  * position moves only over what has no events left that are not acknowledged, in

@@ -4,10 +4,10 @@
  *		slot, and drops it when nobody is registered any more.
  *
  * Only the worker makes and drops the slot, so neither can happen while it
- * does the other.  Why no event is lost with the slot is told at the head of
- * registry.c, which has the steps that look at labels and requests; here they
- * are taken one after the other, each in a cycle of its own, so that
- * publishing goes on meanwhile.
+ * does the other.  Why no event is lost with the slot is explained at the head of
+ * registry.c, which has the steps that look at labels and requests.  Here they are
+ * taken one after the other, each in a cycle of its own, so that publishing goes
+ * on meanwhile.
  */
 #include "postgres.h"
 

@@ -21,7 +21,7 @@ extern void evpub_registrar_consider(EvpubWorker *worker);
 
 /*
  * The same, though something may be left: a limit gives it up.  False if
- * somebody is registered, or it cannot be told right now.
+ * somebody is registered, or that is not known right now.
  */
 extern bool evpub_registrar_retire_now(EvpubWorker *worker);
 

@@ -61,7 +61,7 @@ typedef struct EvpubWorker
 	uint64		relay_starts;
 	uint64		relay_restarts;	/* of these, after a failure */
 	EvpubKafkaFiles kafka_files;	/* that the relay has read */
-	char		trouble[EVPUB_REASON_LENGTH]; /* as the relay tells; "" none */
+	char		trouble[EVPUB_REASON_LENGTH]; /* as the relay reports it; "" none */
 	char		librdkafka_version[32];
 
 	/* registry */

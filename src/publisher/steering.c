@@ -70,9 +70,9 @@ pause_or_resume(EvpubWorker *worker, bool pause, const char *role,
 }
 
 /*
- * A topic is retired: it is not told of gaps any more, and that it is gone
- * hinders nothing.  Events of it that are on their way, or come later, find it
- * as one that was never published to.  What is in flight may hold its number,
+ * A topic is retired: gaps are not announced in it any more, and publishing does
+ * not stop when it is deleted.  Events for it that are on their way, or come later,
+ * find it as one that was never published to.  What is in flight may hold its number,
  * so the relay ends, and sends anew what is not acknowledged.
  */
 static void

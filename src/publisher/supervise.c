@@ -77,8 +77,8 @@ put_settings(StringInfo data, char end)
 }
 
 /*
- * All that a relay is started with, as one text; of the configuration file
- * what tells that it was changed.
+ * All that a relay is started with, as one text.  Of the configuration file it
+ * has what differs when that was changed.
  */
 static char *
 relay_settings(void)
@@ -109,8 +109,8 @@ evpub_supervise_settings_changed(EvpubWorker *worker)
 	/*
 	 * A reload for other settings must not repeat events.  While something
 	 * hinders, whoever reloads has mended it, perhaps where nobody here can
-	 * see it.  Before HELLO the relay has read no files yet, or has not told
-	 * which; it has sent nothing either.
+	 * see it.  Before HELLO the relay has read no files yet, or has not
+	 * reported which; it has sent nothing either.
 	 */
 	if (worker->relay_settings && strcmp(worker->relay_settings, now) == 0 &&
 		worker->hindrance == EVPUB_HINDRANCE_NONE && !worker->trouble[0] &&

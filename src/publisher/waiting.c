@@ -17,7 +17,7 @@
 #include "publisher/waiting.h"
 
 /* In ms. */
-#define WAIT_IDLE 1000			/* what no latch tells: COMMIT PREPARED, flushes */
+#define WAIT_IDLE 1000			/* what sets no latch: COMMIT PREPARED, flushes */
 #define WAIT_PREPARED 100		/* prepared transactions hold events */
 #define WAIT_REQUESTS 100		/* a transaction that is waited for may end */
 #define WAIT_HEAD 10			/* the next transaction is not visible yet */

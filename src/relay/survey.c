@@ -251,7 +251,7 @@ metadata_answer(int64_t now)
 		if (lookup.error)
 			trouble_no_answer(lookup.error, lookup.text);
 		else
-			trouble_none_told();
+			trouble_no_brokers();
 		for (int i = 0; i < asking_count; i++)
 			retry_later(asking[i], now);
 		return;

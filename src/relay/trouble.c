@@ -19,11 +19,11 @@
 #define REPORT_PAUSE_MS 500
 
 /*
- * A cluster that has answered is told to be unreachable only when it was for so
+ * A cluster that has answered is reported as unreachable only when it was for so
  * long, in ms: more than PROBE_MS of survey.c and the time of an answer.  Since
  * 2.10, librdkafka goes back to the servers of the settings when all addresses
- * that they told are dead, is told the same again, and says each time that no
- * broker is left.
+ * that they gave are dead, gets the same addresses again, and says each time that
+ * no broker is left.
  */
 #define SURE_MS 2000
 
@@ -89,7 +89,7 @@ trouble_no_answer(rd_kafka_resp_err_t error, const char *text)
 }
 
 void
-trouble_none_told(void)
+trouble_no_brokers(void)
 {
 	no_one_answers();
 	memset(&cause, 0, sizeof(cause));

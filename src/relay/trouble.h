@@ -23,7 +23,7 @@ extern void trouble_no_answer(rd_kafka_resp_err_t error, const char *text);
  * A question was answered, but the answer names no brokers: what leads to them
  * has to be found anew, as when nobody answers.
  */
-extern void trouble_none_told(void);
+extern void trouble_no_brokers(void);
 
 /* A broker has answered. */
 extern void trouble_brokers_answer(void);
