@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use EvpubGap qw(accept_gap hold let_go);
 use EvpubKafka;
 use EvpubState;
 use EvpubTest;
@@ -140,6 +141,60 @@ for my $gap (0 .. 2)
 }
 my %published = map { $_->{event}{pk}{id} => 1 } grep { $_->{event}{type} ne 'evpub.gap' } events($kafka, 'last');
 is_deeply([ sort keys %published ], [ 0, 4 ], 'what was committed behind them is published');
+# ---- a transaction that a gap has cut is announced in the same way ----
+
+# It begins in a segment that is lost, and commits behind the gap.
+sql(q{CREATE TABLE large (id int PRIMARY KEY);
+	SELECT evpub.capture_table('large', tenant => 'acme', topic => 'last', collapse => false)});
+my $large = hold($node, q{INSERT INTO large SELECT generate_series(1, 20000)},
+	q{INSERT INTO "last" VALUES (5)});
+sql('SELECT pg_switch_wal(); INSERT INTO "last" VALUES (6)');
+my $segment = $node->data_dir . '/pg_wal/' . sql('SELECT pg_walfile_name(pg_current_wal_insert_lsn())');
+sql('SELECT pg_switch_wal(); INSERT INTO "last" VALUES (7)');
+ok(wait_published($node), 'published while a large transaction is open');
+rename $segment, "$segment.away" or die "$segment: $!";
+sql('SELECT pg_terminate_backend(' . worker_pid($node) . ')');
+ok(wait_for_state($node, 'gap'), 'a segment is missing: gap');
+accept_gap($node, 'cut');
+ok(wait_published($node), 'the gap is announced');
+rename "$segment.away", $segment or die "$segment: $!";
+
+# {topic and partition => how often it was announced there}
+sub cut_announced
+{
+	my %times;
+	for my $topic (keys %partitions)
+	{
+		for my $record (events($kafka, $topic))
+		{
+			my $event = $record->{event};
+			$times{"$topic $record->{partition}"}++
+			  if $event->{type} eq 'evpub.gap' && $event->{data}{reason} =~ /was cut by a gap/;
+		}
+	}
+	return \%times;
+}
+limit_middle(100);
+ok(let_go($large), 'the large transaction commits');
+sql('INSERT INTO "last" VALUES (8)');
+ok(wait_for_status($node, q{state = 'blocked' AND state_reason ~ '"middle" partition 0.*-F0'}),
+	'cut: a topic refuses its event');
+my ($number) = map { hex } status($node, 'state_reason') =~ /-(F0.{6})$/;
+wait_until('the file says how far the announcement is',
+	sub { return read_state($node->data_dir)->{next_event} == $number });
+$node->stop('immediate');
+my $cut = cut_announced();
+is(scalar(grep { /^first/ } keys %$cut), 3, 'cut: announced to the first partitions');
+$node->start;
+limit_middle(1_000_000);
+ok(wait_published($node), 'cut: the topic takes it: published');
+$times = cut_announced();
+is(scalar(keys %$times), 6, 'cut: announced to each partition');
+is($times->{$_}, $cut->{$_}, "cut: $_ is not announced again")
+  for grep { /^first/ } sort keys %$cut;
+%published = map { $_->{event}{pk}{id} => 1 } grep { $_->{event}{type} ne 'evpub.gap' } events($kafka, 'last');
+is_deeply([ sort keys %published ], [ 0, 4, 6, 7, 8 ], 'cut: what was committed beside it and behind it is published');
+
 $node->stop;
 is(join(' ', map { $_->{told} } new_gaps()), '1 1 1', 'all are told');
 done_testing();
