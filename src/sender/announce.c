@@ -91,7 +91,8 @@ full_xid(TransactionId xid)
 }
 
 bool
-evpub_announce_instead(EvpubPosition *position, EvpubTransaction *transaction)
+evpub_announce_instead(EvpubPosition *position, EvpubTransaction *transaction,
+					   bool quiet)
 {
 	uint64		xid = full_xid(transaction->xid);
 
@@ -113,7 +114,7 @@ evpub_announce_instead(EvpubPosition *position, EvpubTransaction *transaction)
 		gap.cut = palloc(sizeof(TransactionId));
 		gap.cut[0] = transaction->xid;
 		transaction->gap = copy_gap(&gap);
-		ereport(WARNING,
+		ereport(quiet ? DEBUG1 : WARNING,
 				(errmsg("evpub: transaction %u, committed at %X/%X, is not published",
 						transaction->xid, LSN_FORMAT_ARGS(transaction->commit.lsn)),
 				 errdetail("It was cut by the gap up to %X/%X that was accepted.",

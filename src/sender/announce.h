@@ -24,10 +24,11 @@ extern int	evpub_announce_gaps(dlist_head *queue, EvpubPosition *position,
 
 /*
  * If an accepted gap explains why a transaction is not complete, have it
- * announced as a gap of its own (in the current context).
+ * announced as a gap of its own (in the current context).  "quiet": without a
+ * WARNING, because there was one.
  */
 extern bool evpub_announce_instead(EvpubPosition *position,
-								   EvpubTransaction *transaction);
+								   EvpubTransaction *transaction, bool quiet);
 
 /* A partition that gets an event. */
 typedef struct EvpubRecipient

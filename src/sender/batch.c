@@ -82,7 +82,10 @@ head_is_whole(EvpubBatch *batch, EvpubTransaction *head)
 	if (!head->problem || head->gap)
 		return true;
 	old = MemoryContextSwitchTo(batch->context);
-	if (!evpub_announce_instead(batch->queue->position, head))
+	if (evpub_announce_instead(batch->queue->position, head,
+							   head->commit.lsn == batch->cut_lsn))
+		batch->cut_lsn = head->commit.lsn;
+	else
 	{
 		batch->stuck = head->problem;
 		whole = false;

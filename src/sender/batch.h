@@ -30,6 +30,9 @@ typedef struct EvpubBatch
 	XLogRecPtr	waiting_lsn;
 	EvpubMsec	waiting_since;
 
+	/* the last transaction that a gap has cut, by its commit record */
+	XLogRecPtr	cut_lsn;
+
 	/* the head of the queue cannot be published; the reason, its own memory */
 	char	   *stuck;
 } EvpubBatch;
