@@ -230,7 +230,7 @@ evpub_topics(PG_FUNCTION_ARGS)
 		 * before something is published to it.  Until then the most that it
 		 * has had is shown, which is the number of its places.
 		 */
-		int32		partitions = topic->partitions > 0 ? topic->partitions : topic->nplaces;
+		int32		partitions = topic->partitions > 0 ? topic->partitions : topic->nnumbers;
 
 		evpub_result_set_text(row, "topic", topic->name);
 		if (partitions > 0)

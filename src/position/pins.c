@@ -14,11 +14,11 @@
 
 #include "position/pins.h"
 
-/* Name to place in position->topics. */
+/* Name to index in position->topics. */
 typedef struct TopicEntry
 {
 	const char *name;
-	int			place;
+	int			index;
 	char		status;			/* for simplehash */
 } TopicEntry;
 
@@ -58,13 +58,13 @@ evpub_pins_topic_of_number(EvpubPosition *position, uint32 number)
 }
 
 static void
-index_topic(EvpubPosition *position, int place)
+index_topic(EvpubPosition *position, int index)
 {
 	bool		found;
 	TopicEntry *entry = topicname_insert(topic_names,
-										 position->topics[place].name, &found);
+										 position->topics[index].name, &found);
 
-	entry->place = place;
+	entry->index = index;
 }
 
 /*
@@ -100,14 +100,14 @@ add_topic(EvpubPosition *position, const char *name)
 			memcpy(grown, position->topics, sizeof(EvpubTopic) * position->ntopics);
 		position->topics = grown;
 		position->topic_slots = slots;
-		indexed = grown;		/* the same topics in the same places */
+		indexed = grown;		/* the same topics in the same order */
 	}
 	topic = &position->topics[position->ntopics];
 	memset(topic, 0, sizeof(*topic));
 	topic->name = pstrdup(name);
 	topic->number = position->next_topic++;
 	topic->offsets = palloc(sizeof(int64));
-	topic->places = palloc(sizeof(uint32));
+	topic->numbers = palloc(sizeof(uint32));
 	index_topic(position, position->ntopics++);
 	MemoryContextSwitchTo(old);
 	return topic;
@@ -120,7 +120,7 @@ evpub_pins_topic(EvpubPosition *position, const char *name)
 
 	index_topics(position);
 	entry = topicname_lookup(topic_names, name);
-	return entry ? &position->topics[entry->place] : add_topic(position, name);
+	return entry ? &position->topics[entry->index] : add_topic(position, name);
 }
 
 /*
@@ -136,11 +136,11 @@ evpub_pins_set(EvpubPosition *position, EvpubTopic *topic, int32 partitions)
 		offsets[p] = p < topic->partitions ? topic->offsets[p] : -1;
 	pfree(topic->offsets);
 	topic->offsets = offsets;
-	if (partitions > topic->nplaces)
+	if (partitions > topic->nnumbers)
 	{
-		topic->places = repalloc(topic->places, sizeof(uint32) * partitions);
-		while (topic->nplaces < partitions)
-			topic->places[topic->nplaces++] = position->next_place++;
+		topic->numbers = repalloc(topic->numbers, sizeof(uint32) * partitions);
+		while (topic->nnumbers < partitions)
+			topic->numbers[topic->nnumbers++] = position->next_number++;
 	}
 	topic->partitions = partitions;
 	topic->grown = 0;
@@ -250,7 +250,7 @@ evpub_pins_adopt_growth(EvpubPosition *position, XLogRecPtr commit_lsn)
 		if (!topic->grown_durable || commit_lsn <= topic->grown_from)
 			continue;
 		evpub_pins_set(position, topic, topic->grown);
-		topic->announced = false;
+		topic->relay_knows = false;
 	}
 }
 

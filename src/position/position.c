@@ -67,11 +67,11 @@ evpub_position_add_gap(EvpubPosition *position, const EvpubGap *gap)
 	 * left.
 	 */
 	copy.repeat = 0;
-	copy.next_place = 0;
+	copy.next_number = 0;
 	for (int i = 0; i < kept; i++)
 		if (first[i].to_lsn == gap->to_lsn)
 			copy.repeat = Max(copy.repeat, first[i].repeat + 1);
-	for (; kept >= EVPUB_GAPS_KEPT && first->told; kept--)
+	for (; kept >= EVPUB_GAPS_KEPT && first->announced; kept--)
 		first++;
 	grown = palloc(sizeof(EvpubGap) * (kept + 1));
 	if (kept > 0)

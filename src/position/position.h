@@ -51,8 +51,8 @@ typedef struct EvpubTopic
 	 * ever pinned has its own, which it keeps when the topic shrinks or is made
 	 * again, whatever other topics come.
 	 */
-	int32		nplaces;
-	uint32	   *places;
+	int32		nnumbers;
+	uint32	   *numbers;
 
 	/*
 	 * The partitions that it has got meanwhile, 0: no more.  They count for
@@ -69,10 +69,10 @@ typedef struct EvpubTopic
 	bool		grown_durable;	/* the same for grown_from */
 	bool		changed;		/* since the last position message */
 
-	int64		size;			/* max.message.bytes, as last told; 0: not known */
+	int64		size;			/* max.message.bytes, as last reported; 0: not known */
 
 	/* not in the file: for the relay that runs */
-	bool		announced;
+	bool		relay_knows;	/* it has had a TOPIC frame */
 	bool		awaited;		/* the relay waits for a count that is durable */
 	bool		remade;			/* found to be another topic of the same name */
 } EvpubTopic;
@@ -103,17 +103,17 @@ typedef struct EvpubGap
 	uint64		horizon;		/* full xid that was next then: an incomplete
 								 * transaction below it was cut by this gap */
 	TimestampTz accepted_at;
-	bool		told;			/* consumers have their evpub.gap events */
+	bool		announced;		/* Kafka has all its evpub.gap events */
 	char	   *reason;
 	EvpubLost	lost;
 	int			ncut;			/* transactions that are known to be cut */
 	TransactionId *cut;
 	uint32		repeat;			/* its number among those that end where it
 								 * does, from 0 in the order of acceptance */
-	uint32		next_place;		/* partitions with lower numbers are told */
+	uint32		next_number;		/* partitions with lower numbers have theirs */
 } EvpubGap;
 
-/* Accepted gaps that are remembered once they are told. */
+/* Accepted gaps that are remembered once they are announced. */
 #define EVPUB_GAPS_KEPT 20
 
 /* Transactions that a gap names at most. */
@@ -142,7 +142,7 @@ typedef struct EvpubPosition
 	int			ntopics;
 	int			topic_slots;	/* allocated, not in the file */
 	uint32		next_topic;		/* number for the next new topic */
-	uint32		next_place;		/* number for the next new partition */
+	uint32		next_number;		/* number for the next new partition */
 	EvpubTopic *topics;
 	EvpubOpenGap gap;			/* role "gap" */
 	int			ngaps;			/* accepted, oldest first */

@@ -67,22 +67,22 @@ put_gaps(StringInfo out, const EvpubPosition *position, EvpubPositionForm form)
 	int			n = 0;
 
 	for (int i = 0; i < position->ngaps; i++)
-		if (form == EVPUB_POSITION_FILE || !position->gaps[i].told)
+		if (form == EVPUB_POSITION_FILE || !position->gaps[i].announced)
 			n++;
 	pq_sendint32(out, n);
 	for (int i = 0; i < position->ngaps; i++)
 	{
 		const EvpubGap *gap = &position->gaps[i];
 
-		if (form != EVPUB_POSITION_FILE && gap->told)
+		if (form != EVPUB_POSITION_FILE && gap->announced)
 			continue;
 		pq_sendint64(out, gap->from_lsn);
 		pq_sendint64(out, gap->to_lsn);
 		pq_sendint64(out, gap->horizon);
 		pq_sendint64(out, gap->accepted_at);
-		pq_sendint8(out, gap->told);
+		pq_sendint8(out, gap->announced);
 		pq_sendint32(out, gap->repeat);
-		pq_sendint32(out, gap->next_place);
+		pq_sendint32(out, gap->next_number);
 		put_text(out, gap->reason);
 		put_lost(out, &gap->lost);
 		put_xids(out, gap->cut, gap->ncut);
@@ -98,7 +98,7 @@ put_topics(StringInfo out, const EvpubPosition *position, EvpubPositionForm form
 		if (form != EVPUB_POSITION_CHANGES || position->topics[i].changed)
 			n++;
 	pq_sendint32(out, position->next_topic);
-	pq_sendint32(out, position->next_place);
+	pq_sendint32(out, position->next_number);
 	pq_sendint32(out, n);
 	for (int i = 0; i < position->ntopics; i++)
 	{
@@ -114,9 +114,9 @@ put_topics(StringInfo out, const EvpubPosition *position, EvpubPositionForm form
 			pq_sendint64(out, topic->offsets[p]);
 			pq_sendint8(out, 0);	/* no id */
 		}
-		pq_sendint32(out, topic->nplaces);
-		for (int p = 0; p < topic->nplaces; p++)
-			pq_sendint32(out, topic->places[p]);
+		pq_sendint32(out, topic->nnumbers);
+		for (int p = 0; p < topic->nnumbers; p++)
+			pq_sendint32(out, topic->numbers[p]);
 		pq_sendint32(out, topic->grown);
 		pq_sendint64(out, topic->grown_from);
 	}
@@ -256,9 +256,9 @@ get_gaps(StringInfo in, EvpubPosition *position)
 		gap->to_lsn = pq_getmsgint64(in);
 		gap->horizon = pq_getmsgint64(in);
 		gap->accepted_at = pq_getmsgint64(in);
-		gap->told = pq_getmsgbyte(in) != 0;
+		gap->announced = pq_getmsgbyte(in) != 0;
 		gap->repeat = pq_getmsgint(in, 4);
-		gap->next_place = pq_getmsgint(in, 4);
+		gap->next_number = pq_getmsgint(in, 4);
 		gap->reason = get_text(in);
 		get_lost(in, &gap->lost);
 		gap->cut = get_xids(in, &gap->ncut);
@@ -282,12 +282,12 @@ get_topic(StringInfo in, EvpubTopic *topic)
 		if (pq_getmsgbyte(in) != 0)
 			malformed();
 	}
-	topic->nplaces = get_count(in, 4);
-	if (topic->nplaces < topic->partitions)
+	topic->nnumbers = get_count(in, 4);
+	if (topic->nnumbers < topic->partitions)
 		malformed();
-	topic->places = palloc(sizeof(uint32) * Max(topic->nplaces, 1));
-	for (int p = 0; p < topic->nplaces; p++)
-		topic->places[p] = pq_getmsgint(in, 4);
+	topic->numbers = palloc(sizeof(uint32) * Max(topic->nnumbers, 1));
+	for (int p = 0; p < topic->nnumbers; p++)
+		topic->numbers[p] = pq_getmsgint(in, 4);
 	topic->grown = pq_getmsgint(in, 4);
 	topic->grown_from = pq_getmsgint64(in);
 	topic->grown_durable = topic->grown_from != InvalidXLogRecPtr;
@@ -303,7 +303,7 @@ static void
 get_topics(StringInfo in, EvpubPosition *position)
 {
 	position->next_topic = pq_getmsgint(in, 4);
-	position->next_place = pq_getmsgint(in, 4);
+	position->next_number = pq_getmsgint(in, 4);
 	position->ntopics = get_count(in, TOPIC_LENGTH);
 	position->topic_slots = Max(position->ntopics, 8);
 	position->topics = palloc0(sizeof(EvpubTopic) * position->topic_slots);
@@ -395,7 +395,7 @@ copy_topic(const EvpubTopic *topic)
 
 	copy.name = pstrdup(topic->name);
 	copy.offsets = copy_of(topic->offsets, sizeof(int64) * Max(topic->partitions, 1));
-	copy.places = copy_of(topic->places, sizeof(uint32) * topic->nplaces);
+	copy.numbers = copy_of(topic->numbers, sizeof(uint32) * topic->nnumbers);
 	return copy;
 }
 
@@ -423,7 +423,7 @@ merge_topics(EvpubPosition *position, const EvpubPosition *message, bool full)
 	position->ntopics = n;
 	position->topic_slots = kept + message->ntopics + 8;
 	position->next_topic = message->next_topic;
-	position->next_place = message->next_place;
+	position->next_number = message->next_number;
 }
 
 void
@@ -443,9 +443,9 @@ evpub_position_merge(EvpubPosition *position, const EvpubPosition *message, bool
 								sizeof(EvpubLineage) * message->nlineage);
 	memset(&position->gap, 0, sizeof(position->gap));
 
-	/* horizons of those that are told still explain what they cut */
+	/* horizons of those that are announced still explain what they cut */
 	for (int i = 0; i < position->ngaps; i++)
-		position->gaps[i].told = true;
+		position->gaps[i].announced = true;
 	for (int i = 0; i < message->ngaps; i++)
 	{
 		const EvpubGap *gap = &message->gaps[i];
@@ -458,8 +458,8 @@ evpub_position_merge(EvpubPosition *position, const EvpubPosition *message, bool
 			known = &position->gaps[position->ngaps - 1];
 		}
 		known->repeat = gap->repeat;
-		known->next_place = gap->next_place;
-		known->told = false;
+		known->next_number = gap->next_number;
+		known->announced = false;
 	}
 	merge_topics(position, message, full);
 }

@@ -14,7 +14,7 @@
 typedef enum EvpubPositionForm
 {
 	EVPUB_POSITION_FILE = 'f',	/* everything */
-	EVPUB_POSITION_FULL = 'a',	/* message: all topics, gaps not told yet */
+	EVPUB_POSITION_FULL = 'a',	/* message: all topics, gaps not announced yet */
 	EVPUB_POSITION_CHANGES = 'c'	/* message: only topics that have changed */
 } EvpubPositionForm;
 

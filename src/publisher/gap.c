@@ -423,7 +423,7 @@ accept_lost_file(EvpubWorker *worker, EvpubAnswer *answer)
 	gap.to_lsn = from;
 	gap.lost.known = EVPUB_LOST_ALL;	/* of nothing */
 	gap.horizon = U64FromFullTransactionId(ReadNextFullTransactionId());
-	gap.told = true;			/* no topic is known to announce it in */
+	gap.announced = true;			/* no topic is known that could get the events */
 	gap.reason = "the state file was lost";
 	gap.accepted_at = GetCurrentTimestamp();
 	evpub_position_add_gap(position, &gap);

@@ -400,7 +400,7 @@ start_with_what_is_kept(EvpubPosition *position)
 	gap.to_lsn = from;
 	gap.horizon = U64FromFullTransactionId(ReadNextFullTransactionId());
 	gap.accepted_at = GetCurrentTimestamp();
-	gap.told = true;			/* of this there is nothing to tell */
+	gap.announced = true;			/* of this there is nothing to tell */
 	gap.reason = "the state file was not about this server's WAL";
 	evpub_position_add_gap(position, &gap);
 }

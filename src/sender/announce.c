@@ -54,7 +54,7 @@ evpub_announce_gaps(dlist_head *queue, EvpubPosition *position,
 		EvpubGap   *gap = &position->gaps[i];
 		EvpubTransaction *transaction;
 
-		if (gap->told)
+		if (gap->announced)
 			continue;
 		transaction = palloc0(sizeof(EvpubTransaction));
 		transaction->places = palloc0(sizeof(EvpubPlace));
@@ -105,7 +105,7 @@ evpub_announce_instead(EvpubPosition *position, EvpubTransaction *transaction,
 		memset(&gap, 0, sizeof(gap));
 		gap.from_lsn = transaction->first_lsn;
 		gap.to_lsn = transaction->commit.lsn;
-		gap.told = true;		/* the position knows nothing of it */
+		gap.announced = true;		/* the position knows nothing of it */
 		gap.reason = pstrdup("the transaction was cut by a gap that was accepted before");
 		gap.lost.known = EVPUB_LOST_EVENTS_PART;
 		gap.lost.transactions = 1;
@@ -175,7 +175,7 @@ compare_recipients(const void *a, const void *b)
 	const EvpubRecipient *x = a;
 	const EvpubRecipient *y = b;
 
-	return x->place < y->place ? -1 : x->place > y->place;
+	return x->number < y->number ? -1 : x->number > y->number;
 }
 
 /* All partitions from number "from" on, in order; *total: of all. */
@@ -194,9 +194,9 @@ find_recipients(EvpubAnnouncement *announcement, const EvpubPosition *position,
 		const EvpubTopic *topic = &position->topics[i];
 
 		for (int32 p = 0; p < topic->partitions; p++)
-			if (topic->places[p] >= from)
+			if (topic->numbers[p] >= from)
 				found[announcement->nrecipients++] =
-					(EvpubRecipient) {topic->places[p], topic->name, p};
+					(EvpubRecipient) {topic->numbers[p], topic->name, p};
 	}
 	qsort(found, announcement->nrecipients, sizeof(EvpubRecipient), compare_recipients);
 	announcement->recipients = found;
@@ -235,10 +235,10 @@ evpub_announce_begin(EvpubAnnouncement *announcement, EvpubPosition *position,
 	MemoryContext old;
 	StringInfoData data;
 
-	if (gap->told)
+	if (gap->announced)
 		from = evpub_announce_number(from) ? from - FIRST_NUMBER : 0;
 	else
-		from = gap->next_place;
+		from = gap->next_number;
 
 	if (!all_counted(position, relay))
 		return false;
@@ -275,7 +275,7 @@ evpub_announce_next(EvpubAnnouncement *announcement, EvpubPosition *position,
 	event->route = &announcement->route;
 	event->number = FIRST_NUMBER +
 		announcement->gap->repeat % REPEATS * NUMBERS_OF_GAP +
-		recipient->place % NUMBERS_OF_GAP;
+		recipient->number % NUMBERS_OF_GAP;
 	/* a compacted topic takes no record without a key; each partition has one */
 	event->has_key = true;
 	event->key.data = announcement->key;
@@ -290,7 +290,7 @@ evpub_announce_next(EvpubAnnouncement *announcement, EvpubPosition *position,
 	record->topic = evpub_relaytopics_number(position, relay, recipient->topic,
 											 strlen(recipient->topic));
 	record->partition = recipient->partition;
-	record->next = announcement->gap->told ? event->number + 1 : recipient->place + 1;
+	record->next = announcement->gap->announced ? event->number + 1 : recipient->number + 1;
 	return true;
 }
 

@@ -33,7 +33,7 @@ extern bool evpub_announce_instead(EvpubPosition *position,
 /* A partition that gets an event. */
 typedef struct EvpubRecipient
 {
-	uint32		place;			/* its number */
+	uint32		number;			/* see EvpubTopic */
 	const char *topic;
 	int32		partition;
 } EvpubRecipient;
@@ -57,7 +57,7 @@ extern bool evpub_announce_number(uint32 number);
 
 /*
  * The events of transaction->gap: one for each partition of each topic, in the
- * order of the partitions' numbers.  An accepted gap knows by next_place where
+ * order of the partitions' numbers.  An accepted gap knows by next_number where
  * to go on; one that stands for a transaction goes on at the number "from".
  * False: the relay is asked for a topic's partitions; try again when it has
  * answered.  Until evpub_announce_end(), or until the relay ends, no topic is

@@ -144,7 +144,7 @@ put_head(EvpubBatch *batch, EvpubTransaction *head, EvpubRelay *relay, uint32 mo
 				break;
 		}
 		evpub_record_append(&batch->data, &record);
-		if (head->gap && !head->gap->told)
+		if (head->gap && !head->gap->announced)
 			evpub_flight_add_gap(flight, head->gap, record.next);
 		else
 			evpub_flight_add(flight, record.next);

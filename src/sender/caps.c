@@ -41,7 +41,7 @@ typedef struct Cap
 	int32		partition;
 	int64		bytes;
 	int64		refused;		/* the smallest batch that was */
-	int64		size;			/* max.message.bytes as told since; 0: not told */
+	int64		size;			/* max.message.bytes as reported since; 0: not */
 	EvpubMsec	since;
 } Cap;
 
@@ -115,7 +115,7 @@ evpub_caps_lower(const EvpubPosition *position, const EvpubFrameFailed *failed)
 	cap->bytes = Max(1, Min(cap->bytes, cap->refused / 2));
 	cap->since = evpub_clock_now();
 
-	/* what the topic takes may have been told before */
+	/* what the topic takes may have been reported before */
 	if (topic->size > 0 && topic->size < cap->refused)
 		use_size(cap, topic->size);
 }
@@ -148,7 +148,7 @@ tell(EvpubRelay *relay, const EvpubPosition *position, const Cap *cap)
 	{
 		const EvpubTopic *topic = &position->topics[i];
 
-		if (topic->announced && relay->socket != PGINVALID_SOCKET &&
+		if (topic->relay_knows && relay->socket != PGINVALID_SOCKET &&
 			strcmp(topic->name, cap->topic) == 0)
 			put(relay, topic, cap);
 	}

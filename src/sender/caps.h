@@ -19,7 +19,7 @@ extern void evpub_caps_lower(const EvpubPosition *position,
 /* Tell a relay of a topic's caps, behind its TOPIC frame. */
 extern void evpub_caps_announce(EvpubRelay *relay, const EvpubTopic *topic);
 
-/* The relay has told the max.message.bytes of a topic. */
+/* The relay has reported the max.message.bytes of a topic. */
 extern void evpub_caps_size(EvpubRelay *relay, const EvpubPosition *position,
 							const EvpubTopic *topic);
 

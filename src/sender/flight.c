@@ -102,7 +102,7 @@ evpub_flight_add(EvpubFlight *flight, uint32 next)
 }
 
 void
-evpub_flight_add_gap(EvpubFlight *flight, const EvpubGap *gap, uint32 next_place)
+evpub_flight_add_gap(EvpubFlight *flight, const EvpubGap *gap, uint32 next_number)
 {
 	EvpubRecordMark *mark;
 
@@ -110,7 +110,7 @@ evpub_flight_add_gap(EvpubFlight *flight, const EvpubGap *gap, uint32 next_place
 	mark = mark_of(flight, flight->sent_seq);
 	mark->gap_end = gap->to_lsn;
 	mark->gap_repeat = gap->repeat;
-	mark->gap_next = next_place;
+	mark->gap_next = next_number;
 }
 
 /* What has been put so far, now means put_lsn and put_next. */
@@ -141,20 +141,20 @@ evpub_flight_end_transaction(EvpubFlight *flight, XLogRecPtr lsn)
 	set_last_mark(flight, 1);
 }
 
-/* next_place: as in a mark. */
+/* next_number: as in a mark. */
 static void
-set_told(EvpubPosition *position, XLogRecPtr gap_end, uint32 gap_repeat,
-		 uint32 next_place)
+set_announced(EvpubPosition *position, XLogRecPtr gap_end, uint32 gap_repeat,
+		 uint32 next_number)
 {
 	EvpubGap   *gap = evpub_position_find_gap(position, gap_end, gap_repeat);
 
 	/* one that is not announced yet is not forgotten */
 	if (!gap)
 		return;
-	if (next_place == 0)
-		gap->told = true;
+	if (next_number == 0)
+		gap->announced = true;
 	else
-		gap->next_place = next_place;
+		gap->next_number = next_number;
 }
 
 void
@@ -170,7 +170,7 @@ evpub_flight_end_gap(EvpubFlight *flight, const EvpubGap *gap)
 		flight->put_next = 0;
 	}
 	set_last_mark(flight, 0);
-	if (gap->told)
+	if (gap->announced)
 		return;
 
 	/*
@@ -184,7 +184,7 @@ evpub_flight_end_gap(EvpubFlight *flight, const EvpubGap *gap)
 	if (last && last->gap_end == gap->to_lsn && last->gap_repeat == gap->repeat)
 		last->gap_next = 0;
 	else
-		set_told(flight->position, gap->to_lsn, gap->repeat, 0);
+		set_announced(flight->position, gap->to_lsn, gap->repeat, 0);
 }
 
 void
@@ -230,7 +230,7 @@ evpub_flight_acknowledge(EvpubFlight *flight, uint64 seq)
 		flight->next_event = mark->next_event;
 		flight->transactions_published += mark->transactions;
 		if (mark->gap_end != InvalidXLogRecPtr)
-			set_told(flight->position, mark->gap_end, mark->gap_repeat,
+			set_announced(flight->position, mark->gap_end, mark->gap_repeat,
 					 mark->gap_next);
 	}
 	while (flight->batch_count > 0 && batch_of(flight, 0)->last_seq <= seq)

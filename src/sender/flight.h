@@ -22,7 +22,7 @@ typedef struct EvpubRecordMark
 	/* a record that announces an accepted gap: which one, see position.h */
 	XLogRecPtr	gap_end;		/* invalid: none */
 	uint32		gap_repeat;
-	uint32		gap_next;		/* the gap's next_place then; 0: it is announced */
+	uint32		gap_next;		/* the gap's next_number then; 0: it is announced */
 } EvpubRecordMark;
 
 /* A batch on its way. */
@@ -65,7 +65,7 @@ typedef struct EvpubFlight
 	uint64		events_published;
 	uint64		transactions_published;
 	uint64		progress;		/* rises when an acknowledgement moves the
-								 * position, or a gap's next_place */
+								 * position, or a gap's next_number */
 } EvpubFlight;
 
 /*
@@ -91,14 +91,14 @@ extern void evpub_flight_end_transaction(EvpubFlight *flight, XLogRecPtr lsn);
 
 /*
  * The same for a record that announces an accepted gap: its acknowledgement
- * makes next_place, which is not 0, that of the gap.
+ * makes next_number, which is not 0, that of the gap.
  */
 extern void evpub_flight_add_gap(EvpubFlight *flight, const EvpubGap *gap,
-								 uint32 next_place);
+								 uint32 next_number);
 
 /*
  * The gap has no more records.  It is announced when the last one is
- * acknowledged, unless it is "told" already, as that of a transaction which a
+ * acknowledged, unless it is marked so already, as that of a transaction which a
  * gap has cut.
  */
 extern void evpub_flight_end_gap(EvpubFlight *flight, const EvpubGap *gap);

@@ -19,7 +19,7 @@ typedef struct EvpubRecord
 	uint32		topic;			/* the number that the relay knows it by */
 	int32		partition;		/* -1: by the key, and without one by the id */
 	uint32		next;			/* the number of the event behind it; of an
-								 * accepted gap's event, the gap's next_place */
+								 * accepted gap's event, the gap's next_number */
 } EvpubRecord;
 
 /* Append a record to a BATCH frame. */

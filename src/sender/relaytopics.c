@@ -49,7 +49,7 @@ announce(EvpubTopic *topic, EvpubRelay *relay)
 	}
 	pfree(data.data);
 	evpub_caps_announce(relay, topic);
-	topic->announced = true;
+	topic->relay_knows = true;
 }
 
 uint32
@@ -66,7 +66,7 @@ evpub_relaytopics_number(EvpubPosition *position, EvpubRelay *relay,
 	text[length] = '\0';
 
 	topic = evpub_pins_topic(position, text);
-	if (!topic->announced)
+	if (!topic->relay_knows)
 		announce(topic, relay);
 	return topic->number;
 }
@@ -83,7 +83,7 @@ evpub_relaytopics_forget(EvpubPosition *position)
 {
 	for (int i = 0; i < position->ntopics; i++)
 	{
-		position->topics[i].announced = false;
+		position->topics[i].relay_knows = false;
 		position->topics[i].awaited = false;
 	}
 }

@@ -32,7 +32,7 @@ my $fixed_format = join ' ', map { $_->[1] } @fields;
 my $fixed_length = length pack $fixed_format, map { $_->[1] eq 'a' ? 'x' : 0 } @fields;
 
 # an accepted gap, without the list of transactions that it has cut
-my @gap_fields = qw(from to horizon accepted_at told repeat next_place reason lost);
+my @gap_fields = qw(from to horizon accepted_at announced repeat next_number reason lost);
 my $gap_format = 'Q> Q> Q> Q> C N N N/a* a17';
 
 sub state_file
@@ -120,7 +120,7 @@ sub _find_gaps
 }
 
 # state_gaps(state): the accepted gaps, oldest first, each as {from, to, horizon,
-# accepted_at, told, repeat, next_place, reason, lost, cut}.
+# accepted_at, announced, repeat, next_number, reason, lost, cut}.
 sub state_gaps
 {
 	my (undef, undef, @gaps) = _find_gaps($_[0]);

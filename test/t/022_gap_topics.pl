@@ -66,8 +66,8 @@ sql('INSERT INTO "last" VALUES (4)');
 $node->stop;
 my $state = read_state($node->data_dir);
 my @gaps = state_gaps($state);
-my @new = grep { !$_->{told} } @gaps;
-is(scalar(@new), 3, 'three gaps wait to be told');
+my @new = grep { !$_->{announced} } @gaps;
+is(scalar(@new), 3, 'three gaps wait to be announced');
 my ($low, undef, $high) = map { $_->{to} } @new;
 @{ $new[0] }{qw(to repeat)} = ($high, 0);
 @{ $new[1] }{qw(to repeat)} = ($high, 1);
@@ -80,7 +80,7 @@ ok(wait_for_state($node, 'paused'), 'the server takes it');
 
 sub new_gaps { return grep { $_->{reason} =~ /^gap \d / } state_gaps(read_state($node->data_dir)) }
 
-# {number of the gap => {topic and partition => how often it was told there}}
+# {number of the gap => {topic and partition => how often it was announced there}}
 sub announced
 {
 	my (%times, %ids);
@@ -131,15 +131,15 @@ for my $gap (0 .. 2)
 	my $event = sprintf '%016X-F0%d', @{ $new[$gap] }{qw(to repeat)};
 	my $place = refused($event, "gap $gap");
 	wait_until("gap $gap waits behind its first partitions",
-		sub { return (new_gaps())[$gap]{next_place} == $place });
+		sub { return (new_gaps())[$gap]{next_number} == $place });
 	$node->stop('immediate');
 	my @now = new_gaps();
-	is(join(' ', map { $_->{told} } @now), join(' ', map { $_ < $gap ? 1 : 0 } 0 .. 2),
-		"gap $gap: only those before it are told");
+	is(join(' ', map { $_->{announced} } @now), join(' ', map { $_ < $gap ? 1 : 0 } 0 .. 2),
+		"gap $gap: only those before it are announced");
 	$before{$gap} = announced()->{$gap};
 	($smallest) = map { length $_->{value} } grep { $_->{event}{type} eq 'evpub.gap' } events($kafka, 'first')
 	  if $gap == 0;
-	is(scalar(grep { /^first/ } keys %{ $before{$gap} }), 3, "gap $gap: told to the first partitions");
+	is(scalar(grep { /^first/ } keys %{ $before{$gap} }), 3, "gap $gap: announced to the first partitions");
 	$node->start;
 }
 limit_middle(1_000_000);
@@ -147,8 +147,8 @@ ok(wait_published($node), 'the topic takes them all: published');
 my $times = announced();
 for my $gap (0 .. 2)
 {
-	is(scalar(keys %{ $times->{$gap} }), 6, "gap $gap: told to each partition");
-	is($times->{$gap}{$_}, $before{$gap}{$_}, "gap $gap: $_ is not told again")
+	is(scalar(keys %{ $times->{$gap} }), 6, "gap $gap: announced in each partition");
+	is($times->{$gap}{$_}, $before{$gap}{$_}, "gap $gap: $_ is not announced again")
 	  for grep { /^first/ } sort keys %{ $before{$gap} };
 }
 my %published = map { $_->{event}{pk}{id} => 1 } grep { $_->{event}{type} ne 'evpub.gap' } events($kafka, 'last');
@@ -210,5 +210,5 @@ is($times->{$_}, $cut->{$_}, "cut: $_ is not announced again")
 is_deeply([ sort keys %published ], [ 0, 4, 6, 7, 8 ], 'cut: what was committed beside it and behind it is published');
 
 $node->stop;
-is(join(' ', map { $_->{told} } new_gaps()), '1 1 1', 'all are told');
+is(join(' ', map { $_->{announced} } new_gaps()), '1 1 1', 'all are announced');
 done_testing();

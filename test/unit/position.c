@@ -207,13 +207,13 @@ random_topic(EvpubPosition *position)
 	position->next_topic += 1 + below(3);
 	topic.name = random_text(249);
 	topic.partitions = (int32) below(6) - 1;
-	topic.nplaces = Max(topic.partitions, 0) + (int) below(3);
+	topic.nnumbers = Max(topic.partitions, 0) + (int) below(3);
 	topic.offsets = palloc(sizeof(int64) * Max(topic.partitions, 1));
 	for (int p = 0; p < topic.partitions; p++)
 		topic.offsets[p] = (int64) below(1000) - 1;
-	topic.places = palloc(sizeof(uint32) * Max(topic.nplaces, 1));
-	for (int p = 0; p < topic.nplaces; p++)
-		topic.places[p] = position->next_place++;
+	topic.numbers = palloc(sizeof(uint32) * Max(topic.nnumbers, 1));
+	for (int p = 0; p < topic.nnumbers; p++)
+		topic.numbers[p] = position->next_number++;
 	if (topic.partitions > 0 && below(2))
 	{
 		topic.grown = topic.partitions + 1 + (int32) below(5);
@@ -240,8 +240,8 @@ random_gap(int i)
 	gap.to_lsn = i * 100 + 50;
 	gap.horizon = next_random();
 	gap.accepted_at = (TimestampTz) (next_random() >> 1);
-	gap.told = below(2);
-	gap.next_place = below(3);
+	gap.announced = below(2);
+	gap.next_number = below(3);
 	gap.reason = random_text(300);
 	gap.lost = random_lost();
 	gap.ncut = (int) below(5);
@@ -405,7 +405,7 @@ is_usable(EvpubPosition *position)
 	{
 		const EvpubTopic *topic = &position->topics[i];
 
-		if (topic->partitions < -1 || topic->nplaces < topic->partitions ||
+		if (topic->partitions < -1 || topic->nnumbers < topic->partitions ||
 			topic->number >= position->next_topic)
 			return false;
 
@@ -627,7 +627,7 @@ test_gap_numbers(void)
 		EvpubGap	gap = random_gap(0);
 
 		gap.to_lsn = ends[i];
-		gap.told = false;
+		gap.announced = false;
 		evpub_position_add_gap(&position, &gap);
 	}
 	for (size_t i = 0; i < lengthof(ends); i++)
@@ -643,7 +643,7 @@ test_gap_numbers(void)
 		EvpubGap	gap = random_gap(0);
 
 		for (int j = 0; j < position.ngaps; j++)
-			position.gaps[j].told = true;
+			position.gaps[j].announced = true;
 		gap.to_lsn = 500;
 		evpub_position_add_gap(&position, &gap);
 		right = right && position.gaps[position.ngaps - 1].repeat == 3 + (uint32) i;
