@@ -229,10 +229,10 @@ add_acknowledged(EvpubPosition *file, const EvpubWorker *worker)
 
 		if (!now)
 			continue;
-		gap->told = gap->told || now->told;
+		gap->announced = gap->announced || now->announced;
 
 		/* a number that the file has not given out may become another partition's */
-		gap->next_place = Max(gap->next_place, Min(now->next_place, file->next_place));
+		gap->next_number = Max(gap->next_number, Min(now->next_number, file->next_number));
 	}
 
 	/* both have their topics in the order of their numbers */
