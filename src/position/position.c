@@ -48,7 +48,7 @@ evpub_position_add_lineage(EvpubPosition *position, uint64 publisher_id,
 }
 
 /*
- * The oldest ones that consumers have been told of are forgotten.  Nothing of
+ * The oldest ones that are announced are forgotten.  Nothing of
  * the old array is changed or freed: the caller may go back to it.
  */
 void

@@ -2,7 +2,7 @@
  * sizes.c
  *		Topics that do not take every event that evpub.max_event_bytes allows.
  *
- * A writer is told that his event is too large only by that setting.  What is
+ * Who writes learns only by that setting that his event is too large.  What is
  * smaller and still too large for its topic stands still in front of the broker,
  * and everything with it; so it is said beforehand.  The relay tells what the
  * topics take, where it may ask.

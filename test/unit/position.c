@@ -637,7 +637,7 @@ test_gap_numbers(void)
 	ok(evpub_position_find_gap(&position, 700, 1) == NULL &&
 	   evpub_position_find_gap(&position, 600, 0) == NULL, "and no other is found");
 
-	/* the oldest ones, which are told, are forgotten; their numbers are not used again */
+	/* the oldest ones, which are announced, are forgotten; their numbers are not used again */
 	for (int i = 0; i < 3 * EVPUB_GAPS_KEPT; i++)
 	{
 		EvpubGap	gap = random_gap(0);
