@@ -252,7 +252,7 @@ while (!@bad && ($rounds < 3 || $all <= 5000 || time < $till || (!$spilled && $r
 	$collapsed += grep { $_->{topic} eq 'collapsed' } @events;
 	$all += grep { $_->{topic} eq 'all' } @events;
 
-	# the next round begins with empty tables, and is not told of that
+	# the next round begins with empty tables, and gets no event of that
 	$node->safe_psql('postgres', 'SET evpub.capture = off; TRUNCATE history, ' . join(', ', @names));
 	$start = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
 }

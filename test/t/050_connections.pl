@@ -57,7 +57,7 @@ my $node = capture_node('main', kafka => $kafka);
 my $old_scram = `evpub-relay --version` =~ /librdkafka (\d+)\.(\d+)\.(\d+)/
   && $1 * 10000 + $2 * 100 + $3 < 20601;
 
-# name => [listener or address, Kafka settings, text that is told; undef: works]
+# name => [listener or address, Kafka settings, text that is reported; undef: works]
 my %cases = (
 	good => [ 'TLS', $ca, undef ],
 	expired => [ 'EXPIRED', $ca, qr/certificate of the broker has expired\nRenew/ ],
@@ -118,7 +118,7 @@ for my $name (sort keys %cases)
 	my $answer = $said->{$name} || { kind => 'nothing', text => '' };
 	if (defined $expected)
 	{
-		like($answer->{text}, $expected, "$name: the reason is told");
+		like($answer->{text}, $expected, "$name: the reason is reported");
 	}
 	else
 	{

@@ -243,7 +243,7 @@ is($node->safe_psql('postgres', qq{SELECT count(*), bool_and(topic = 'topic' || 
 	FROM evpub.peek(100000, '$since')}), '20000|t', 'each to its own topic');
 $node->safe_psql('postgres', q{UPDATE task SET region = 'b' WHERE id = 1001});
 
-# an event in WAL cannot be taken back: then whoever was told hears more, not less
+# an event in WAL cannot be taken back: then more is published, not less
 $node->safe_psql('postgres', q{
 CREATE FUNCTION talk() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -306,7 +306,7 @@ $node->safe_psql('copy', '\i ' . $dump);
 is($node->safe_psql('copy', $triggers), $made, 'a dump makes the same triggers');
 
 # Triggers in between make so many events that they are collapsed before the row
-# arrives: an update before the move is told nevertheless.
+# arrives: an update before the move is published nevertheless.
 $node->append_conf('postgresql.conf', "evpub.collapse_memory = '64kB'");
 $node->reload;
 $node->poll_query_until('postgres', q{SELECT current_setting('evpub.collapse_memory') = '64kB'}) or die;
@@ -324,6 +324,6 @@ CREATE TRIGGER zz AFTER DELETE ON moved FOR EACH ROW EXECUTE FUNCTION busy();
 INSERT INTO moved VALUES (1, 'a', 1)});
 $node->safe_psql('postgres', q{BEGIN; UPDATE moved SET v = 2; UPDATE moved SET r = 'b'; COMMIT});
 is($node->safe_psql('postgres', q{SELECT string_agg(value::jsonb ->> 'type', ' ') FROM evpub.peek(100000)
-	WHERE value::jsonb ->> 'type' LIKE 'moved.%'}), 'moved.created moved.updated', 'an update before a move is told');
+	WHERE value::jsonb ->> 'type' LIKE 'moved.%'}), 'moved.created moved.updated', 'an update before a move is published');
 
 done_testing();

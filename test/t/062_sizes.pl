@@ -1,4 +1,4 @@
-# What topics take: evpub asks the cluster where it may, check() tells of topics
+# What topics take: evpub asks the cluster where it may, check() reports topics
 # that take less than an event may have, and a cap of bytes in flight ends when
 # the limit of its topic was raised.
 use strict;
@@ -52,7 +52,7 @@ ok(wait_published($node), 'first events');
 my $told = wait_check(qr/^f/);
 like($told,
 	qr/^f\|an event may have 102400 bytes, with 512 around it; less is taken by topic "narrow" 5000\|Raise max.message.bytes/,
-	'check() tells of a topic that takes less than an event may have, and of no other');
+	'check() reports a topic that takes less than an event may have, and of no other');
 
 # --- throughput with a cap, beside other topics
 my $start = time;
@@ -123,7 +123,7 @@ $offset = -s $node->logfile;
 $node->safe_psql('postgres', qq{SELECT evpub.forget_topic('narrow')});
 $node->append_conf('postgresql.conf', "evpub.kafka_config_file = '$file'");
 set_brokers($node, $kafka->bootstrap('SASL'));
-# one request asks for both, so when one is told the other was answered, too
+# one request asks for both, so when one is reported the other was answered, too
 $node->safe_psql('postgres', q{
 BEGIN;
 SELECT evpub.publish('t', 'acme', topic => 'denied');
@@ -131,7 +131,7 @@ SELECT evpub.publish('t', 'acme', topic => 'allowed');
 COMMIT});
 ok(wait_published($node, 60), 'a user who may only write publishes');
 like(wait_check(qr/topic "allowed"/), qr/taken by topic "allowed" 5000\|/,
-	'the topic that he may ask for is told, the other is not known');
+	'the topic that he may ask for is reported, the other is not known');
 unlike(slurp_file($node->logfile, $offset), qr/denied/, 'and nobody hears of that');
 
 # --- what the topic takes is found by trying then, and a reload tries again

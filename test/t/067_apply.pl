@@ -52,7 +52,7 @@ SELECT evpub.capture_table('the_root', tenant_column => 'tenant', on_replica => 
 my $since = $copy->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
 
 # What was committed on the subscriber since the last call, an event on a line:
-# type, tenant, key and name.  Transactions are told apart by empty lines.
+# type, tenant, key and name.  Empty lines separate transactions.
 sub events_since
 {
 	my $events = $copy->safe_psql('postgres', qq{
@@ -146,9 +146,9 @@ is( replicated('TRUNCATE the_root'),
 	lines('the_root.truncated acme', 'the_root.truncated beta'),
 	'TRUNCATE of a table that has partitions here');
 
-# The subscriber is told of partitions as of tables of their own, and then of
-# their TRUNCATE no trigger learns; by the root it does.
-is(replicated('TRUNCATE parts'), '', 'TRUNCATE that comes for each partition is not told');
+# The subscriber gets TRUNCATE for each partition, as for a table of its own; that
+# fires no trigger.  TRUNCATE of the root does.
+is(replicated('TRUNCATE parts'), '', 'TRUNCATE that comes for each partition is not published');
 my $check = q{SELECT ok, detail FROM evpub.check() WHERE name = 'replicated_partitions'};
 is( $copy->safe_psql('postgres', $check),
 	'f|subscription sub fills the partitions of public.parts one by one: when it truncates them, no events are published',
@@ -200,7 +200,7 @@ INSERT INTO silent VALUES (50, 'acme', 'here');
 INSERT INTO told VALUES (15000, 'acme', 'here');
 });
 is(events_since(), lines('silent.created acme 50', '', 'told.created acme 15000 here'),
-	'rows written on the subscriber itself are told in either case');
+	'rows written on the subscriber itself are published in either case');
 
 # set anew while it runs
 $copy->safe_psql('postgres', q{
@@ -223,7 +223,7 @@ INSERT INTO silent VALUES (62, 'acme', 'next');
 });
 $copy->safe_psql('postgres', 'ALTER SUBSCRIPTION sub ENABLE');
 $copy->wait_for_log(qr/ERROR: .* tenant of a row in captured table "silent" is null/, $log);
-is(events_since(), '', 'nothing is told behind a row that cannot be');
+is(events_since(), '', 'nothing is published behind a row that cannot be');
 $copy->safe_psql('postgres', q{SELECT evpub.capture_table('silent', tenant_column => 'tenant', tenant => 'none', on_replica => true)});
 $source->wait_for_catchup('sub');
 is(events_since(), lines('silent.created none 61', '', 'silent.created acme 62'),

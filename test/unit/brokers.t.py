@@ -363,7 +363,7 @@ def test_first_server_gone(t):
 
 
 def test_only_settings_know(t):
-    "all addresses that the cluster told are dead, and those of the settings are not"
+    "all addresses that the cluster gave are dead, and those of the settings are not"
     b, ports = t.cluster('--brokers', '2')
     b.command('leader topic-0 0 2')
     first, second = t.way(ports[0]), t.way(ports[1])

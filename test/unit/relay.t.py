@@ -390,7 +390,7 @@ def test_missing_topic_created(t):
 
 
 def test_topic_error(t):
-    "records wait for a topic that cannot be used, in order, and the reason is told"
+    "records wait for a topic that cannot be used, in order, and the reason is reported"
     b = t.broker('--topic', 'good:1', '--topic', 'bad:1')
     b.command('topic-error bad 3')      # UNKNOWN_TOPIC_OR_PARTITION
     r = t.relay(b.servers)
@@ -554,7 +554,7 @@ def test_first_record_alone(t):
 
 
 def test_no_broker(t):
-    "no broker at the start: the reason is told"
+    "no broker at the start: the reason is reported"
     port = free_port()
     r = t.relay(f'127.0.0.1:{port}')
     r.wait('H')
@@ -574,7 +574,7 @@ def test_unresolvable(t):
 
 
 def test_broker_returns(t):
-    "brokers go and come back: trouble is told and taken back"
+    "brokers go and come back: trouble is reported and taken back"
     b = t.broker('--topic', 'events:1')
     r = t.relay(b.servers)
     r.topic(0, 'events', 1)
@@ -611,7 +611,7 @@ def closes_at_once(r):
 
 
 def test_black_hole(t):
-    "a frozen broker: stuck records are told, with the servers' names"
+    "a frozen broker: stuck records are reported, with the servers' names"
     b = t.broker('--topic', 'events:1')
     r = t.relay(b.servers)
     r.topic(0, 'events', 1)
@@ -933,7 +933,7 @@ def test_file_used(t):
 
 
 def test_tls_refused(t):
-    "a listener that does not speak TLS: the reason is told"
+    "a listener that does not speak TLS: the reason is reported"
     b = t.broker('--topic', 'events:1')
     path = config_file('security.protocol=ssl\n')
     r = t.relay(b.servers, kafka_config_file=path)
