@@ -352,6 +352,11 @@ explain_text(const char *text, bool answered, Explanation *result)
 		result->refused = true;
 		result->hint = "Set sasl.mechanism in evpub.kafka_config_file to one that the broker supports.";
 	}
+	else if (strstr(text, "Failed to create socket") != NULL)
+	{
+		result->refused = true;
+		result->hint = "It is this machine that refuses: look at the limit of open files of the server (ulimit -n, or LimitNOFILE of its unit).";
+	}
 	else if (strstr(text, "SSL handshake") != NULL)
 		result->refused = true;
 	else if (strstr(text, "Failed to resolve") != NULL)

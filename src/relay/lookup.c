@@ -18,6 +18,7 @@
  * with that of those without a handle); so it is made only for topics that have
  * one.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -258,14 +259,19 @@ lookup_start(rd_kafka_t *use_client, rd_kafka_conf_t *conf)
 	pthread_t	thread;
 	sigset_t	all;
 	sigset_t	old;
+	int			error;
 
 	client = use_client;
 	auto_create_conf = conf;
 	answer_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (answer_fd < 0)
+		relay_fail(EVPUB_FAILURE_RETRY, "could not make an event descriptor: %s",
+				   strerror(errno));
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	if (answer_fd < 0 || pthread_create(&thread, NULL, lookup_main, NULL) != 0)
-		relay_fail(EVPUB_FAILURE_RETRY, "could not start a thread");
+	error = pthread_create(&thread, NULL, lookup_main, NULL);
+	if (error != 0)
+		relay_fail(EVPUB_FAILURE_RETRY, "could not start a thread: %s", strerror(error));
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 

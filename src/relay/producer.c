@@ -15,6 +15,7 @@
  * A failed report ends the relay (failure.c).  Nothing at or behind the failed
  * record is ever acknowledged, so the next relay gets it again.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,7 +128,8 @@ producer_start(rd_kafka_conf_t *conf)
 	events = rd_kafka_queue_get_main(client);
 	events_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (events_fd < 0)
-		relay_fail(EVPUB_FAILURE_RETRY, "could not make an event descriptor");
+		relay_fail(EVPUB_FAILURE_RETRY, "could not make an event descriptor: %s",
+				   strerror(errno));
 	sizes_start(client, events);
 	rd_kafka_queue_io_event_enable(events, events_fd, &one, sizeof(one));
 	return client;

@@ -11,6 +11,7 @@ shown by the tests on a real broker.
 import collections
 import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -103,11 +104,14 @@ class Gone(Exception):
 
 
 class Relay:
-    def __init__(self, servers, **settings):
+    def __init__(self, servers, descriptors=None, **settings):
+        """descriptors: how many it may have open."""
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
 
         def at_three():
             os.dup2(theirs.fileno(), 3)
+            if descriptors is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
         # pass_fds would close 3 when it is not in the list
         self.process = subprocess.Popen([RELAY], preexec_fn=at_three,
                                         pass_fds=(3, theirs.fileno())
@@ -942,6 +946,40 @@ def test_tls_refused(t):
     text = r.wait_trouble('no connection to')
     os.unlink(path)
     assert b.servers in text and 'does not speak TLS' in text, text
+
+
+def test_descriptors(t):
+    "no descriptors are left: at the start it ends and says so"
+    b = t.broker('--topic', 'events:1')
+    told = set()
+    for most in range(6, 40):
+        r = t.relay(b.servers, descriptors=most)
+        r.topic(0, 'events', 1)
+        r.batch(r.record(0, b'k', b'v'))
+        kind, payload = 'H', b''
+        while kind not in 'FSA':
+            kind, payload = r.receive(time.monotonic() + PATIENCE)
+        if kind != 'F':
+            break
+        told.add(payload[FAILED.size:].decode())
+    assert told and all(text.endswith(': Too many open files') for text in told), told
+
+
+def test_no_socket(t):
+    "... and when it has to connect again, it is not the brokers that are blamed"
+    b = t.broker('--topic', 'events:1')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 1)
+    r.batch(r.record(0, b'k', b'v'))
+    r.wait_acked(1)
+    resource.prlimit(r.process.pid, resource.RLIMIT_NOFILE, (3, 256))
+    b.command('down 1')
+    text = r.wait_trouble('open files')
+    assert re.fullmatch('no connection to .*: Failed to create socket: Too many open files\nIt is this machine .*', text), text
+    resource.prlimit(r.process.pid, resource.RLIMIT_NOFILE, (256, 256))
+    b.command('up 1')
+    r.batch(r.record(0, b'k', b'v'))
+    r.wait_acked(2)
 
 
 def test_leader_moves(t):
