@@ -86,7 +86,7 @@ sub segments { return grep { /^[0-9A-F]{24}$/ } slurp_dir($_[0]) }
 # segment in which the publisher's position is, or which ends there, and the one
 # that the promotion has ended.
 my @needed = grep { -e $main->data_dir . "/pg_wal/$_" } sort(segments("$cold/pg_wal"));
-shift @needed;
+my $before = shift @needed;
 pop @needed;
 my $kept_from = sprintf '0/%08X', hex(substr $needed[0], 16) << 20;
 cmp_ok(scalar @needed, '>=', 5, 'WAL that is needed');
@@ -155,21 +155,22 @@ my $pg_wal = $node->data_dir . '/pg_wal';
 my $kept = "$pg_wal/evpub.kept";
 
 # Segments of before, which are in nobody's way.
-my ($old, $recycled, $second) = map { "00000001000000000000000$_" } 2 .. 4;
+my ($old, $recycled) = map { "00000001000000000000000$_" } 2 .. 3;
 mkdir $kept or die;
 system('cp', "$pg_wal/$needed[0]", "$kept/$recycled") == 0 or die;
-link "$pg_wal/$needed[1]", "$kept/$second" or die;
+system('cp', $main->data_dir . "/pg_wal/$before", "$kept/$before") == 0 or die;
+link "$kept/$before", "$kept/other" or die;
 system('cp', "$pg_wal/$needed[1]", "$kept/$needed[1]") == 0 or die;
 append_to_file("$kept/00000001000000000000000A", 'short');
 append_to_file("$kept/link", '');
 start_with_faults($node);
 ok(wait_for_state($node, 'fenced'), 'planted: fenced');
 ok(!-e "$pg_wal/$recycled" && !-e "$kept/$recycled", 'planted: what was recycled is not put back');
-ok(!-e "$pg_wal/$second" && !-e "$kept/$second", 'planted: nor what has two names');
+ok(!-e "$kept/$before" && (stat "$kept/other")[3] == 1, 'planted: nor what has two names');
 ok(!-e "$kept/$needed[1]", 'planted: what is in its place stays as it is');
-is(join(' ', grep { !/^\./ } slurp_dir($kept)), '00000001000000000000000A', 'planted: what is no segment stays');
+is(join(' ', grep { !/^\./ } sort(slurp_dir($kept))), '00000001000000000000000A other', 'planted: what is no segment stays');
 ok($node->log_contains(qr/could not remove directory "pg_wal\/evpub\.kept"/), 'planted: and the log says so');
-unlink "$kept/00000001000000000000000A";
+unlink "$kept/00000001000000000000000A", "$kept/other";
 rmdir $kept or die;
 is_whole($node, 'planted');
 $node->stop('immediate');
