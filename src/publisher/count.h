@@ -12,6 +12,12 @@
 #include "clock.h"
 #include "lost.h"
 
+/*
+ * For counting what is given up, in ms.  Nothing is published meanwhile, and a
+ * fast shutdown waits for the end of a round.
+ */
+#define EVPUB_COUNT_BUDGET 1000
+
 typedef struct EvpubCountRange
 {
 	XLogRecPtr	start;			/* reading begins here, where a record starts */

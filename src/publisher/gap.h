@@ -32,10 +32,7 @@ extern void evpub_gap_look_again(EvpubWorker *worker);
 /* Go on publishing from the position in the state file. */
 extern void evpub_gap_close(EvpubWorker *worker);
 
-/* evpub.accept_gap() and evpub.discard() */
-extern void evpub_gap_accept(EvpubWorker *worker, XLogRecPtr lsn,
-							 EvpubAnswer *answer);
-extern void evpub_gap_discard(EvpubWorker *worker, XLogRecPtr up_to,
-							  EvpubAnswer *answer);
+/* Does reading begin behind something that is not known? */
+extern bool evpub_gap_cuts_transactions(const EvpubOpenGap *gap);
 
 #endif							/* EVPUB_GAP_H */

@@ -13,6 +13,7 @@
 #include "utils/timestamp.h"
 
 #include "position/pins.h"
+#include "publisher/accept.h"
 #include "publisher/answer.h"
 #include "publisher/gap.h"
 #include "publisher/licence.h"
@@ -150,10 +151,10 @@ decide(EvpubWorker *worker, EvpubAsk what, XLogRecPtr lsn, const char *topic,
 			take_over(worker, answer);
 			break;
 		case EVPUB_ASK_ACCEPT_GAP:
-			evpub_gap_accept(worker, lsn, answer);
+			evpub_accept_open_gap(worker, lsn, answer);
 			break;
 		case EVPUB_ASK_DISCARD:
-			evpub_gap_discard(worker, lsn, answer);
+			evpub_accept_discard(worker, lsn, answer);
 			break;
 		case EVPUB_ASK_FORGET_TOPIC:
 			forget_topic(worker, topic, role, answer);
