@@ -178,6 +178,13 @@ producer_head(void)
  * the second, which was in flight, librdkafka believes that the first is there,
  * too ("implicit ack"), reports it as delivered, and it is lost.
  *
+ * Of several partitions the first records go together.  While hundreds of topics
+ * are new, their broker refuses them until it knows that it leads, seconds after
+ * it has told so, and librdkafka sends each one ten times a second meanwhile.
+ * With a few in flight at a time the broker has a tenth less to do; but whatever
+ * is behind them in the stream then waits until it leads nearly all, which took
+ * twice as long.
+ *
  * With a limit no more bytes are in flight than a batch may have, so that
  * librdkafka cannot make a larger one.
  */
