@@ -73,6 +73,8 @@ my ($low, undef, $high) = map { $_->{to} } @new;
 @{ $new[1] }{qw(to repeat)} = ($high, 1);
 @{ $new[2] }{qw(to repeat)} = ($low, 0);
 $new[$_]{reason} = "gap $_ " . 'x' x (500 * $_) for 0 .. 2;
+# and one of which all partitions know already, between the first and the second
+splice @gaps, -2, 0, { %{ $new[0] }, repeat => 2, next_number => 1000, reason => 'known' };
 set_state_gaps($state, @gaps);
 write_state($node->data_dir, $state);
 $node->start;
@@ -211,4 +213,9 @@ is_deeply([ sort keys %published ], [ 0, 4, 6, 7, 8 ], 'cut: what was committed 
 
 $node->stop;
 is(join(' ', map { $_->{announced} } new_gaps()), '1 1 1', 'all are announced');
+my ($known) = grep { $_->{reason} eq 'known' } state_gaps(read_state($node->data_dir));
+is("$known->{announced} $known->{next_number}", '1 1000', 'so is one of which all partitions know');
+is(scalar(grep { $_->{event}{type} eq 'evpub.gap' && $_->{event}{data}{reason} eq 'known' }
+		map { events($kafka, $_) } keys %partitions),
+	0, 'without an event');
 done_testing();
