@@ -6,7 +6,11 @@
 
 #include <limits.h>
 
+#include "access/htup_details.h"
 #include "datatype/timestamp.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "admin/arguments.h"
@@ -37,4 +41,24 @@ evpub_timeout_argument(FunctionCallInfo fcinfo, int number)
 				 errmsg("timeout must not be negative"),
 				 errhint("Use '0 s' to ask without waiting.")));
 	return (long) Min(ms, (double) INT_MAX);
+}
+
+HeapTuple
+evpub_relation_argument(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid),
+				 errhint("Name an existing table.")));
+	return tuple;
+}
+
+void
+evpub_check_owner(Form_pg_class form)
+{
+	if (!has_privs_of_role(GetUserId(), form->relowner))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, NameStr(form->relname));
 }

@@ -395,21 +395,22 @@ read_key(const EvpubResyncTable *table, const EvpubResyncQuery *query)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	EvpubResyncCursor cursor;
+	SPITupleTable *rows;
 	EvpubResyncKey end = NULL;
 
 	evpub_resync_open_query(&cursor, table, query);
-	evpub_resync_fetch(&cursor, 1);
+	rows = evpub_resync_fetch(&cursor, 1);
 	MemoryContextSwitchTo(caller);
-	if (SPI_processed > 0)
+	if (rows->numvals > 0)
 	{
-		TupleDesc	desc = SPI_tuptable->tupdesc;
+		TupleDesc	desc = rows->tupdesc;
 
 		end = palloc(desc->natts * sizeof(Datum));
 		for (int i = 0; i < desc->natts; i++)
 		{
 			Form_pg_attribute attribute = TupleDescAttr(desc, i);
 			bool		isnull;
-			Datum		value = SPI_getbinval(SPI_tuptable->vals[0], desc, i + 1, &isnull);
+			Datum		value = SPI_getbinval(rows->vals[0], desc, i + 1, &isnull);
 
 			/* key columns are NOT NULL, or the settings do not compile */
 			if (isnull)
@@ -420,7 +421,7 @@ read_key(const EvpubResyncTable *table, const EvpubResyncQuery *query)
 				end[i] = datumCopy(value, attribute->attbyval, attribute->attlen);
 		}
 	}
-	SPI_freetuptable(SPI_tuptable);
+	SPI_freetuptable(rows);
 	evpub_resync_close_query(&cursor);
 	return end;
 }

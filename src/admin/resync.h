@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "executor/spi.h"
 #include "nodes/pg_list.h"
 #include "utils/portal.h"
 #include "utils/rel.h"
@@ -121,8 +122,8 @@ extern void evpub_resync_open_query(EvpubResyncCursor *cursor,
 									const EvpubResyncTable *table,
 									const EvpubResyncQuery *query);
 
-/* The next rows, at most "count", in SPI_tuptable and SPI_processed. */
-extern void evpub_resync_fetch(const EvpubResyncCursor *cursor, int count);
+/* The next rows, at most "count".  For SPI_freetuptable(). */
+extern SPITupleTable *evpub_resync_fetch(const EvpubResyncCursor *cursor, int count);
 extern void evpub_resync_close_query(const EvpubResyncCursor *cursor);
 
 /* ERROR if rows cannot be read in the order of their keys. */

@@ -27,12 +27,9 @@ read_tenants(EvpubTenants *set, EvpubResyncTable *table)
 	evpub_resync_open_query(&cursor, table, &query);
 	for (;;)
 	{
-		SPITupleTable *rows;
-		uint64		count;
+		SPITupleTable *rows = evpub_resync_fetch(&cursor, EVPUB_RESYNC_FETCH);
+		uint64		count = rows->numvals;
 
-		evpub_resync_fetch(&cursor, EVPUB_RESYNC_FETCH);
-		rows = SPI_tuptable;
-		count = SPI_processed;
 		MemoryContextSwitchTo(per_row);
 		for (uint64 i = 0; i < count; i++)
 		{

@@ -465,12 +465,13 @@ evpub_resync_open_query(EvpubResyncCursor *cursor, const EvpubResyncTable *table
 	SPI_freeplan(open.plan);
 }
 
-void
+SPITupleTable *
 evpub_resync_fetch(const EvpubResyncCursor *cursor, int count)
 {
 	FetchRows	rows = {cursor->portal, count};
 
 	evpub_guarded(cursor->owner, cursor->functions, fetch, &rows);
+	return SPI_tuptable;
 }
 
 void

@@ -123,12 +123,9 @@ evpub_resync_publish(EvpubResyncTable *table, EvpubResyncKey after,
 	evpub_resync_open_query(&cursor, table, &query);
 	for (;;)
 	{
-		SPITupleTable *rows;
-		uint64		count;
+		SPITupleTable *rows = evpub_resync_fetch(&cursor, EVPUB_RESYNC_FETCH);
+		uint64		count = rows->numvals;
 
-		evpub_resync_fetch(&cursor, EVPUB_RESYNC_FETCH);
-		rows = SPI_tuptable;
-		count = SPI_processed;
 		evpub_resync_as_owner(table, &as);
 		for (uint64 i = 0; i < count; i++)
 		{

@@ -25,6 +25,7 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+#include "admin/arguments.h"
 #include "admin/resync.h"
 #include "capture/compile.h"
 #include "capture/filter.h"
@@ -32,17 +33,9 @@
 static void
 check_owner(Oid relid)
 {
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Form_pg_class form;
+	HeapTuple	tuple = evpub_relation_argument(relid);
 
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid),
-				 errhint("Name an existing table.")));
-	form = (Form_pg_class) GETSTRUCT(tuple);
-	if (!has_privs_of_role(GetUserId(), form->relowner))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, NameStr(form->relname));
+	evpub_check_owner((Form_pg_class) GETSTRUCT(tuple));
 	ReleaseSysCache(tuple);
 }
 

@@ -26,6 +26,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "admin/arguments.h"
 #include "admin/guard.h"
 #include "admin/notices.h"
 #include "admin/result.h"
@@ -83,16 +84,9 @@ lock_table(Oid relid)
 static Relation
 open_table(Oid relid)
 {
-	HeapTuple	tuple;
-	Form_pg_class form;
+	HeapTuple	tuple = evpub_relation_argument(relid);
+	Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
 
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid),
-				 errhint("Name an existing table.")));
-	form = (Form_pg_class) GETSTRUCT(tuple);
 	if (form->relkind != RELKIND_RELATION &&
 		form->relkind != RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR,
@@ -106,9 +100,7 @@ open_table(Oid relid)
 				 errmsg("cannot capture system catalog \"%s\"",
 						NameStr(form->relname)),
 				 errhint("Only tables of users can be captured.")));
-	if (!has_privs_of_role(GetUserId(), form->relowner))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE,
-					   NameStr(form->relname));
+	evpub_check_owner(form);
 	ReleaseSysCache(tuple);
 
 	return lock_table(relid);
