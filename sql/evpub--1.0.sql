@@ -855,9 +855,8 @@ advised AS (
 				WHEN state = 'paused' THEN 'SELECT evpub.resume();'
 				WHEN state IN ('blocked', 'starting', 'fenced') THEN hint
 				WHEN state = 'gap'
-				THEN format('If the WAL cannot be brought back: SELECT %s;',
-							coalesce(substring(state_reason, 'evpub\.accept_gap\(''[0-9A-F/]+''\)'),
-									 'evpub.accept_gap(''<end of the gap>'')'))
+				THEN concat_ws(' ', hint,
+							   'SELECT ' || substring(state_reason, 'evpub\.accept_gap\(''[0-9A-F/]+''\)') || ';')
 		   END AS advice
 	  FROM facts LEFT JOIN holder ON true)
 SELECT DISTINCT ON (c.place) c.place, c.name, c.detail, c.hint
@@ -893,7 +892,7 @@ SELECT DISTINCT ON (c.place) c.place, c.name, c.detail, c.hint
 	 format('%s: held by the open transaction of process %s (xid %s)', kept_text, pid, xid),
 	 format('It lets go when it ends. To end it: SELECT pg_terminate_backend(%s);', pid)),
 	(5, 'wal_kept', 5, state NOT IN ('streaming', 'starting') OR worker_pid IS NULL,
-	 format('%s: the publisher is %s', kept_text, concat_ws(', ', state, state_reason)),
+	 format('%s: the state is "%s"%s', kept_text, state, ': ' || state_reason),
 	 coalesce(advice, 'If evpub is not to publish from this server: SELECT pg_drop_replication_slot(''evpub'');')),
 	(5, 'wal_kept', 6, lag_seconds > 60,
 	 format('%s: events of %s s ago are not in Kafka yet', kept_text, round(lag_seconds)),
@@ -1107,7 +1106,7 @@ SELECT c.name, c.hint IS NULL OR c.name = 'logical_messages', c.detail, c.hint
 					   (10, 'disabled_triggers', 'none'),
 					   (11, 'trigger_order', 'no trigger fires before changes are captured'),
 					   (12, 'schema_rules', 'rules for schemas are applied, if there are any'),
-					   (13, 'replicated_partitions', 'no TRUNCATE of a subscription goes untold'),
+					   (13, 'replicated_partitions', 'each TRUNCATE of a subscription is published'),
 					   (13, 'successors', 'no table has taken the place of a captured one')
 			   ) AS fine (place, name, detail)
 			   LEFT JOIN evpub._check_faults() f ON f.name = fine.name) c

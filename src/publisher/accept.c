@@ -163,7 +163,7 @@ evpub_accept_open_gap(EvpubWorker *worker, XLogRecPtr lsn, EvpubAnswer *answer)
 	{
 		evpub_answer_refuse(answer, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 							"there is no replication slot to publish from",
-							worker->verdict_reason, NULL);
+							evpub_reason_only(worker->verdict_reason), NULL);
 		return;
 	}
 	if (lost_file)

@@ -296,7 +296,8 @@ evpub_licence_examine(EvpubPosition *position, char **reason)
 	slot = evpub_slot_find();
 	if (slot == EVPUB_SLOT_FOREIGN)
 	{
-		*reason = pstrdup("a logical replication slot has the name \"evpub\"; drop it");
+		*reason = pstrdup("a logical replication slot has the name \"evpub\"\n"
+						  "SELECT pg_drop_replication_slot('evpub'); then SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'evpub publisher';");
 		return EVPUB_STAND_GAP;
 	}
 	if (found != EVPUB_STATEFILE_FOUND)
@@ -400,7 +401,7 @@ start_with_what_is_kept(EvpubPosition *position)
 	gap.to_lsn = from;
 	gap.horizon = U64FromFullTransactionId(ReadNextFullTransactionId());
 	gap.accepted_at = GetCurrentTimestamp();
-	gap.announced = true;			/* of this there is nothing to tell */
+	gap.announced = true;			/* there is nothing to announce */
 	gap.reason = "the state file was not about this server's WAL";
 	evpub_position_add_gap(position, &gap);
 }

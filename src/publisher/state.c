@@ -3,11 +3,12 @@
  *		The worker's state: what may be together in it, what changes verdict and
  *		hindrance, and what evpub.status says of it.
  *
- * Five things together are the state.  The verdict (verdict.h) says what the
- * worker does, and the role (position.h) what the state file says of this
- * server.  The hindrance says why no relay runs; a relay that starts ends it
- * (supervise.c).  The retirement says how far the worker is on its way to drop
- * the slot (registrar.c).  The state is the one name of all this for people.
+ * The verdict (verdict.h) says what the worker does, and the role (position.h)
+ * what the state file says of this server.  The hindrance says why no relay runs.
+ * A relay that starts ends it (supervise.c), but its text stays, and with it the
+ * state "blocked", until an acknowledgement or a broker's answer shows that the
+ * relay works.  The retirement says how far the worker is on its way to drop the
+ * slot (registrar.c).  The state is the one name of all this for people.
  *
  * Pairs that are legal between two steps of the worker's loop; a function that
  * goes from one row to another may be in between, but never returns there:
@@ -24,7 +25,8 @@
  *	STAND_GAP	 GAP						gap: position.gap says which
  *				 NONE						gap: the state file is lost
  *				 any						gap: a slot that is not ours has our
- *											name; this ends when it is dropped
+ *											name, until it is dropped and the
+ *											worker starts anew
  *
  * RETIRED is in the file only while the slot is dropped, and CREATING only while
  * it is made; a worker that finds one of them finishes that first (licence.c).
@@ -41,8 +43,9 @@
  *	NOTHING		 none		none	left over: no meaning	NOT
  *
  * "paused" is in the position: it is durable, and only what a person asks for
- * changes it.  A worker that shuts down has "shutting_down" and a relay that is
- * "leaving" instead, which are as short-lived as itself.
+ * changes it.  A relay that runs may be "leaving", for at most a second or so: the
+ * settings have changed, no brokers are set any more, or the worker ends, which
+ * then is "shutting_down" and starts no other relay.
  */
 #include "postgres.h"
 
@@ -207,6 +210,17 @@ gap_reason(const EvpubWorker *worker)
 					evpub_reason_only(worker->verdict_reason));
 }
 
+/* WAL that is put back ends a gap only if the gap came about for want of it. */
+static const char *
+gap_hint(const EvpubWorker *worker)
+{
+	if (worker->position.role == EVPUB_ROLE_NONE)
+		return "The call that the reason names gives up nothing more. It publishes again what is kept, so some events come twice, under other ids.";
+	if (worker->position.gap.given_up)
+		return "A limit gave this up, so WAL that is put back does not end the gap. Read what is lost; the call that the reason names accepts that.";
+	return "Put the WAL back if there is a copy of it; else the call that the reason names gives up what is in the gap.";
+}
+
 /* A reason that may bring a hint, with this one if it does not. */
 static const char *
 with_hint(const char *reason, const char *hint)
@@ -246,8 +260,7 @@ evpub_state_current(const EvpubWorker *worker, const char **reason)
 			*reason = with_hint(*reason, EVPUB_FENCED_HINT);
 			return EVPUB_FENCED;
 		case EVPUB_STAND_GAP:
-			*reason = with_hint(gap_reason(worker),
-								"Put the WAL back if there is a copy of it; else the call that the reason names gives up what is in the gap.");
+			*reason = with_hint(gap_reason(worker), gap_hint(worker));
 			return EVPUB_GAP;
 		case EVPUB_PUBLISH:
 			break;

@@ -44,7 +44,7 @@ pause_or_resume(EvpubWorker *worker, bool pause, const char *role,
 	{
 		evpub_answer_refuse(answer, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 							"there is no publisher on this server",
-							worker->verdict_reason, NULL);
+							evpub_reason_only(worker->verdict_reason), NULL);
 		return;
 	}
 	evpub_persist_take(worker);

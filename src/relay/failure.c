@@ -146,7 +146,7 @@ static const char *
 hint_for(rd_kafka_resp_err_t error)
 {
 	if (is_about_size(error))
-		return "Let the topic take larger records (max.message.bytes), or lower evpub.max_event_bytes so that writers of such events get an error.";
+		return "Let the topic take larger records (max.message.bytes); it goes on by itself. To give this event up: evpub.discard(), with the commit_lsn that evpub.peek(1) shows in its database. With a lower evpub.max_event_bytes writers of later ones get an error.";
 	if (error == RD_KAFKA_RESP_ERR_INVALID_RECORD)
 		return "A compacted topic takes no record without a key: give such events a key, or change the topic's cleanup.policy.";
 	if (error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||

@@ -168,7 +168,7 @@ ok(wait_for_row($node, 'publisher', 0)->{hint} eq 'SELECT evpub.resume();',
 ok(wait_for_row($node, 'wal_kept', 1)->{ok}, 'though no more WAL is kept than always');
 write_wal($node);
 $row = wait_for_row($node, 'wal_kept', 0);
-like($row->{detail}, qr/MB of WAL, from .* on: the publisher is paused, by role "\w+" at /, 'then WAL is kept, for the pause');
+like($row->{detail}, qr/MB of WAL, from .* on: the state is "paused": by role "\w+" at /, 'then WAL is kept, for the pause');
 $node->safe_psql('postgres', $row->{hint});
 write_wal($node);
 all_fine($node, 'after resume()');
@@ -262,7 +262,7 @@ $node->restart;
 is(faults($node), 'preload publisher slot', 'not preloaded');
 write_wal($node);
 $row = wait_for_row($node, 'wal_kept', 0);
-like($row->{detail}, qr/the publisher is unconfigured, evpub is not in shared_preload_libraries/,
+like($row->{detail}, qr/the state is "unconfigured": evpub is not in shared_preload_libraries/,
 	'what keeps WAL then');
 like($row->{hint}, qr/^Add evpub to shared_preload_libraries/, 'what to do');
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'evpub'");
