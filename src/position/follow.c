@@ -232,7 +232,7 @@ oldest_segment(EvpubWalReader *reader)
 	return lsn;
 }
 
-/* Any role may write what looks like one, and would have WAL seem needed. */
+/* Any role may write what looks like a chunk, and must not make WAL seem needed. */
 static bool
 authentic_chunk(EvpubWalReader *reader, StringInfo data)
 {

@@ -13,7 +13,7 @@
 #include "position/position.h"
 #include "reader/walreader.h"
 
-/* The record that was just read may be a message that tells of growth. */
+/* If the record that was just read is a message, note which topics have grown. */
 extern void evpub_follow_growth(EvpubPosition *position, EvpubWalReader *reader);
 
 typedef struct EvpubFollower EvpubFollower;
@@ -42,8 +42,8 @@ extern bool evpub_follow_needs_wal(const EvpubFollower *follower);
 extern void evpub_follow_end(EvpubFollower *follower);
 
 /*
- * All of the above, once, in TopMemoryContext.  ERROR at a shutdown; then *position is as before.
- * True if it changed.
+ * All of the above, once, in TopMemoryContext.  True if *position changed.  ERROR
+ * at a shutdown; then *position is as before.
  */
 extern bool evpub_follow_latest(EvpubPosition *position);
 

@@ -68,8 +68,9 @@ index_topic(EvpubPosition *position, int index)
 }
 
 /*
- * There is one publisher at a time, but it may be retired and made anew, and
- * its topics may be read from elsewhere.
+ * The index is made anew when the position has another array of topics: the
+ * publisher was retired and made anew, a topic was forgotten, or the topics were
+ * read from file or WAL.
  */
 static void
 index_topics(EvpubPosition *position)
@@ -124,7 +125,8 @@ evpub_pins_topic(EvpubPosition *position, const char *name)
 }
 
 /*
- * The arrays are new, since a position that is gone back to has the old ones.
+ * The old arrays are freed.  Nobody has a copy of the position to go back to while
+ * a count changes: counts change between two writes of the position, not in one.
  */
 void
 evpub_pins_set(EvpubPosition *position, EvpubTopic *topic, int32 partitions)
@@ -188,8 +190,8 @@ evpub_pins_written(EvpubPosition *position)
 		bool		durable = topic->grown_from != InvalidXLogRecPtr;
 
 		/*
-		 * What commits from now on goes by the new count, so this is what who
-		 * has stopped the writers for it waits for.
+		 * What commits from now on goes by the new count.  A person who has
+		 * stopped the writers to add partitions waits for this line.
 		 */
 		if (durable && !topic->grown_durable)
 			ereport(LOG,

@@ -21,9 +21,9 @@ extern void evpub_pins_set(EvpubPosition *position, EvpubTopic *topic,
 							 int32 partitions);
 
 /*
- * Counts that the relay has reported and waits for: are there any that are not
- * durable yet?  They are in the position already; when whoever writes that has
- * made it durable, he calls evpub_relaytopics_pins_durable().
+ * Has the relay reported counts that are not durable yet?  It waits for them.  They
+ * are in the position already; whoever has made the position durable calls
+ * evpub_relaytopics_pins_durable().
  */
 extern bool evpub_pins_wanted(const EvpubPosition *position);
 
@@ -41,7 +41,7 @@ extern bool evpub_pins_wanted(const EvpubPosition *position);
 /* Is there growth that no message has brought yet? */
 extern bool evpub_pins_growth_wanted(const EvpubPosition *position);
 
-/* Or whose line is not in the file? */
+/* Is there growth whose line is not in the file yet? */
 extern bool evpub_pins_growth_pending(const EvpubPosition *position);
 
 /* The file was written with all that is known. */
@@ -50,7 +50,7 @@ extern void evpub_pins_written(EvpubPosition *position);
 /* A position message that ends there has brought all that has changed. */
 extern void evpub_pins_logged(EvpubPosition *position, XLogRecPtr end);
 
-/* One was met while reading WAL; it ends there. */
+/* A position message was met while reading WAL; it ends at "end". */
 extern void evpub_pins_message(EvpubPosition *position,
 								const EvpubPosition *message, XLogRecPtr end);
 
@@ -58,7 +58,7 @@ extern void evpub_pins_message(EvpubPosition *position,
 extern bool evpub_pins_growth_due(const EvpubPosition *position,
 								   XLogRecPtr commit_lsn);
 
-/* Cross it.  Only while nothing is in flight. */
+/* Adopt the growth whose line lies before commit_lsn.  Only while nothing is in flight. */
 extern void evpub_pins_adopt_growth(EvpubPosition *position, XLogRecPtr commit_lsn);
 
 /*

@@ -48,8 +48,8 @@ evpub_position_add_lineage(EvpubPosition *position, uint64 publisher_id,
 }
 
 /*
- * The oldest ones that are announced are forgotten.  Nothing of
- * the old array is changed or freed: the caller may go back to it.
+ * The oldest gaps that are announced are forgotten.  Nothing of the old array is
+ * changed or freed: the caller may go back to it.
  */
 void
 evpub_position_add_gap(EvpubPosition *position, const EvpubGap *gap)
@@ -61,10 +61,10 @@ evpub_position_add_gap(EvpubPosition *position, const EvpubGap *gap)
 	EvpubGap	copy = *gap;
 
 	/*
-	 * Any of them may end where this one does.  They end in rising order only
-	 * as long as the server keeps its history: take_over() goes back in it, and
-	 * gaps that are accepted then may end before those of the history that was
-	 * left.
+	 * All are looked at, since any of them may end where this one does.  Gaps end
+	 * in rising order only as long as the server keeps its history: take_over()
+	 * goes back in it, and gaps that are accepted then may end before those of the
+	 * history that was left.
 	 */
 	copy.repeat = 0;
 	copy.next_number = 0;

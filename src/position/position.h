@@ -110,7 +110,7 @@ typedef struct EvpubGap
 	TransactionId *cut;
 	uint32		repeat;			/* its number among those that end where it
 								 * does, from 0 in the order of acceptance */
-	uint32		next_number;		/* partitions with lower numbers have theirs */
+	uint32		next_number;	/* partitions with lower numbers have theirs */
 } EvpubGap;
 
 /* Accepted gaps that are remembered once they are announced. */
@@ -142,7 +142,7 @@ typedef struct EvpubPosition
 	int			ntopics;
 	int			topic_slots;	/* allocated, not in the file */
 	uint32		next_topic;		/* number for the next new topic */
-	uint32		next_number;		/* number for the next new partition */
+	uint32		next_number;	/* for the next new partition */
 	EvpubTopic *topics;
 	EvpubOpenGap gap;			/* role "gap" */
 	int			ngaps;			/* accepted, oldest first */

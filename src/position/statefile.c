@@ -79,7 +79,7 @@ read_file(StringInfo data, bool *absent)
 	return NULL;
 }
 
-/* Is this what a worker can be? */
+/* Can a file have this role, with what belongs to it? */
 static bool
 makes_sense(const EvpubPosition *position)
 {
@@ -129,7 +129,7 @@ evpub_statefile_read(EvpubPosition *position, char **problem)
 	data.cursor = STATE_HEADER;
 	if (!evpub_position_parse(&data, position) || !makes_sense(position))
 	{
-		/* of what was read before it made no sense nothing may be believed */
+		/* nothing of what was parsed may be believed */
 		memset(position, 0, sizeof(*position));
 		*problem = psprintf("file \"%s\" has contents that make no sense",
 							EVPUB_STATE_FILE);
@@ -208,7 +208,7 @@ directory_inode(void)
  * A copy of the data directory made by cp, rsync or tar has another inode
  * there, and nothing that happens to the original in place changes it.  (The
  * device is left out: its number may change with a reboot.  A clone of the
- * whole volume cannot be told in this way.)
+ * whole volume cannot be recognized in this way.)
  */
 void
 evpub_statefile_settle(EvpubPosition *position, TimeLineID timeline)

@@ -108,7 +108,7 @@ not_written(EvpubWorker *worker, const EvpubPosition *before,
  */
 bool
 evpub_persist_store(EvpubWorker *worker, const EvpubPosition *before,
-					XLogRecPtr slot, bool tell)
+					XLogRecPtr slot, bool message)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	bool		pins = evpub_pins_wanted(&worker->position);
@@ -121,7 +121,7 @@ evpub_persist_store(EvpubWorker *worker, const EvpubPosition *before,
 		evpub_pins_written(&worker->position);
 		if (slot != InvalidXLogRecPtr)
 			evpub_slot_move(slot);
-		if (tell || pins || growth)
+		if (message || pins || growth)
 			log_position(worker, pins || growth);
 		worker->persist_problem[0] = '\0';
 	}

@@ -29,10 +29,11 @@ extern bool evpub_persist_acknowledged(const EvpubWorker *worker);
 
 /*
  * Write worker->position to the state file, then move the slot forward to
- * "slot" (unless invalid), then "tell" standbys.  When it fails: false, and the
- * position is *before again; the reason is in persist_problem.
+ * "slot" (unless invalid), then, if "message", log a position message.  When it
+ * fails: false, and the position is *before again; the reason is in
+ * persist_problem.
  */
 extern bool evpub_persist_store(EvpubWorker *worker, const EvpubPosition *before,
-								XLogRecPtr slot, bool tell);
+								XLogRecPtr slot, bool message);
 
 #endif							/* EVPUB_PERSIST_H */

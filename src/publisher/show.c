@@ -60,7 +60,7 @@ fill_status(EvpubWorker *worker, EvpubStatus *status)
 	status->paused = worker->position.paused;
 	status->nholders = worker->holders.count;
 	memcpy(status->holders, worker->holders.oldest, sizeof(status->holders));
-	evpub_sizes_tell(&worker->position, status->small_topics,
+	evpub_sizes_report(&worker->position, status->small_topics,
 					 sizeof(status->small_topics));
 
 	/* where a reader may start: what is durable */

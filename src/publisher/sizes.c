@@ -2,10 +2,10 @@
  * sizes.c
  *		Topics that do not take every event that evpub.max_event_bytes allows.
  *
- * Who writes learns only by that setting that his event is too large.  What is
- * smaller and still too large for its topic stands still in front of the broker,
- * and everything with it; so it is said beforehand.  The relay tells what the
- * topics take, where it may ask.
+ * The writer of an event that is larger than this setting gets an error.  An event
+ * that is smaller, and still too large for its topic, is refused by the broker, and
+ * everything behind it waits.  So evpub.check() names such topics beforehand.  The
+ * relay reports what the topics take, where it may ask.
  */
 #include "postgres.h"
 
@@ -29,7 +29,7 @@ evpub_sizes_changed(void)
 }
 
 void
-evpub_sizes_tell(const EvpubPosition *position, char *text, Size length)
+evpub_sizes_report(const EvpubPosition *position, char *text, Size length)
 {
 	StringInfoData names;
 	int			count = 0;

@@ -16,6 +16,6 @@ extern void evpub_sizes_changed(void);
  * Name them for evpub.check(), if anything has changed; "" if there are none.
  * text: of "length" bytes, from the last call.
  */
-extern void evpub_sizes_tell(const EvpubPosition *position, char *text, Size length);
+extern void evpub_sizes_report(const EvpubPosition *position, char *text, Size length);
 
 #endif							/* EVPUB_SIZES_H */

@@ -199,10 +199,10 @@ take_ack(EvpubWorker *worker, const EvpubFrame *frame)
 		return false;
 
 	/*
-	 * Progress: the next failure is a new one.  Only what moves the place where
-	 * another relay goes on is progress.  Before this was asked, a record that
-	 * is refused for ever let those before it be sent, and acknowledged, without
-	 * a pause.
+	 * After progress the next failure is a new one, and its pause is short.  Only
+	 * what moves the place where another relay goes on is progress.  Otherwise a
+	 * record that is refused for ever would have those before it sent, and
+	 * acknowledged, again and again without a pause.
 	 */
 	if (stream->flight.progress != progress)
 	{

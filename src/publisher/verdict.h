@@ -8,7 +8,7 @@
 
 typedef enum EvpubVerdict
 {
-	EVPUB_NOTHING,				/* no database is registered here */
+	EVPUB_NOTHING,				/* nothing to do: no database is registered here */
 	EVPUB_PUBLISH,
 	EVPUB_STAND_FENCED,
 	EVPUB_STAND_GAP

@@ -21,12 +21,12 @@
 #include "sender/relaytopics.h"
 
 /*
- * Numbers of these events: beyond those of any transaction, since a gap may
- * end with a transaction of which a part was published; and others for each of
- * the gaps that end at the same LSN, as those do that lie before what was
- * published last.  Within a gap a partition has its own number, the same
- * whatever other topics are there, so an event that is sent again, by this
- * server or another, has the id that it had.
+ * Numbers of these events.  A gap may end with a transaction of which a part was
+ * published, so they are beyond the numbers of any transaction.  Several gaps may
+ * end at the same LSN, as all do that lie before what was published last, so each
+ * of these has numbers of its own.  Within a gap a partition has its own number,
+ * whatever other topics are there.  So an event that is sent again, by this server
+ * or another, has the id that it had.
  */
 #define FIRST_NUMBER 0xF0000000U
 #define NUMBERS_OF_GAP 0x100000U
@@ -62,8 +62,9 @@ evpub_announce_gaps(dlist_head *queue, EvpubPosition *position,
 		transaction->first_lsn = position->restart_lsn;
 
 		/*
-		 * As for events: what was in force where the last record of the gap
-		 * begins.  Whoever tells of it, on whatever timeline, gives the same.
+		 * As for events, what was in force where the last record of the gap
+		 * begins.  So every server that announces this gap, on whatever timeline,
+		 * gives its events the same ids.
 		 */
 		transaction->commit.publisher_id =
 			evpub_position_publisher_at(position, gap->to_lsn - 1);
@@ -202,7 +203,10 @@ find_recipients(EvpubAnnouncement *announcement, const EvpubPosition *position,
 	announcement->recipients = found;
 }
 
-/* One was published to and made again: ask how many partitions it has now. */
+/*
+ * Is the partition count of all topics known?  That of a topic which was published
+ * to and made again is not: the relay is asked for it.
+ */
 static bool
 all_counted(EvpubPosition *position, EvpubRelay *relay)
 {
@@ -276,7 +280,8 @@ evpub_announce_next(EvpubAnnouncement *announcement, EvpubPosition *position,
 	event->number = FIRST_NUMBER +
 		announcement->gap->repeat % REPEATS * NUMBERS_OF_GAP +
 		recipient->number % NUMBERS_OF_GAP;
-	/* a compacted topic takes no record without a key; each partition has one */
+
+	/* a compacted topic takes no record without a key, so each partition has one */
 	event->has_key = true;
 	event->key.data = announcement->key;
 	event->key.len = snprintf(announcement->key, sizeof(announcement->key),

@@ -2,8 +2,8 @@
  * batch.c
  *		From the queue to the relay: batches of records.
  *
- * Transactions are sent in the order of the queue, each only when it is visible;
- * a head that is not holds all behind it.  What was sent is remembered record by
+ * Transactions are sent in the order of the queue, each only when it is visible.
+ * A head that is not visible yet holds all transactions behind it.  What was sent is remembered record by
  * record, with the position that its acknowledgement means (flight.c).
  */
 #include "postgres.h"
@@ -70,7 +70,7 @@ head_may_go(EvpubBatch *batch, EvpubTransaction *head, EvpubGate *gate, bool *fr
 }
 
 /*
- * False if the head can never be published.  One that an accepted gap has cut
+ * False if the head can never be published.  A head that an accepted gap has cut
  * is announced as a gap of its own.
  */
 static bool
@@ -106,7 +106,7 @@ adopt_growth(EvpubBatch *batch, EvpubTransaction *head, uint64 before)
 	EvpubPosition *position = batch->queue->position;
 	XLogRecPtr	commit_lsn = head->commit.lsn;
 
-	/* one that is open was begun before, and has not changed its side since */
+	/* a head of which a part is sent was asked about when it began */
 	if (batch->cursor.head || !evpub_pins_growth_due(position, commit_lsn))
 		return true;
 	if (batch->flight->sent_seq > before || evpub_flight_busy(batch->flight))
@@ -174,7 +174,7 @@ send_one(EvpubBatch *batch, EvpubRelay *relay, EvpubGate *gate, bool *fresh)
 	uint32		most = flight->careful > 0 ? 1 : BATCH_RECORDS;
 	bool		ended = false;
 
-	/* one of those in flight may be refused; then it is known which */
+	/* the record in flight may be the one that is refused; nothing joins it */
 	if (flight->careful > 0 && evpub_flight_busy(flight))
 		return false;
 

@@ -33,7 +33,7 @@ typedef struct EvpubBatch
 	/* the last transaction that a gap has cut, by its commit record */
 	XLogRecPtr	cut_lsn;
 
-	/* the head of the queue cannot be published; the reason, its own memory */
+	/* why the head of the queue cannot be published, in its memory; NULL: it can */
 	char	   *stuck;
 } EvpubBatch;
 
@@ -41,7 +41,7 @@ typedef struct EvpubBatch
 extern void evpub_batch_init(EvpubBatch *batch, EvpubQueue *queue,
 							 EvpubFlight *flight);
 
-/* The queue begins anew. */
+/* Begin anew, since the queue does. */
 extern void evpub_batch_reset(EvpubBatch *batch);
 
 /*

@@ -9,11 +9,11 @@
  * in flight, so these are halved each time that several records are refused
  * together, down to one record at a time.
  *
- * Where the relay may ask for the topic's max.message.bytes, that is the cap, and
- * a batch that was refused and would not be now ends it.  Elsewhere a higher one
- * is tried after an hour, and at once when somebody reloads the settings, as he
- * may do who has raised the limit; resume() ends all caps.  Each try costs a
- * refused batch, if the limit is still the same.
+ * Where the relay may ask for the topic's max.message.bytes, that number is the
+ * cap, and the cap ends when the topic takes the batch that was refused.  Elsewhere
+ * a higher cap is tried after an hour.  It is tried at once when the settings are
+ * reloaded, since whoever has raised the limit may have done that; resume() ends
+ * all caps.  Each try costs a refused batch, if the limit is still the same.
  *
  * Caps are kept in memory only: a new worker finds them again at the price of a
  * few refused batches.
@@ -84,8 +84,9 @@ add(const char *topic, int32 partition)
 }
 
 /*
- * The topic takes so much.  The same number changes nothing twice: should the
- * broker go by something else, the cap is what was found by trying.
+ * The relay reports how much the topic takes.  A number that is reported again
+ * changes nothing: if the broker went by another one, the cap has been found by
+ * trying since, and stays.
  */
 static bool
 use_size(Cap *cap, int64 size)
@@ -154,7 +155,7 @@ tell(EvpubRelay *relay, const EvpubPosition *position, const Cap *cap)
 	}
 }
 
-/* It holds no more. */
+/* End a cap. */
 static void
 lift(EvpubRelay *relay, const EvpubPosition *position, Cap *cap)
 {

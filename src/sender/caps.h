@@ -12,7 +12,7 @@
 #include "position/position.h"
 #include "sender/relayclient.h"
 
-/* A batch was refused by size though it had several records: halve it. */
+/* Several records were refused together by size: halve what may be in flight. */
 extern void evpub_caps_lower(const EvpubPosition *position,
 							 const EvpubFrameFailed *failed);
 
@@ -24,15 +24,15 @@ extern void evpub_caps_size(EvpubRelay *relay, const EvpubPosition *position,
 							const EvpubTopic *topic);
 
 /*
- * What has held for an hour is tried upwards, unless the broker's own number is
- * known; looks at most once a minute.
+ * Try a higher cap where one has held for an hour, unless the broker's own number
+ * is known.  Looks at most once a minute.
  */
 extern void evpub_caps_raise(EvpubRelay *relay, const EvpubPosition *position);
 
-/* Try all upwards now. */
+/* Try higher caps now. */
 extern void evpub_caps_try(EvpubRelay *relay, const EvpubPosition *position);
 
-/* End those of a topic; NULL: of all. */
+/* End the caps of a topic; NULL: of all. */
 extern void evpub_caps_lift(EvpubRelay *relay, const EvpubPosition *position,
 							const char *topic);
 

@@ -25,7 +25,11 @@ evpub_cursor_open(EvpubCursor *cursor, uint32 from)
 	cursor->from = from;
 	cursor->next_chunk = 0;
 
-	/* a transaction that was being announced as cut, and is whole after all */
+	/*
+	 * A number of an evpub.gap event: the transaction was being announced as cut
+	 * when sending was broken off.  If it is whole now, it begins with its first
+	 * event.
+	 */
 	if (!cursor->head->gap && evpub_announce_number(from))
 		cursor->from = 0;
 }
@@ -83,11 +87,11 @@ open_next_chunk(EvpubCursor *cursor)
 		EvpubPlace *place = &head->places[i];
 		MemoryContext old;
 
-		/* resumed inside a transaction: do not even read what is done */
+		/* where sending resumes inside a transaction, what is done is not even read */
 		if ((uint64) place->first + place->count <= cursor->from)
 			continue;
 
-		/* it stays open from one cycle of the worker to the next */
+		/* the chunk stays open from one cycle of the worker to the next */
 		old = MemoryContextSwitchTo(cursor->context);
 		evpub_chunk_open(&cursor->chunk, evpub_queue_chunk(cursor->queue, head, i),
 						 place->length);

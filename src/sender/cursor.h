@@ -37,7 +37,7 @@ typedef enum EvpubCursorStep
 	EVPUB_CURSOR_END
 } EvpubCursorStep;
 
-/* Closed.  In the current context, which has to outlive it. */
+/* Set up a closed cursor in the current context, which has to outlive it. */
 extern void evpub_cursor_init(EvpubCursor *cursor, EvpubQueue *queue);
 
 /*
@@ -47,13 +47,13 @@ extern void evpub_cursor_init(EvpubCursor *cursor, EvpubQueue *queue);
 extern void evpub_cursor_open(EvpubCursor *cursor, uint32 from);
 
 /*
- * The next record, valid until the next call.  It stays open from one batch, and
- * one cycle of the worker, to the next.
+ * The next record, valid until the next call.  The cursor stays open from one
+ * batch, and one cycle of the worker, to the next.
  */
 extern EvpubCursorStep evpub_cursor_next(EvpubCursor *cursor, EvpubRelay *relay,
 										 EvpubRecord *record);
 
-/* Before the head is taken out of the queue. */
+/* Close the cursor, before its head is taken out of the queue. */
 extern void evpub_cursor_close(EvpubCursor *cursor);
 
 #endif							/* EVPUB_CURSOR_H */

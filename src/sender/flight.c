@@ -12,9 +12,10 @@
  * The position moves only from the oldest record on, so it never passes an
  * event that Kafka does not have.
  *
- * Records that announce an accepted gap say how far the announcement is.  So one
- * that is broken off goes on with the first partition that has not acknowledged,
- * and each gap is announced by its own records alone.
+ * The mark of a record that announces an accepted gap also says how far the
+ * announcement is then.  So an announcement that is broken off goes on with the
+ * first partition that has not acknowledged, and each gap is announced by its own
+ * records alone.
  */
 #include "postgres.h"
 
@@ -113,7 +114,7 @@ evpub_flight_add_gap(EvpubFlight *flight, const EvpubGap *gap, uint32 next_numbe
 	mark->gap_next = next_number;
 }
 
-/* What has been put so far, now means put_lsn and put_next. */
+/* The acknowledgement of the last record now confirms put_lsn and put_next. */
 static void
 set_last_mark(EvpubFlight *flight, uint32 transactions)
 {
@@ -127,7 +128,7 @@ set_last_mark(EvpubFlight *flight, uint32 transactions)
 		return;
 	}
 
-	/* its last record is acknowledged already, or it has none */
+	/* what has ended has no record, or its last one is acknowledged already */
 	flight->confirmed_lsn = flight->put_lsn;
 	flight->next_event = flight->put_next;
 	flight->transactions_published += transactions;
@@ -141,14 +142,14 @@ evpub_flight_end_transaction(EvpubFlight *flight, XLogRecPtr lsn)
 	set_last_mark(flight, 1);
 }
 
-/* next_number: as in a mark. */
+/* How far an accepted gap is announced; next_number is as in a mark. */
 static void
 set_announced(EvpubPosition *position, XLogRecPtr gap_end, uint32 gap_repeat,
-		 uint32 next_number)
+			  uint32 next_number)
 {
 	EvpubGap   *gap = evpub_position_find_gap(position, gap_end, gap_repeat);
 
-	/* one that is not announced yet is not forgotten */
+	/* only gaps that are announced are forgotten */
 	if (!gap)
 		return;
 	if (next_number == 0)
@@ -231,7 +232,7 @@ evpub_flight_acknowledge(EvpubFlight *flight, uint64 seq)
 		flight->transactions_published += mark->transactions;
 		if (mark->gap_end != InvalidXLogRecPtr)
 			set_announced(flight->position, mark->gap_end, mark->gap_repeat,
-					 mark->gap_next);
+						  mark->gap_next);
 	}
 	while (flight->batch_count > 0 && batch_of(flight, 0)->last_seq <= seq)
 	{

@@ -90,8 +90,8 @@ extern void evpub_flight_add(EvpubFlight *flight, uint32 next);
 extern void evpub_flight_end_transaction(EvpubFlight *flight, XLogRecPtr lsn);
 
 /*
- * The same for a record that announces an accepted gap: its acknowledgement
- * makes next_number, which is not 0, that of the gap.
+ * One more record was put into the batch: one that announces an accepted gap.  Its
+ * acknowledgement makes next_number, which is not 0, that of the gap.
  */
 extern void evpub_flight_add_gap(EvpubFlight *flight, const EvpubGap *gap,
 								 uint32 next_number);
@@ -128,7 +128,7 @@ extern bool evpub_flight_busy(const EvpubFlight *flight);
  */
 extern void evpub_flight_be_careful(EvpubFlight *flight, uint64 last_seq);
 
-/* Nothing is in flight, and there is no event before lsn: it is confirmed. */
+/* There is no event before lsn, and nothing is in flight: confirm up to lsn. */
 extern void evpub_flight_pass(EvpubFlight *flight, XLogRecPtr lsn);
 
 #endif							/* EVPUB_FLIGHT_H */

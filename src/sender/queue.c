@@ -86,8 +86,8 @@ evpub_queue_chunk(EvpubQueue *queue, EvpubTransaction *transaction, int i)
 }
 
 /*
- * What is set up next may fail for want of memory: then nothing must be left
- * that is freed once more.
+ * The caller sets up a new reader next, and that may fail for want of memory.
+ * Nothing may point then to what is freed here, or it would be freed once more.
  */
 void
 evpub_queue_close(EvpubQueue *queue)
@@ -114,9 +114,9 @@ void
 evpub_queue_restart(EvpubQueue *queue)
 {
 	/*
-	 * Start where the last persisted position says, not where the structures
-	 * below would: when an error brought us here, a transaction may be in none
-	 * of them.
+	 * Reading begins where the last persisted position says.  A later place could
+	 * be taken from queue and assembler, but after an error a transaction may be
+	 * in neither of them.
 	 */
 	while (evpub_queue_head(queue))
 		evpub_queue_pop(queue);
@@ -214,15 +214,16 @@ read_records(EvpubQueue *queue, XLogRecPtr confirmed_lsn)
 		else if (transaction)
 			push(queue, transaction);
 
-		/* the assembler has let go of it: before it is queued, an error would lose it */
+		/* until here an error would lose it: the assembler has let go of it */
 		queue->feeding = false;
 	}
 }
 
 /*
- * An error while reading.  What the assembler was taking in when it failed may
- * be half in it: then the caller rewinds.  A record of a newer version is
- * refused before anything is taken in, and can be read again.
+ * An error has ended reading.  If it came while a record was taken in, half of
+ * that may be in the assembler: the error goes on to the caller, who rewinds.
+ * Only a record of a newer version is refused before anything of it is taken in,
+ * so the reader goes back to it, and it can be read again.
  */
 static void
 reading_failed(EvpubQueue *queue)
@@ -304,7 +305,7 @@ evpub_queue_restart_lsn(EvpubQueue *queue)
 	XLogRecPtr	oldest = evpub_assembler_oldest(queue->assembler);
 	dlist_iter	iter;
 
-	/* the record at which reading broke may have been passed, but not taken in */
+	/* where reading broke, the reader may have passed a record that nobody took in */
 	restart = queue->broken ? queue->position->restart_lsn : queue->reader->position;
 	if (oldest != InvalidXLogRecPtr)
 		restart = Min(restart, oldest);

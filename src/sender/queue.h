@@ -33,7 +33,7 @@ typedef struct EvpubQueue
 
 	/* WAL cannot be read now: memory, files; it is tried again */
 	char	   *unread;			/* why, with a hint; NULL: it can */
-	bool		feeding;		/* what was read is taken in, and queued */
+	bool		feeding;		/* a record is being taken in and queued */
 	bool		missed;			/* a segment was not there at the last look */
 	int			unread_times;	/* in a row */
 	EvpubMsec	read_again_at;	/* not before */
@@ -80,7 +80,10 @@ extern const char *evpub_queue_chunk(EvpubQueue *queue,
 /* No more is read before something is taken out. */
 extern bool evpub_queue_full(const EvpubQueue *queue);
 
-/* From the next restart on, the transaction that committed there has a problem. */
+/*
+ * The transaction that commits at lsn cannot be published: after the next restart
+ * of the queue it comes with this reason as its problem.
+ */
 extern void evpub_queue_refuse(EvpubQueue *queue, XLogRecPtr lsn,
 							   const char *reason);
 

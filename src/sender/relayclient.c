@@ -299,7 +299,7 @@ evpub_relay_gone(EvpubRelay *relay, int *status)
 	int			child_status;
 	pid_t		reaped;
 
-	/* all: a program that the relay ran (kinit) becomes ours when it ends */
+	/* any child: a program that the relay ran (kinit) is ours when the relay ends */
 	while ((reaped = waitpid(-1, &child_status, WNOHANG)) > 0)
 	{
 		if (reaped != relay->pid)

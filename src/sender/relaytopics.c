@@ -54,7 +54,7 @@ announce(EvpubTopic *topic, EvpubRelay *relay)
 
 uint32
 evpub_relaytopics_number(EvpubPosition *position, EvpubRelay *relay,
-				  const char *name, uint32 length)
+						 const char *name, uint32 length)
 {
 	char		text[256];
 	EvpubTopic *topic;
@@ -156,7 +156,7 @@ evpub_relaytopics_offset(EvpubPosition *position, const EvpubFrame *frame)
 
 bool
 evpub_relaytopics_size(EvpubPosition *position, const EvpubFrame *frame,
-				 const EvpubTopic **topic)
+					   const EvpubTopic **topic)
 {
 	EvpubFrameOffset size;
 	EvpubTopic *found;

@@ -3,7 +3,7 @@
  *		From WAL to the relay, and acknowledgements back to a position.
  *
  * WAL -> queue.c -> cursor.c -> batch.c -> relay; acknowledgement -> flight.c ->
- * position.  Here are the questions that concern several of them.
+ * position.  This file answers the questions that concern several of them.
  */
 #include "postgres.h"
 
@@ -60,9 +60,10 @@ evpub_stream_head_lsn(EvpubStream *stream)
 }
 
 /*
- * Its number of events is that of the chunks that were found: all of them if it
- * was refused for the bytes of one.  It is the next transaction, so what is
- * published of it are events with numbers below next_event.
+ * Its events are counted by the chunks that were found.  All were found if the
+ * transaction was refused for the bytes of one; else some are missing, and there
+ * are at least so many events.  It is the next transaction, so its events with
+ * numbers below next_event are published already.
  */
 EvpubLost
 evpub_stream_head_lost(EvpubStream *stream)
