@@ -291,6 +291,9 @@ def stale_names(source):
                     ('/' in word and os.path.basename(word) not in OF_OTHERS and
                      not any(other.endswith('/' + word) or other == word for other in code)):
                 result.add(f'{name}: {word}')
+        if name.endswith('.md'):
+            result |= {f'{name}: {word}()' for word in re.findall(r'`(?:evpub\.)?(\w+)\(\)`', text)
+                       if word not in known}
         # "find_late() in trigger.c", also over the end of a comment's line
         for word, where in re.findall(r'\b(\w+)\(\)(?:\s|\*)+in\s+(?:\*\s+)?([\w/]+\.[ch])\b', text):
             if os.path.basename(where) not in OF_OTHERS and \
@@ -372,6 +375,8 @@ def planted(root, tap, names):
          {'capture/key.c': '/* see reader/key.h */\n'}),
         ('a function that is gone', stale_names, 'src/capture/key.c: evpub_gone',
          {'capture/key.c': '/* by evpub_gone() */\n'}),
+        ('a function that is gone, in a document', stale_names, 'docs/sql.md: vanish_all()',
+         {'../docs/sql.md': '`vanish_all()` does it.\n'}),
         ('a function that has moved', stale_names, 'src/capture/key.c: find_late() in key.c',
          {'capture/key.c': '/* find_late() in\n * key.c knows */\n'}),
         ('an SQLSTATE', lambda source: undocumented_states(source, names),
