@@ -16,9 +16,9 @@
 extern bool evpub_walaside_has(void);
 
 /*
- * Set the segments of [first, end) aside, of every timeline; each must lie before
- * the redo position of a checkpoint that is complete.  Returns how many are
- * aside.  What cannot be set aside is logged, and left alone.
+ * Set the segments of [first, end) aside, of every timeline; all must be flushed
+ * to their ends.  Returns how many are aside.  What cannot be set aside is logged,
+ * and left alone.
  */
 extern int	evpub_walaside_set(XLogSegNo first, XLogSegNo end);
 

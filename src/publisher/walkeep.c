@@ -12,8 +12,8 @@
  *
  * Nothing can make the checkpoint change its mind.  But before it invalidates
  * our slot it asks us to release it, by SIGTERM, and waits until we have done
- * so; up to then all WAL is there.  So the segments that it is going to remove
- * are set aside (walaside.c) before the slot is released.  When the checkpoint
+ * so; up to then all WAL is there.  So all segments that the slot keeps are set
+ * aside (walaside.c) before the slot is released.  When the checkpoint
  * has invalidated the slot, we make it valid again, so that from then on every
  * checkpoint asks before it removes them; then we wait until this one has removed
  * the rest, put them back, and leave, since SIGTERM asks that of us.  The next
@@ -24,21 +24,21 @@
  * somebody terminates it, hurries a checkpoint that does not know its slot, and
  * leaves when that one is over.  A stop waits for that checkpoint anyway.
  *
- * Setting aside is safe, because that checkpoint is complete: crash recovery
- * begins behind it.  Nobody else misses anything, as the names of the segments
- * lead to them until PostgreSQL removes these names.  A crash in between leaves
- * segments aside for the worker of the next start.  If another checkpoint has
- * begun before the slot was valid again, all of this happens once more.
+ * Setting aside is safe: nobody writes these segments any more, and nobody misses
+ * them, crash recovery included, as their names lead to them until PostgreSQL
+ * removes these names.  A crash in between leaves segments aside for the worker
+ * of the next start.  If another checkpoint has begun before the slot was valid
+ * again, all of this happens once more.
  *
  * From 18 on, a checkpoint asks right before it removes WAL.  A slot that comes
  * between the two is treated as before 18, so this is for all versions.
  *
  * What is left, each a gap and not a silent loss: a slot that is made between the
  * last look that a checkpoint takes at the slots and the removal that follows at
- * once; a crash in the moment between the invalidation of the slot and its new
- * validity, after which recovery removes WAL by the invalid slot; a segment that
- * is archived after we left it to the archiver and before the checkpoint comes to
- * it, which is in the archive then.
+ * once; a segment that is completed while the slot is not valid, for a few
+ * milliseconds, if a checkpoint, or a crash and its recovery, then removes it
+ * before we are back; a segment that is archived after we left it to the archiver
+ * and before the checkpoint comes to it, which is in the archive then.
  */
 #include "postgres.h"
 
@@ -62,6 +62,9 @@
 
 /* Look so often what the checkpointer does, in ms. */
 #define CHECKPOINT_LOOK 20
+
+/* And so often whether it has invalidated our slot. */
+#define SLOT_LOOK 1
 
 /* Who has asked the worker to leave, other than the postmaster; 0: nobody. */
 static volatile sig_atomic_t asked_by = 0;
@@ -154,17 +157,24 @@ exceeds_setting(XLogRecPtr from)
 		last - first > whole_segments(max_slot_wal_keep_size_mb);
 }
 
-/* Is there WAL that we need, before the redo position, and not by a limit? */
+/*
+ * Is there WAL that we need, before the redo position, and not by a limit?  Then
+ * all complete segments are at risk: as long as the slot is not valid, the next
+ * checkpoint removes what the one before it has left, and it may begin and end
+ * within that moment.
+ */
 static bool
 removable(XLogSegNo *first, XLogSegNo *end)
 {
 	XLogRecPtr	from = evpub_slot_position();
+	XLogSegNo	redo;
 
 	if (from == InvalidXLogRecPtr || exceeds_setting(from))
 		return false;
 	XLByteToSeg(from, *first, wal_segment_size);
-	XLByteToSeg(GetRedoRecPtr(), *end, wal_segment_size);
-	return *first < *end;
+	XLByteToSeg(GetRedoRecPtr(), redo, wal_segment_size);
+	XLByteToSeg(GetFlushRecPtr(NULL), *end, wal_segment_size);
+	return *first < redo;
 }
 
 /* Can the checkpoint that is under way remove WAL that our slot needs? */
@@ -179,10 +189,10 @@ at_risk(Checkpointer does)
 }
 
 static void
-wait_a_little(void)
+wait_a_little(long timeout)
 {
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_POSTMASTER_DEATH,
-					 CHECKPOINT_LOOK, evpub_wait_event("EvpubCheckpoint"));
+					 timeout, evpub_wait_event("EvpubCheckpoint"));
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 }
@@ -210,10 +220,10 @@ let_it_have_slot(void)
 					evpub_walaside_set(first, end))));
 	evpub_slot_release();
 
-	/* one that takes it again at once would be asked again */
+	/* soon, as no checkpoint that begins meanwhile keeps anything for us */
 	do
 	{
-		wait_a_little();
+		wait_a_little(SLOT_LOOK);
 		if (!PostmasterIsAlive())
 			return false;
 	} while (!evpub_slot_taken() && GetRedoRecPtr() == redo &&
@@ -251,7 +261,7 @@ let_checkpoint_pass(bool leaving)
 			RequestCheckpoint(CHECKPOINT_IMMEDIATE);
 			hurried = true;
 		}
-		wait_a_little();
+		wait_a_little(CHECKPOINT_LOOK);
 	}
 }
 

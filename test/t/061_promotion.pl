@@ -212,6 +212,10 @@ sub promoted_in_checkpoint
 	kill 'CONT', $worker;
 	ok(wait_for_state($node, 'fenced'), $node->name . ': fenced');
 	is(slots($node), 'evpub', $node->name . ': WAL is kept from the end of recovery on');
+
+	# what the next checkpoint would remove, too, if it begins while the slot is
+	# not valid
+	$node->safe_psql('postgres', "INSERT INTO dirt VALUES ('y')"), $node->safe_psql('postgres', 'SELECT pg_switch_wal()') for 1 .. 3;
 	return;
 }
 

@@ -77,6 +77,9 @@ sub checkpoint_comes
 	  or die 'no checkpoint';
 	kill 'CONT', $worker;
 	wait_for_state($node, 'fenced') or die 'not fenced';
+
+	# a crash makes a checkpoint, too, and so does whoever hurries this one
+	$node->safe_psql('postgres', "INSERT INTO dirt VALUES ('y')"), $node->safe_psql('postgres', 'SELECT pg_switch_wal()') for 1 .. 2;
 	return;
 }
 
@@ -110,6 +113,12 @@ sub is_whole
 	is($node->safe_psql('postgres',
 			"SELECT restart_lsn <= '$kept_from', active, wal_status = 'reserved' FROM pg_replication_slots"),
 		't|t|t', "$name: and kept");
+	is($node->safe_psql('postgres', qq{
+SELECT trunc((lsn - '$kept_from' - 1) / 1048576) + 1 - count(DISTINCT substr(name, 9))
+  FROM pg_ls_waldir(), pg_current_wal_lsn() lsn
+ WHERE name ~ '^[0-9A-F]{24}\$' AND
+       substr(name, 9) BETWEEN substr('$needed[0]', 9) AND substr(pg_walfile_name(lsn), 9)
+ GROUP BY lsn}), '0', "$name: and so is what came later");
 	return;
 }
 
