@@ -686,6 +686,14 @@ COMMENT ON FUNCTION evpub.forget_topic(text) IS
 'a topic is retired: forget its partition count and offsets, so that no gap is announced in it any more; events that still come for it find it as one never published to';
 REVOKE ALL ON FUNCTION evpub.forget_topic(text) FROM PUBLIC;
 
+CREATE FUNCTION evpub.skip_event(id text)
+RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'evpub_skip_event';
+COMMENT ON FUNCTION evpub.skip_event(text) IS
+'give up exactly the event that Kafka refuses and that publishing stands still at; evpub.status names it; consumers get an evpub.skipped event of the same id instead; an error for any other id';
+REVOKE ALL ON FUNCTION evpub.skip_event(text) FROM PUBLIC;
+
 CREATE FUNCTION evpub.register_database()
 RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -711,6 +719,7 @@ CREATE FUNCTION evpub._status(
 	OUT forged_dropped         bigint,
 	OUT dead_lettered          bigint,
 	OUT duplicates_dropped     bigint,
+	OUT events_skipped         bigint,
 	OUT relay_pid              integer,
 	OUT relay_restarts         bigint,
 	OUT last_error             text,
@@ -747,6 +756,7 @@ COMMENT ON COLUMN evpub.status.forged_dropped IS
 'messages in WAL that bear our prefix, but that evpub did not write';
 COMMENT ON COLUMN evpub.status.dead_lettered IS 'events put into the dead-letter topic';
 COMMENT ON COLUMN evpub.status.duplicates_dropped IS 'events found in Kafka after a restart';
+COMMENT ON COLUMN evpub.status.events_skipped IS 'events given up by skip_event() since the server started';
 COMMENT ON COLUMN evpub.status.relay_pid IS 'process id of evpub-relay, NULL: none runs';
 COMMENT ON COLUMN evpub.status.relay_restarts IS 'relays started after one that had failed';
 COMMENT ON COLUMN evpub.status.last_error IS 'newest error of relay or worker, also when it is over';

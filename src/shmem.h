@@ -52,7 +52,8 @@ typedef enum EvpubAsk
 	EVPUB_ASK_TAKE_OVER,
 	EVPUB_ASK_ACCEPT_GAP,
 	EVPUB_ASK_DISCARD,
-	EVPUB_ASK_FORGET_TOPIC
+	EVPUB_ASK_FORGET_TOPIC,
+	EVPUB_ASK_SKIP_EVENT
 } EvpubAsk;
 
 #define EVPUB_MAX_REQUESTS 64
@@ -100,7 +101,7 @@ typedef struct EvpubSteering
 	uint64		withdrawn;		/* by its asker; no effect once it is begun */
 	EvpubAsk	what;
 	XLogRecPtr	lsn;
-	char		topic[EVPUB_TOPIC_LENGTH];	/* to forget */
+	char		subject[EVPUB_TOPIC_LENGTH];	/* topic to forget, event to skip */
 	char		role[NAMEDATALEN];	/* of who asks */
 	EvpubAnswer answers[EVPUB_ANSWERS]; /* by number, modulo */
 } EvpubSteering;
@@ -134,6 +135,7 @@ typedef struct EvpubStatus
 	uint64		transactions_published;
 	uint64		events_in_flight;
 	uint64		forged_dropped;
+	uint64		events_skipped; /* given up by skip_event() */
 	pid_t		relay_pid;		/* 0: none */
 	uint64		relay_restarts;
 	char		last_error[EVPUB_TEXT_LENGTH];

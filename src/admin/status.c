@@ -171,6 +171,7 @@ evpub_status(PG_FUNCTION_ARGS)
 	set_count(row, "forged_dropped", status.forged_dropped);
 	set_count(row, "dead_lettered", 0); /* no dead letters yet */
 	set_count(row, "duplicates_dropped", 0);	/* no read-back yet */
+	set_count(row, "events_skipped", status.events_skipped);
 	if (status.relay_pid == 0)
 		evpub_result_set_null(row, "relay_pid");
 	else

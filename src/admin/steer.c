@@ -28,6 +28,7 @@ PG_FUNCTION_INFO_V1(evpub_take_over);
 PG_FUNCTION_INFO_V1(evpub_accept_gap);
 PG_FUNCTION_INFO_V1(evpub_discard);
 PG_FUNCTION_INFO_V1(evpub_forget_topic);
+PG_FUNCTION_INFO_V1(evpub_skip_event);
 
 /* How long to wait for the worker's answer, in ms. */
 #define STEER_TIMEOUT 15000
@@ -126,7 +127,7 @@ sleep_for_answer(EvpubMsec started)
 
 /* Put the question as soon as the one before is answered; returns its number. */
 static uint64
-put_question(EvpubAsk what, XLogRecPtr lsn, const char *topic, EvpubMsec started)
+put_question(EvpubAsk what, XLogRecPtr lsn, const char *subject, EvpubMsec started)
 {
 	EvpubSteering *steering = &EvpubShmem->steering;
 	char	   *role = GetUserNameFromId(GetSessionUserId(), false);
@@ -139,7 +140,7 @@ put_question(EvpubAsk what, XLogRecPtr lsn, const char *topic, EvpubMsec started
 		{
 			steering->what = what;
 			steering->lsn = lsn;
-			strlcpy(steering->topic, topic, sizeof(steering->topic));
+			strlcpy(steering->subject, subject, sizeof(steering->subject));
 			strlcpy(steering->role, role, sizeof(steering->role));
 			number = ++steering->asked;
 		}
@@ -196,7 +197,7 @@ wait_for_answer(uint64 number, EvpubMsec started, EvpubAnswer *answer)
 
 /* Ask the worker, and wait until what was asked is durable.  Refusals throw. */
 static void
-ask_about(EvpubAsk what, XLogRecPtr lsn, const char *topic, EvpubAnswer *answer)
+ask_about(EvpubAsk what, XLogRecPtr lsn, const char *subject, EvpubAnswer *answer)
 {
 	EvpubMsec	started = evpub_clock_now();
 	uint64		number;
@@ -204,7 +205,7 @@ ask_about(EvpubAsk what, XLogRecPtr lsn, const char *topic, EvpubAnswer *answer)
 	evpub_require_preloaded();
 	PreventCommandDuringRecovery("steering the publisher");
 	ConditionVariablePrepareToSleep(&EvpubShmem->changed);
-	number = put_question(what, lsn, topic, started);
+	number = put_question(what, lsn, subject, started);
 	PG_ENSURE_ERROR_CLEANUP(withdraw, UInt64GetDatum(number));
 	{
 		wait_for_answer(number, started, answer);
@@ -312,5 +313,16 @@ evpub_forget_topic(PG_FUNCTION_ARGS)
 				 errdetail("The name of a topic has at most %d characters.",
 						   EVPUB_TOPIC_LENGTH - 1)));
 	ask_about(EVPUB_ASK_FORGET_TOPIC, InvalidXLogRecPtr, topic, &answer);
+	PG_RETURN_VOID();
+}
+
+/* A longer one is no id of an event: what is cut of it is not the refused one. */
+Datum
+evpub_skip_event(PG_FUNCTION_ARGS)
+{
+	EvpubAnswer answer;
+
+	ask_about(EVPUB_ASK_SKIP_EVENT, InvalidXLogRecPtr,
+			  text_to_cstring(PG_GETARG_TEXT_PP(0)), &answer);
 	PG_RETURN_VOID();
 }

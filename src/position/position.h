@@ -12,6 +12,7 @@
 #include "access/xlogdefs.h"
 #include "datatype/timestamp.h"
 
+#include "event/event.h"
 #include "lost.h"
 
 /*
@@ -113,6 +114,23 @@ typedef struct EvpubGap
 	uint32		next_number;	/* partitions with lower numbers have theirs */
 } EvpubGap;
 
+/* Numbers of evpub.gap events begin here, beyond those of any transaction. */
+#define EVPUB_GAP_NUMBERS 0xF0000000U
+
+/* Where the LSN stands in the id of an event; behind it is the number. */
+#define EVPUB_ID_LSN_AT 26
+
+/*
+ * An event that a person gave up, because Kafka refuses it: an evpub.skipped
+ * event of the same id and key is published instead of it.
+ */
+typedef struct EvpubSkip
+{
+	char		id[EVPUB_ID_LENGTH + 1];
+	char	   *reason;			/* of the refusal */
+	bool		silent;			/* that one is refused, too: nothing is published */
+} EvpubSkip;
+
 /* Accepted gaps that are remembered once they are announced. */
 #define EVPUB_GAPS_KEPT 20
 
@@ -147,6 +165,8 @@ typedef struct EvpubPosition
 	EvpubOpenGap gap;			/* role "gap" */
 	int			ngaps;			/* accepted, oldest first */
 	EvpubGap   *gaps;
+	int			nskips;			/* not behind the confirmed position */
+	EvpubSkip  *skips;
 } EvpubPosition;
 
 /*

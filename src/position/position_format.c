@@ -8,8 +8,8 @@
  * consumers know; one of changes also leaves out topics in which nothing has
  * changed.
  *
- * There is room for what is to come: ids that were skipped, and the id of the
- * last acknowledged record beside its offset, are counted with 0 now.
+ * There is room for what is to come: the id of the last acknowledged record
+ * beside its offset is counted with 0 now.
  */
 #include "postgres.h"
 
@@ -90,6 +90,18 @@ put_gaps(StringInfo out, const EvpubPosition *position, EvpubPositionForm form)
 }
 
 static void
+put_skips(StringInfo out, const EvpubPosition *position)
+{
+	pq_sendint32(out, position->nskips);
+	for (int i = 0; i < position->nskips; i++)
+	{
+		pq_sendbytes(out, position->skips[i].id, EVPUB_ID_LENGTH);
+		put_text(out, position->skips[i].reason);
+		pq_sendint8(out, position->skips[i].silent);
+	}
+}
+
+static void
 put_topics(StringInfo out, const EvpubPosition *position, EvpubPositionForm form)
 {
 	int			n = 0;
@@ -136,7 +148,7 @@ evpub_position_serialize(StringInfo out, const EvpubPosition *position,
 	pq_sendint32(out, position->next_event);
 	pq_sendint64(out, position->sequence);
 	pq_sendint8(out, position->delivery);
-	pq_sendint32(out, 0);		/* no skipped ids */
+	put_skips(out, position);
 	if (position->paused)
 	{
 		pq_sendint64(out, position->paused_at);
@@ -299,6 +311,24 @@ get_topic(StringInfo in, EvpubTopic *topic)
 		malformed();
 }
 
+/* An id consists of hexadecimal digits and dashes; it is compared, and shown. */
+static void
+get_skips(StringInfo in, EvpubPosition *position)
+{
+	position->nskips = get_count(in, EVPUB_ID_LENGTH + 5);
+	position->skips = palloc0(sizeof(EvpubSkip) * Max(position->nskips, 1));
+	for (int i = 0; i < position->nskips; i++)
+	{
+		EvpubSkip  *skip = &position->skips[i];
+
+		memcpy(skip->id, pq_getmsgbytes(in, EVPUB_ID_LENGTH), EVPUB_ID_LENGTH);
+		if (strspn(skip->id, "0123456789abcdefABCDEF-") != EVPUB_ID_LENGTH)
+			malformed();
+		skip->reason = get_text(in);
+		skip->silent = pq_getmsgbyte(in) != 0;
+	}
+}
+
 static void
 get_topics(StringInfo in, EvpubPosition *position)
 {
@@ -331,8 +361,7 @@ deserialize(StringInfo in, EvpubPosition *position)
 	position->next_event = pq_getmsgint(in, 4);
 	position->sequence = pq_getmsgint64(in);
 	position->delivery = pq_getmsgbyte(in);
-	if (pq_getmsgint(in, 4) != 0)
-		malformed();
+	get_skips(in, position);
 	if (position->paused)
 	{
 		position->paused_at = pq_getmsgint64(in);
@@ -386,6 +415,16 @@ copy_of(const void *data, Size length)
 	if (length > 0)
 		memcpy(copy, data, length);
 	return copy;
+}
+
+/* A message has all of them. */
+static void
+merge_skips(EvpubPosition *position, const EvpubPosition *message)
+{
+	position->nskips = message->nskips;
+	position->skips = copy_of(message->skips, sizeof(EvpubSkip) * message->nskips);
+	for (int i = 0; i < message->nskips; i++)
+		position->skips[i].reason = pstrdup(message->skips[i].reason);
 }
 
 static EvpubTopic
@@ -461,5 +500,6 @@ evpub_position_merge(EvpubPosition *position, const EvpubPosition *message, bool
 		known->next_number = gap->next_number;
 		known->announced = false;
 	}
+	merge_skips(position, message);
 	merge_topics(position, message, full);
 }

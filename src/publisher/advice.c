@@ -31,9 +31,9 @@ static const struct
 	{"authorization failed", "Grant evpub's user WRITE and DESCRIBE on the topic: kafka-acls.sh --add --allow-principal User:<name> --operation Write --operation Describe --topic <topic>. It goes on by itself."},
 
 	/* records */
-	{"MSG_SIZE_TOO_LARGE", "Let the topic take larger records (max.message.bytes); it goes on by itself. To give this event up: evpub.discard(), with the commit_lsn that evpub.peek(1) shows in its database. With a lower evpub.max_event_bytes writers of later ones get an error."},
+	{"MSG_SIZE_TOO_LARGE", "Let the topic take larger records (max.message.bytes); it goes on by itself. With a lower evpub.max_event_bytes writers of later ones get an error. To give up exactly this event: SELECT evpub.skip_event('<id>');"},
 	{"INVALID_TIMESTAMP", "Compare the clocks of this server and of the brokers, and the topic's message.timestamp settings."},
-	{"INVALID_RECORD", "A compacted topic takes no record without a key: give such events a key, or change the topic's cleanup.policy."},
+	{"INVALID_RECORD", "A compacted topic takes no record without a key: give such events a key, or change the topic's cleanup.policy. To give up exactly this event: SELECT evpub.skip_event('<id>');"},
 	{"one by one", "Nothing yet: the event to blame is named when it is found."},
 	{"NOT_ENOUGH_REPLICAS", "Start the brokers that hold replicas of the topic, or lower its min.insync.replicas."},
 	{"no acknowledgement", "Brokers answer, but do not acknowledge. Look at brokers and min.insync.replicas: kafka-topics.sh --describe --under-min-isr-partitions. It goes on by itself."},

@@ -20,6 +20,7 @@
 #include "event/event.h"
 #include "position/pins.h"
 #include "position/position_format.h"
+#include "position/skips.h"
 #include "position/statefile.h"
 #include "publisher/persist.h"
 #include "publisher/rescue.h"
@@ -159,6 +160,7 @@ evpub_persist_take(EvpubWorker *worker)
 	worker->position.restart_lsn = evpub_stream_restart_lsn(stream);
 	worker->position.confirmed_lsn = stream->flight.confirmed_lsn;
 	worker->position.next_event = stream->flight.next_event;
+	evpub_skips_prune(&worker->position);
 }
 
 /*

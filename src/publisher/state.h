@@ -57,6 +57,9 @@ typedef struct EvpubWorker
 	EvpubHindrance hindrance;
 	char		hindrance_text[EVPUB_REASON_LENGTH];
 	EvpubMsec	retry_at;
+	char		refused_id[EVPUB_ID_LENGTH + 1];	/* see refused.h; "" none */
+	char		refused_reason[EVPUB_TEXT_LENGTH];
+	uint64		events_skipped;
 	int			failures;		/* in a row, for the backoff */
 	uint64		relay_starts;
 	uint64		relay_restarts;	/* of these, after a failure */

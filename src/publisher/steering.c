@@ -1,7 +1,7 @@
 /*
  * steering.c
  *		What a person asks of the worker: pause, resume, take over, accept a
- *		gap, discard.
+ *		gap, discard, forget a topic, skip an event.
  *
  * Only the worker changes position, state file and slot, so a backend puts a
  * question into shared memory and waits.  It is answered when what it wants is
@@ -18,6 +18,7 @@
 #include "publisher/gap.h"
 #include "publisher/licence.h"
 #include "publisher/persist.h"
+#include "publisher/refused.h"
 #include "publisher/rescue.h"
 #include "publisher/show.h"
 #include "publisher/sizes.h"
@@ -138,7 +139,7 @@ take_over(EvpubWorker *worker, EvpubAnswer *answer)
 }
 
 static void
-decide(EvpubWorker *worker, EvpubAsk what, XLogRecPtr lsn, const char *topic,
+decide(EvpubWorker *worker, EvpubAsk what, XLogRecPtr lsn, const char *subject,
 	   const char *role, EvpubAnswer *answer)
 {
 	switch (what)
@@ -157,7 +158,10 @@ decide(EvpubWorker *worker, EvpubAsk what, XLogRecPtr lsn, const char *topic,
 			evpub_accept_discard(worker, lsn, answer);
 			break;
 		case EVPUB_ASK_FORGET_TOPIC:
-			forget_topic(worker, topic, role, answer);
+			forget_topic(worker, subject, role, answer);
+			break;
+		case EVPUB_ASK_SKIP_EVENT:
+			evpub_refused_skip(worker, subject, role, answer);
 			break;
 	}
 }
@@ -231,7 +235,7 @@ evpub_steering_serve(EvpubWorker *worker)
 	EvpubAnswer answer;
 	EvpubAsk	what;
 	XLogRecPtr	lsn;
-	char		topic[EVPUB_TOPIC_LENGTH];
+	char		subject[EVPUB_TOPIC_LENGTH];
 	char		role[NAMEDATALEN];
 	bool		open;
 
@@ -245,7 +249,7 @@ evpub_steering_serve(EvpubWorker *worker)
 	answer.number = steering->asked;
 	what = steering->what;
 	lsn = steering->lsn;
-	strlcpy(topic, steering->topic, sizeof(topic));
+	strlcpy(subject, steering->subject, sizeof(subject));
 	strlcpy(role, steering->role, sizeof(role));
 	LWLockRelease(EvpubShmem->lock);
 	if (!open)
@@ -256,7 +260,7 @@ evpub_steering_serve(EvpubWorker *worker)
 
 	PG_TRY();
 	{
-		decide(worker, what, lsn, topic, role, &answer);
+		decide(worker, what, lsn, subject, role, &answer);
 	}
 	PG_CATCH();
 	{

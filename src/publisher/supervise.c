@@ -13,6 +13,7 @@
 #include "utils/memutils.h"
 
 #include "publisher/persist.h"
+#include "publisher/refused.h"
 #include "publisher/sizes.h"
 #include "publisher/state.h"
 #include "publisher/supervise.h"
@@ -171,6 +172,7 @@ relay_failed(EvpubWorker *worker, const EvpubFrame *frame)
 
 	memcpy(&failed, frame->data, sizeof(failed));
 	text = pnstrdup(frame->data + sizeof(failed), frame->length - sizeof(failed));
+	evpub_refused_take(worker, &failed, text);
 	if (failed.kind == EVPUB_FAILURE_TOPIC)
 		hindrance = EVPUB_HINDRANCE_RESUME;
 	if (failed.kind == EVPUB_FAILURE_RECORD)
@@ -209,6 +211,7 @@ take_ack(EvpubWorker *worker, const EvpubFrame *frame)
 		worker->failures = 0;
 		worker->refusals = 0;
 		worker->hindrance_text[0] = '\0';
+		evpub_refused_passed(worker);
 	}
 	return true;
 }

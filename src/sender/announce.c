@@ -28,7 +28,6 @@
  * whatever other topics are there.  So an event that is sent again, by this server
  * or another, has the id that it had.
  */
-#define FIRST_NUMBER 0xF0000000U
 #define NUMBERS_OF_GAP 0x100000U
 #define REPEATS 0x100U
 
@@ -227,7 +226,7 @@ all_counted(EvpubPosition *position, EvpubRelay *relay)
 bool
 evpub_announce_number(uint32 number)
 {
-	return number >= FIRST_NUMBER;
+	return number >= EVPUB_GAP_NUMBERS;
 }
 
 bool
@@ -240,7 +239,7 @@ evpub_announce_begin(EvpubAnnouncement *announcement, EvpubPosition *position,
 	StringInfoData data;
 
 	if (gap->announced)
-		from = evpub_announce_number(from) ? from - FIRST_NUMBER : 0;
+		from = evpub_announce_number(from) ? from - EVPUB_GAP_NUMBERS : 0;
 	else
 		from = gap->next_number;
 
@@ -277,7 +276,7 @@ evpub_announce_next(EvpubAnnouncement *announcement, EvpubPosition *position,
 	recipient = &announcement->recipients[announcement->done++];
 	memset(event, 0, sizeof(*event));
 	event->route = &announcement->route;
-	event->number = FIRST_NUMBER +
+	event->number = EVPUB_GAP_NUMBERS +
 		announcement->gap->repeat % REPEATS * NUMBERS_OF_GAP +
 		recipient->number % NUMBERS_OF_GAP;
 

@@ -12,6 +12,7 @@
 
 #include "position/pins.h"
 #include "sender/batch.h"
+#include "sender/skipped.h"
 
 /* Records go to the relay in batches of about this size. */
 #define BATCH_BYTES (64 * 1024)
@@ -116,6 +117,31 @@ adopt_growth(EvpubBatch *batch, EvpubTransaction *head, uint64 before)
 }
 
 /*
+ * Put one record into the batch, or what stands for an event that was given up.
+ * "accepted": it announces this gap.  False: it goes without a record.
+ */
+static bool
+put_record(EvpubBatch *batch, EvpubRecord *record, const EvpubGap *accepted)
+{
+	const EvpubSkip *skip = evpub_skipped_find(batch->queue->position, record);
+	EvpubSkipped skipped;
+
+	if (skip && skip->silent)
+	{
+		evpub_flight_pass_event(batch->flight, accepted, record->next);
+		return false;
+	}
+	if (skip)
+		evpub_skipped_replace(&skipped, record, skip);
+	evpub_record_append(&batch->data, record);
+	if (accepted)
+		evpub_flight_add_gap(batch->flight, accepted, record->next);
+	else
+		evpub_flight_add(batch->flight, record->next);
+	return true;
+}
+
+/*
  * Put records of the head into the batch, until that is full or has "most"
  * records more.  True when the head has no more.
  */
@@ -123,10 +149,12 @@ static bool
 put_head(EvpubBatch *batch, EvpubTransaction *head, EvpubRelay *relay, uint32 most)
 {
 	EvpubFlight *flight = batch->flight;
+	const EvpubGap *accepted = head->gap && !head->gap->announced ? head->gap : NULL;
+	uint32		n = 0;
 
 	if (!batch->cursor.head)
 		evpub_cursor_open(&batch->cursor, flight->put_next);
-	for (uint32 n = 0; n < most && batch->data.len < BATCH_BYTES; n++)
+	while (n < most && batch->data.len < BATCH_BYTES)
 	{
 		EvpubRecord record;
 
@@ -143,11 +171,8 @@ put_head(EvpubBatch *batch, EvpubTransaction *head, EvpubRelay *relay, uint32 mo
 			case EVPUB_CURSOR_RECORD:
 				break;
 		}
-		evpub_record_append(&batch->data, &record);
-		if (head->gap && !head->gap->announced)
-			evpub_flight_add_gap(flight, head->gap, record.next);
-		else
-			evpub_flight_add(flight, record.next);
+		if (put_record(batch, &record, accepted))
+			n++;
 	}
 	return false;
 }

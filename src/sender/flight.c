@@ -159,6 +159,25 @@ set_announced(EvpubPosition *position, XLogRecPtr gap_end, uint32 gap_repeat,
 }
 
 void
+evpub_flight_pass_event(EvpubFlight *flight, const EvpubGap *gap, uint32 next)
+{
+	EvpubRecordMark *last = evpub_flight_busy(flight) ?
+		mark_of(flight, flight->sent_seq) : NULL;
+
+	if (!gap)
+	{
+		flight->put_next = next;
+		set_last_mark(flight, 0);
+	}
+	else if (last && last->gap_end == gap->to_lsn && last->gap_repeat == gap->repeat)
+		last->gap_next = next;
+	else
+		set_announced(flight->position, gap->to_lsn, gap->repeat, next);
+	if (!last)
+		flight->progress++;
+}
+
+void
 evpub_flight_end_gap(EvpubFlight *flight, const EvpubGap *gap)
 {
 	EvpubRecordMark *last = evpub_flight_busy(flight) ?

@@ -104,6 +104,14 @@ extern void evpub_flight_add_gap(EvpubFlight *flight, const EvpubGap *gap,
 extern void evpub_flight_end_gap(EvpubFlight *flight, const EvpubGap *gap);
 
 /*
+ * The event in front of number "next", or of an accepted gap ("gap", else NULL),
+ * goes without a record: it was given up, and is confirmed with what was put
+ * before it.
+ */
+extern void evpub_flight_pass_event(EvpubFlight *flight, const EvpubGap *gap,
+									uint32 next);
+
+/*
  * A batch is complete: WAL is needed from first_lsn on, and its oldest
  * transaction is of commit_time, until all records so far are acknowledged.
  */

@@ -249,6 +249,19 @@ random_gap(int i)
 	return gap;
 }
 
+static EvpubSkip
+random_skip(void)
+{
+	EvpubSkip	skip = {0};
+
+	snprintf(skip.id, sizeof(skip.id), "%016llx-%08X-%016llX-%08X",
+			 (unsigned long long) next_random(), 1 + below(9),
+			 (unsigned long long) next_random(), below(100));
+	skip.reason = random_text(100);
+	skip.silent = below(2);
+	return skip;
+}
+
 static EvpubPosition
 random_position(void)
 {
@@ -288,6 +301,10 @@ random_position(void)
 	position.gaps = palloc(sizeof(EvpubGap) * Max(position.ngaps, 1));
 	for (int i = 0; i < position.ngaps; i++)
 		position.gaps[i] = random_gap(i);
+	position.nskips = (int) below(3);
+	position.skips = palloc(sizeof(EvpubSkip) * Max(position.nskips, 1));
+	for (int i = 0; i < position.nskips; i++)
+		position.skips[i] = random_skip();
 	position.ntopics = (int) below(5);
 	position.topics = palloc(sizeof(EvpubTopic) * Max(position.ntopics, 1));
 	for (int i = 0; i < position.ntopics; i++)

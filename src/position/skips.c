@@ -1,0 +1,98 @@
+/*
+ * skips.c
+ *		Events that a person gave up, because Kafka refuses them.
+ *
+ * They are few, so they are kept in a list.  An entry is durable before anything
+ * follows from it, and is needed until the confirmed position has passed the
+ * event: then whoever starts from the state file, or from a position message,
+ * gives up the same events, and no others.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+
+#include "position/skips.h"
+
+EvpubSkip *
+evpub_skips_find(const EvpubPosition *position, const char *id)
+{
+	for (int i = 0; i < position->nskips; i++)
+		if (strcmp(position->skips[i].id, id) == 0)
+			return &position->skips[i];
+	return NULL;
+}
+
+/* Have an array of one's own, with room for one more. */
+static void
+copy_list(EvpubPosition *position)
+{
+	EvpubSkip  *copy = MemoryContextAlloc(TopMemoryContext,
+										  sizeof(EvpubSkip) * (position->nskips + 1));
+
+	if (position->nskips > 0)
+		memcpy(copy, position->skips, sizeof(EvpubSkip) * position->nskips);
+	position->skips = copy;
+}
+
+void
+evpub_skips_add(EvpubPosition *position, const char *id, const char *reason)
+{
+	EvpubSkip  *skip;
+
+	if (evpub_skips_find(position, id))
+		return;
+	copy_list(position);
+	skip = &position->skips[position->nskips++];
+	strlcpy(skip->id, id, sizeof(skip->id));
+	skip->reason = MemoryContextStrdup(TopMemoryContext, reason);
+	skip->silent = false;
+}
+
+void
+evpub_skips_silence(EvpubPosition *position, const char *id)
+{
+	EvpubSkip  *skip;
+
+	copy_list(position);
+	skip = evpub_skips_find(position, id);
+	if (skip)
+		skip->silent = true;
+}
+
+/* Has the confirmed position passed the event?  Its id says where it belongs. */
+static bool
+passed(const EvpubPosition *position, const EvpubSkip *skip)
+{
+	unsigned long long lsn;
+	unsigned int number;
+
+	if (sscanf(skip->id + EVPUB_ID_LSN_AT, "%16llX-%8X", &lsn, &number) != 2)
+		return true;
+
+	/* an evpub.gap event belongs to the gap, which may end before that */
+	if (number >= EVPUB_GAP_NUMBERS)
+	{
+		for (int i = 0; i < position->ngaps; i++)
+			if (!position->gaps[i].announced && position->gaps[i].to_lsn == lsn)
+				return false;
+	}
+	return lsn <= position->confirmed_lsn;
+}
+
+void
+evpub_skips_prune(EvpubPosition *position)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < position->nskips; i++)
+		if (!passed(position, &position->skips[i]))
+			kept++;
+	if (kept == position->nskips)
+		return;
+	copy_list(position);
+	kept = 0;
+	for (int i = 0; i < position->nskips; i++)
+		if (!passed(position, &position->skips[i]))
+			position->skips[kept++] = position->skips[i];
+	position->nskips = kept;
+}

@@ -1,0 +1,34 @@
+/*
+ * skips.h
+ *		Events that a person gave up, because Kafka refuses them.
+ */
+#ifndef EVPUB_SKIPS_H
+#define EVPUB_SKIPS_H
+
+#include "postgres.h"
+
+#include "position/position.h"
+
+/* The one of this id; NULL: there is none. */
+extern EvpubSkip *evpub_skips_find(const EvpubPosition *position, const char *id);
+
+/*
+ * Give up an event.  Id and reason are copied, as all of a position, into
+ * TopMemoryContext; the old array stays as it was, for who goes back to it.
+ */
+extern void evpub_skips_add(EvpubPosition *position, const char *id,
+							const char *reason);
+
+/*
+ * The evpub.skipped event of this one is refused, too: it goes without.  The old
+ * array stays as it was.
+ */
+extern void evpub_skips_silence(EvpubPosition *position, const char *id);
+
+/*
+ * Forget those that Kafka has got past: what commits up to the confirmed LSN is
+ * never sent again.  The old array stays as it was.
+ */
+extern void evpub_skips_prune(EvpubPosition *position);
+
+#endif							/* EVPUB_SKIPS_H */
