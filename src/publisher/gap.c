@@ -191,7 +191,7 @@ restart_before(XLogRecPtr end, XLogRecPtr needed)
 	return found == InvalidXLogRecPtr ? end : Min(found, end);
 }
 
-/* The same, but not before WAL that cannot be read: that would be a gap again. */
+/* As restart_before(), but behind WAL that cannot be read, which would be a gap again. */
 static XLogRecPtr
 readable_restart_before(XLogRecPtr end, XLogRecPtr needed)
 {

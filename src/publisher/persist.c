@@ -36,7 +36,7 @@
 #define FULL_INTERVAL (60 * 60 * 1000)
 
 /*
- * Not through LogLogicalMessage(): the record must be marked unimportant, or
+ * LogLogicalMessage() does not do here: the record must be marked unimportant, or
  * archive_timeout would switch segments for it on an idle server.
  */
 static XLogRecPtr

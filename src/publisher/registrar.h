@@ -20,8 +20,9 @@ extern void evpub_registrar_answer(EvpubWorker *worker);
 extern void evpub_registrar_consider(EvpubWorker *worker);
 
 /*
- * The same, though something may be left: a limit gives it up.  False if
- * somebody is registered, or that is not known right now.
+ * A limit is reached: if nobody is registered, drop slot and file now, and give
+ * up what is not published.  False if somebody is registered, or that is not known
+ * right now.
  */
 extern bool evpub_registrar_retire_now(EvpubWorker *worker);
 

@@ -86,9 +86,9 @@ evpub_registry_pending(EvpubGate *gate, uint64 *publisher_id)
 		return false;
 
 	/*
-	 * Not for somebody who has given up: a cancelled restore of a dump, whose
-	 * label would have named a foreign publisher, must not fence those who
-	 * ask now.
+	 * Requests of those who have given up are removed first.  A cancelled restore
+	 * of a dump, whose label would have named a foreign publisher, must not fence
+	 * those who ask now.
 	 */
 	(void) evpub_registry_open_requests(gate);
 	LWLockAcquire(EvpubShmem->lock, LW_SHARED);
@@ -128,9 +128,9 @@ evpub_registry_open_requests(EvpubGate *gate)
 	LWLockRelease(EvpubShmem->lock);
 
 	/*
-	 * Not under the lock, since it takes a snapshot; and not before the
-	 * requests are known, since to the gate a younger transaction than itself
-	 * has passed.
+	 * The gate takes a snapshot, so it is refreshed without the lock.  It is
+	 * refreshed after the requests are known: of a transaction that is younger than
+	 * its snapshot, the gate would say that it has passed.
 	 */
 	evpub_gate_refresh(gate);
 	LWLockAcquire(EvpubShmem->lock, LW_EXCLUSIVE);

@@ -35,7 +35,8 @@ extern bool evpub_slot_taken(void);
 
 /*
  * The redo position when the slot that we hold began to keep what it keeps, as
- * far as this process knows: a checkpoint of another redo position knows it.
+ * far as this process knows.  A checkpoint that has another redo position asked
+ * what slots need after that, so it takes this slot into account.
  */
 extern XLogRecPtr evpub_slot_since(void);
 
@@ -51,7 +52,7 @@ extern void evpub_slot_move(XLogRecPtr lsn);
  */
 extern void evpub_slot_keep(XLogRecPtr lsn);
 
-/* The same for WAL that is going to be put there: whether it is, is not asked. */
+/* The same for WAL that will be put back: does not look whether it is there. */
 extern void evpub_slot_expect(XLogRecPtr lsn);
 
 extern XLogRecPtr evpub_slot_position(void);

@@ -83,7 +83,7 @@ evpub_walkeep_install(void)
 {
 	struct sigaction action;
 
-	/* pqsignal() would not tell who has sent it */
+	/* the handler of pqsignal() does not learn who has sent the signal */
 	memset(&action, 0, sizeof(action));
 	action.sa_sigaction = handle_terminate;
 	action.sa_flags = SA_SIGINFO | SA_RESTART;
@@ -101,7 +101,10 @@ typedef enum Checkpointer
 	CHECKPOINTER_BUSY			/* it may be removing WAL */
 } Checkpointer;
 
-/* Two of these waits are its alone.  What has ended waits for nothing. */
+/*
+ * The first two of these wait events belong to the checkpointer alone, so its
+ * process need not be known; a process that has ended waits for nothing.
+ */
 static Checkpointer
 look_at_checkpointer(void)
 {
@@ -127,8 +130,9 @@ look_at_checkpointer(void)
 }
 
 /*
- * SIGTERM says so; but when two come at once, only one of them is known.  It has
- * set the redo position of its checkpoint long before.
+ * Who has sent SIGTERM says so.  When two come at once, only one sender is known:
+ * so it also counts that the checkpointer waits.  It has set the redo position of
+ * its checkpoint long before.
  */
 static bool
 asked_by_checkpointer(Checkpointer does)
@@ -144,7 +148,10 @@ whole_segments(int megabytes)
 	return (uint64) megabytes * 1024 * 1024 / wal_segment_size;
 }
 
-/* Then it is no race, but what the administrator wants. */
+/*
+ * Is the slot further behind than max_slot_wal_keep_size allows?  Then it is no
+ * race that PostgreSQL invalidates it, but what the administrator wants.
+ */
 static bool
 exceeds_setting(XLogRecPtr from)
 {
@@ -236,8 +243,9 @@ let_it_have_slot(void)
 }
 
 /*
- * Until no checkpoint can remove what our slot keeps.  One that is asked to be
- * quick is over soon; one that still writes pages will ask us, if we stay.
+ * Wait until no checkpoint can remove what our slot keeps.  A checkpoint that is
+ * asked to be quick is over soon.  One that still writes pages will ask us for the
+ * slot, if we stay.
  */
 static void
 let_checkpoint_pass(bool leaving)

@@ -314,7 +314,7 @@ follow(EvpubFollower *follower, XLogRecPtr *written, bool last)
 	*written = end;
 }
 
-/* Of the file of a copy; NULL: there is none, or it is nobody's. */
+/* Follow the publisher of which this server is a copy; NULL: its file names none. */
 static EvpubFollower *
 begin_to_follow(void)
 {
@@ -379,7 +379,7 @@ wait_for_recovery(EvpubWorker *worker)
 	}
 }
 
-/* Of a worker that a crash has ended. */
+/* Put back the WAL that a worker had set aside when a crash ended it. */
 static void
 put_back_wal(EvpubWorker *worker)
 {

@@ -70,7 +70,7 @@ extern bool evpub_queue_read(EvpubQueue *queue, XLogRecPtr confirmed_lsn);
 /* The next transaction to be sent; NULL: there is none. */
 extern EvpubTransaction *evpub_queue_head(EvpubQueue *queue);
 
-/* It is wholly sent: take it out, and free it. */
+/* The next transaction is wholly sent: take it out, and free it. */
 extern void evpub_queue_pop(EvpubQueue *queue);
 
 /* The bytes of its chunk number i, valid until the next call. */
