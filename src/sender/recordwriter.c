@@ -19,7 +19,6 @@ evpub_record_append(StringInfo batch, const EvpubRecord *record)
 {
 	const EvpubEvent *event = &record->event;
 	EvpubFrameRecord frame;
-	char		id[EVPUB_ID_LENGTH + 1];
 	int			start = batch->len;
 	int			part;
 
@@ -28,10 +27,13 @@ evpub_record_append(StringInfo batch, const EvpubRecord *record)
 	frame.key_len = event->has_key ? (int32) event->key.len : -1;
 	frame.value_len = -1;
 	frame.headers_len = 0;
-	evpub_event_id(id, record->commit, event->number);
 
-	appendBinaryStringInfo(batch, (char *) &frame, sizeof(frame));
-	appendBinaryStringInfo(batch, id, EVPUB_ID_LENGTH);
+	/* room for the fixed part, then the id, whose zero byte ends the buffer */
+	enlargeStringInfo(batch, sizeof(frame) + EVPUB_ID_LENGTH);
+	evpub_event_id(batch->data + start + sizeof(frame), record->commit,
+				   event->number);
+	batch->len += sizeof(frame) + EVPUB_ID_LENGTH;
+
 	if (event->has_key)
 		appendBinaryStringInfo(batch, event->key.data, event->key.len);
 	if (event->has_value)
