@@ -183,15 +183,20 @@ evpub_flight_end_gap(EvpubFlight *flight, const EvpubGap *gap)
 	EvpubRecordMark *last = evpub_flight_busy(flight) ?
 		mark_of(flight, flight->sent_seq) : NULL;
 
-	/* a gap may lie before what was published last */
-	if (gap->to_lsn > flight->put_lsn)
+	/*
+	 * One that stands for a transaction that was cut ends where that commits.  An
+	 * accepted gap moves nothing: what was confirmed moved behind it when it was
+	 * accepted.  If its end is beyond that now, then take_over() has left the
+	 * history that it belongs to, and what commits up to there in this history is
+	 * to be published.
+	 */
+	if (gap->announced)
 	{
 		flight->put_lsn = gap->to_lsn;
 		flight->put_next = 0;
-	}
-	set_last_mark(flight, 0);
-	if (gap->announced)
+		set_last_mark(flight, 0);
 		return;
+	}
 
 	/*
 	 * It is announced when its last record is acknowledged.  Without one in
