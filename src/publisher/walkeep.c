@@ -207,9 +207,9 @@ wait_a_little(long timeout)
 /* ---- letting it pass ---- */
 
 /*
- * The checkpointer waits for us.  Set aside what it is going to remove, let it
- * have the slot, and take it again.  False if there is nothing to be saved, or the
- * slot is gone; then the caller leaves.
+ * The checkpointer waits for us.  Set aside what the slot keeps, let it have the
+ * slot, and take it again.  False if there is nothing to be saved, or the slot is
+ * gone; then the caller leaves.
  */
 static bool
 let_it_have_slot(void)
