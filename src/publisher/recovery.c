@@ -3,8 +3,8 @@
  *		Was this data directory restored, or is it a standby's?
  *
  * A restored server and a standby are copies, perhaps of a server that publishes,
- * and must not take its state file for their own.  The signs (recovery.signal, standby.signal,
- * backup_label) are gone a moment after recovery, or removed by hand; the
+ * and must not take its state file for their own.  The signs (recovery.signal,
+ * standby.signal, backup_label) are gone a moment after recovery, or removed by hand; the
  * worker starts too late to see them, with hot_standby = off much too late.
  * So the postmaster looks, before recovery begins, and leaves a mark beside the
  * state file, which stays until the worker has taken it in.

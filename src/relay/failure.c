@@ -146,7 +146,7 @@ static const char *
 hint_for(rd_kafka_resp_err_t error)
 {
 	if (is_about_size(error))
-		return "Let the topic take larger records (max.message.bytes); it goes on by itself. To give this event up: evpub.discard(), with the commit_lsn that evpub.peek(1) shows in its database. With a lower evpub.max_event_bytes writers of later ones get an error.";
+		return "Let the topic take larger records (max.message.bytes); it goes on by itself. With a lower evpub.max_event_bytes writers of later ones get an error.";
 	if (error == RD_KAFKA_RESP_ERR_INVALID_RECORD)
 		return "A compacted topic takes no record without a key: give such events a key, or change the topic's cleanup.policy.";
 	if (error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
@@ -161,6 +161,7 @@ failure_end(rd_kafka_t *client)
 	char		fatal[512] = "";
 	rd_kafka_resp_err_t error = rd_kafka_fatal_error(client, fatal, sizeof(fatal));
 	const char *hint;
+	char		skip[128] = "";
 
 	if (!have_cause)
 		relay_fail(EVPUB_FAILURE_RETRY, "librdkafka: %s: %s",
@@ -174,11 +175,15 @@ failure_end(rd_kafka_t *client)
 					  EVPUB_FRAME_ID_LENGTH, failed.last_id,
 					  rd_kafka_err2name(cause), rd_kafka_err2str(cause));
 	hint = hint_for(cause);
-	relay_fail_as(&failed, "topic \"%s\" partition %d: %s (%s) at event %.*s%s%s%s%s",
+	if (is_about_size(cause) || cause == RD_KAFKA_RESP_ERR_INVALID_RECORD)
+		snprintf(skip, sizeof(skip),
+				 " To give up exactly this event: SELECT evpub.skip_event('%.*s');",
+				 EVPUB_FRAME_ID_LENGTH, failed.first_id);
+	relay_fail_as(&failed, "topic \"%s\" partition %d: %s (%s) at event %.*s%s%s%s%s%s",
 				  topic_name, failed.partition,
 				  rd_kafka_err2name(cause), rd_kafka_err2str(cause),
 				  EVPUB_FRAME_ID_LENGTH, failed.first_id,
 				  fatal[0] == '\0' || failed.kind == EVPUB_FAILURE_RECORD ? "" : "; ",
 				  failed.kind == EVPUB_FAILURE_RECORD ? "" : fatal,
-				  hint[0] == '\0' ? "" : "\n", hint);
+				  hint[0] == '\0' ? "" : "\n", hint, skip);
 }

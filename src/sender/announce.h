@@ -24,8 +24,8 @@ extern int	evpub_announce_gaps(dlist_head *queue, EvpubPosition *position,
 
 /*
  * If an accepted gap explains why a transaction is not complete, make a gap of
- * its own of the transaction, which is then announced (in the current context).  "quiet": without a
- * WARNING, because there was one.
+ * its own of the transaction, which is then announced (in the current context).
+ * "quiet": without a WARNING, because there was one.
  */
 extern bool evpub_announce_instead(EvpubPosition *position,
 								   EvpubTransaction *transaction, bool quiet);

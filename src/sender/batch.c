@@ -3,8 +3,9 @@
  *		From the queue to the relay: batches of records.
  *
  * Transactions are sent in the order of the queue, each only when it is visible.
- * A head that is not visible yet holds all transactions behind it.  What was sent is remembered record by
- * record, with the position that its acknowledgement means (flight.c).
+ * A head that is not visible yet holds all transactions behind it.  What was sent
+ * is remembered record by record, with the position that its acknowledgement means
+ * (flight.c).
  */
 #include "postgres.h"
 

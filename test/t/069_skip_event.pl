@@ -65,6 +65,7 @@ sql(q{INSERT INTO narrow SELECT i, 'acme', repeat('x', CASE i WHEN 80 THEN 6000 
 	  FROM generate_series(51, 150) i});
 sql(q{INSERT INTO narrow VALUES (151, 'acme', 'behind')});
 my $id = refused('too large');
+like(status($node, 'hint'), qr/SELECT evpub\.skip_event\('$id'\);$/, 'the hint is what to type');
 my $other = $id;
 substr($other, -1) = substr($other, -1) eq '0' ? '1' : '0';
 like(skip_event($other), qr/does not stand still at event "$other"/, 'another event of the transaction cannot be given up');
