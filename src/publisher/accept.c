@@ -42,6 +42,15 @@ confirm_without_publishing(EvpubWorker *worker, EvpubGap *gap,
 		gap->to_lsn = worker->position.confirmed_lsn;
 
 	/*
+	 * The transaction of which a part is published may have all its messages in a
+	 * gap that cuts transactions, and then nothing is found of it any more.  Its
+	 * number would be taken for that of the next one, whose first events would be
+	 * lost.  If it is whole, the part is published again, with the same ids.
+	 */
+	if (gap->horizon != 0)
+		worker->position.next_event = 0;
+
+	/*
 	 * A gap that cuts no transactions takes over the horizon of the gap before
 	 * it.  Only the newest gaps are remembered, and when that one is forgotten, a
 	 * transaction that it has cut must still be known as cut.

@@ -4,6 +4,7 @@ use strict;
 use warnings;
 
 use EvpubKafka;
+use EvpubState;
 use EvpubTest;
 use Test::More;
 
@@ -98,6 +99,32 @@ for my $record (grep { $_->{event}{type} eq 'evpub.gap' } events($kafka))
 is(scalar(grep { keys %$_ > 1 } values %bounds), 0, 'no two gaps have the same ids');
 cmp_ok(scalar(keys %{ { map { %$_ } values %bounds } }), '>=', 3, 'all of them are announced');
 $node->safe_psql('postgres', "ROLLBACK PREPARED 'p3000'");
+
+# One of which a part is published, when all its messages are lost: how far it had
+# come says nothing of the transaction behind it.
+$kafka->create_topic('narrow', 1, { 'max.message.bytes' => 5000 });
+$node->safe_psql('postgres', q{
+BEGIN;
+INSERT INTO t VALUES (4000);
+SELECT evpub.publish_raw('narrow', 'k', to_jsonb(string_agg(md5(g::text), ''))) FROM generate_series(1, 1000) g;
+PREPARE TRANSACTION 'p4000'});
+$segment = current_segment();
+$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
+$node->safe_psql('postgres', 'INSERT INTO t VALUES (301)');
+$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
+ok(wait_published($node), 'published');
+$node->safe_psql('postgres', "COMMIT PREPARED 'p4000'");
+wait_until('the file says that its first event is published',
+	sub { read_state($node->data_dir)->{next_event} == 1 });
+$node->stop;
+unlink $segment or die $!;
+$node->start;
+ok(wait_for_state($node, 'gap'), 'the WAL that it needs is lost');
+accept_gap();
+$node->safe_psql('postgres', 'INSERT INTO t VALUES (302)');
+ok(wait_published($node), 'published after');
+is(scalar(grep { ($_->{event}{pk}{id} // 0) == 302 } events($kafka)), 1,
+	'what committed behind it is published');
 
 # One that was prepared when the backlog was given up, and was committed before
 # the gap was accepted.
