@@ -78,7 +78,7 @@ find_position(PeekScan *scan)
 			break;
 	}
 	scan->confirmed_lsn = scan->position.confirmed_lsn;
-	scan->next_event = scan->position.next_event;
+	scan->next_event = evpub_position_first_event(scan->position.next_event);
 	if (EvpubShmem)
 	{
 		EvpubStatus status;
@@ -87,7 +87,7 @@ find_position(PeekScan *scan)
 		if (status.confirmed_lsn >= scan->confirmed_lsn)
 		{
 			scan->confirmed_lsn = status.confirmed_lsn;
-			scan->next_event = status.next_event;
+			scan->next_event = evpub_position_first_event(status.next_event);
 		}
 	}
 }

@@ -152,7 +152,8 @@ typedef struct EvpubPosition
 									 * evpub_statefile_settle() */
 	XLogRecPtr	restart_lsn;	/* read from here */
 	XLogRecPtr	confirmed_lsn;	/* commits up to here are in Kafka */
-	uint32		next_event;		/* of the first transaction after it */
+	uint32		next_event;		/* of the first transaction after it, or of the
+								 * gap events that stand for it */
 	uint64		sequence;		/* of the last position message */
 	char		delivery;		/* EVPUB_DELIVERY_... of the last relay */
 	int			nlineage;
@@ -168,6 +169,16 @@ typedef struct EvpubPosition
 	int			nskips;			/* not behind the confirmed position */
 	EvpubSkip  *skips;
 } EvpubPosition;
+
+/*
+ * Of the first transaction that is not confirmed, events with lower numbers are in
+ * Kafka.  That is none when next_event belongs to gap events that stand for it.
+ */
+static inline uint32
+evpub_position_first_event(uint32 next_event)
+{
+	return next_event >= EVPUB_GAP_NUMBERS ? 0 : next_event;
+}
 
 /*
  * Remember a gap that was accepted.  reason and cut are copied, as all of a

@@ -13,6 +13,7 @@
 #include "postmaster/interrupt.h"
 #include "utils/memutils.h"
 
+#include "position/position.h"
 #include "publisher/count.h"
 #include "reader/assembler.h"
 #include "reader/walfind.h"
@@ -232,7 +233,7 @@ evpub_count(const EvpubCountRange *range)
 
 	memset(&counter, 0, sizeof(counter));
 	counter.range = range;
-	counter.next_event = range->next_event;
+	counter.next_event = evpub_position_first_event(range->next_event);
 	counter.deadline = evpub_clock_now() + range->budget;
 	count(&counter);
 	lost.known = what_is_known(&counter);

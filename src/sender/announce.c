@@ -224,12 +224,6 @@ all_counted(EvpubPosition *position, EvpubRelay *relay)
 }
 
 bool
-evpub_announce_number(uint32 number)
-{
-	return number >= EVPUB_GAP_NUMBERS;
-}
-
-bool
 evpub_announce_begin(EvpubAnnouncement *announcement, EvpubPosition *position,
 					 EvpubRelay *relay, const EvpubTransaction *transaction,
 					 uint32 from)
@@ -239,7 +233,7 @@ evpub_announce_begin(EvpubAnnouncement *announcement, EvpubPosition *position,
 	StringInfoData data;
 
 	if (gap->announced)
-		from = evpub_announce_number(from) ? from - EVPUB_GAP_NUMBERS : 0;
+		from = from >= EVPUB_GAP_NUMBERS ? from - EVPUB_GAP_NUMBERS : 0;
 	else
 		from = gap->next_number;
 

@@ -52,9 +52,6 @@ typedef struct EvpubAnnouncement
 	uint32		done;
 } EvpubAnnouncement;
 
-/* Is this the number of such an event, and of no other? */
-extern bool evpub_announce_number(uint32 number);
-
 /*
  * The events of transaction->gap: one for each partition of each topic, in the
  * order of the partitions' numbers.  An accepted gap knows by next_number where

@@ -22,16 +22,13 @@ void
 evpub_cursor_open(EvpubCursor *cursor, uint32 from)
 {
 	cursor->head = evpub_queue_head(cursor->queue);
-	cursor->from = from;
-	cursor->next_chunk = 0;
-
 	/*
-	 * A number of an evpub.gap event: the transaction was being announced as cut
-	 * when sending was broken off.  If it is whole now, it begins with its first
-	 * event.
+	 * "from" may be a number of an evpub.gap event: the transaction was being
+	 * announced as cut when sending was broken off.  If it is whole now, it begins
+	 * with its first event.
 	 */
-	if (!cursor->head->gap && evpub_announce_number(from))
-		cursor->from = 0;
+	cursor->from = cursor->head->gap ? from : evpub_position_first_event(from);
+	cursor->next_chunk = 0;
 }
 
 static void

@@ -62,14 +62,14 @@ evpub_stream_head_lsn(EvpubStream *stream)
 /*
  * Its events are counted by the chunks that were found.  All were found if the
  * transaction was refused for the bytes of one; else some are missing, and there
- * are at least so many events.  It is the next transaction, so its events with
- * numbers below next_event are published already.
+ * are at least so many events.  It is the next transaction, so its events may be
+ * published in part, up to next_event.
  */
 EvpubLost
 evpub_stream_head_lost(EvpubStream *stream)
 {
 	EvpubTransaction *head = evpub_queue_head(&stream->queue);
-	uint32		next_event = stream->flight.next_event;
+	uint32		next_event = evpub_position_first_event(stream->flight.next_event);
 	EvpubLost	lost;
 
 	lost.known = head->commit.lsn == stream->queue.refused_lsn && next_event == 0 ?
