@@ -78,10 +78,12 @@ index_topics(EvpubPosition *position)
 	if (topic_names && indexed == position->topics &&
 		topic_names->members == (uint32) position->ntopics)
 		return;
-	indexed = position->topics;
+	/* there may be no memory for the new one */
 	if (topic_names)
 		topicname_destroy(topic_names);
+	topic_names = NULL;
 	topic_names = topicname_create(TopMemoryContext, 64, NULL);
+	indexed = position->topics;
 	for (int i = 0; i < position->ntopics; i++)
 		index_topic(position, i);
 }

@@ -85,8 +85,8 @@ head_is_whole(EvpubBatch *batch, EvpubTransaction *head)
 		return true;
 	old = MemoryContextSwitchTo(batch->context);
 	if (evpub_announce_instead(batch->queue->position, head,
-							   head->commit.lsn == batch->cut_lsn))
-		batch->cut_lsn = head->commit.lsn;
+							   head->commit.lsn <= batch->cut_lsn))
+		batch->cut_lsn = Max(batch->cut_lsn, head->commit.lsn);
 	else
 	{
 		batch->stuck = head->problem;

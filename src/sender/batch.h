@@ -30,7 +30,7 @@ typedef struct EvpubBatch
 	XLogRecPtr	waiting_lsn;
 	EvpubMsec	waiting_since;
 
-	/* the last transaction that a gap has cut, by its commit record */
+	/* up to here, transactions that a gap has cut were reported, by commit record */
 	XLogRecPtr	cut_lsn;
 
 	/* why the head of the queue cannot be published, in its memory; NULL: it can */

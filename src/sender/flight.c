@@ -76,15 +76,16 @@ evpub_flight_busy(const EvpubFlight *flight)
 static void
 grow_marks(EvpubFlight *flight)
 {
-	EvpubRecordMark *old = flight->marks;
-	uint32		old_slots = flight->mark_slots;
+	uint32		slots = flight->mark_slots * 2;
+	EvpubRecordMark *grown = MemoryContextAllocHuge(flight->context,
+													sizeof(EvpubRecordMark) * slots);
 
-	flight->mark_slots *= 2;
-	flight->marks = MemoryContextAllocHuge(flight->context,
-										   sizeof(EvpubRecordMark) * flight->mark_slots);
+	/* nothing is changed before there is memory: the old ring is used on without */
 	for (uint64 seq = flight->acked_seq + 1; seq <= flight->sent_seq; seq++)
-		flight->marks[seq % flight->mark_slots] = old[seq % old_slots];
-	pfree(old);
+		grown[seq % slots] = *mark_of(flight, seq);
+	pfree(flight->marks);
+	flight->marks = grown;
+	flight->mark_slots = slots;
 }
 
 void
