@@ -39,7 +39,8 @@ fill_stream_status(EvpubWorker *worker, EvpubStatus *status)
 	EvpubStream *stream = &worker->stream;
 
 	fill_published(worker, status);
-	status->read_lsn = stream->queue.reader->position;
+	status->read_lsn = stream->queue.reading ?
+		stream->queue.reader->position : worker->position.restart_lsn;
 	status->oldest_unconfirmed = evpub_stream_oldest(stream);
 	status->events_in_flight = stream->flight.sent_seq - stream->flight.acked_seq;
 	status->forged_dropped = worker->before.forged_dropped + evpub_queue_forged(&stream->queue);
@@ -119,7 +120,7 @@ evpub_show_current(EvpubWorker *worker)
 	const char *reason;
 	EvpubState	state;
 
-	if (worker->streaming)
+	if (worker->streaming && worker->stream.queue.reading)
 		evpub_holders_look(&worker->holders, worker->stream.queue.assembler,
 						   worker->stream.queue.reader->position);
 	else

@@ -120,10 +120,22 @@ evpub_state_set_verdict(EvpubWorker *worker, EvpubVerdict verdict, const char *r
 	worker->verdict_at = evpub_clock_now();
 }
 
+/* The relay, and what is known of it. */
+static void
+stop_relay(EvpubWorker *worker)
+{
+	evpub_relay_stop(&worker->relay);
+	worker->hello = false;
+	worker->answered = false;
+	worker->trouble[0] = '\0';
+	evpub_relaytopics_forget(&worker->position);
+}
+
 void
 evpub_state_end_streaming(EvpubWorker *worker)
 {
-	evpub_state_end_relay(worker);
+	if (worker->relay.socket != PGINVALID_SOCKET)
+		stop_relay(worker);
 	if (!worker->streaming)
 		return;
 	worker->streaming = false;
@@ -172,15 +184,9 @@ evpub_state_end_relay(EvpubWorker *worker)
 {
 	if (worker->relay.socket == PGINVALID_SOCKET)
 		return;
-	evpub_relay_stop(&worker->relay);
-	worker->hello = false;
-	worker->answered = false;
-	worker->trouble[0] = '\0';
+	stop_relay(worker);
 	if (worker->streaming && !worker->shutting_down)
-	{
 		evpub_stream_rewind(&worker->stream);
-		evpub_relaytopics_forget(&worker->position);
-	}
 }
 
 void

@@ -264,6 +264,13 @@ evpub_steering_serve(EvpubWorker *worker)
 	}
 	PG_CATCH();
 	{
+		/*
+		 * The file has what was decided, but the stream could not be set up for
+		 * it: a new worker does that, and answers.
+		 */
+		if (worker->position.role == EVPUB_ROLE_ACTIVE && !worker->streaming &&
+			worker->verdict != EVPUB_STAND_FENCED)
+			PG_RE_THROW();
 		refuse_with_error(&answer, caller);
 	}
 	PG_END_TRY();

@@ -92,7 +92,8 @@ evpub_waiting_time(const EvpubWorker *worker)
 	if (worker->verdict != EVPUB_PUBLISH)
 		return time;
 
-	if (evpub_assembler_prepared(worker->stream.queue.assembler) > 0)
+	if (worker->stream.queue.reading &&
+		evpub_assembler_prepared(worker->stream.queue.assembler) > 0)
 		time = Min(time, WAIT_PREPARED);
 	if (worker->hindrance == EVPUB_HINDRANCE_RETRY)
 		time = Min(time, Max(evpub_clock_left(worker->retry_at), 1));

@@ -188,6 +188,8 @@ read_wal(EvpubWorker *worker)
 	int			times = stream->queue.unread_times;
 	bool		more = evpub_stream_read(stream);
 
+	/* where the next error would free what is done from here on */
+	Assert(CurrentMemoryContext != ErrorContext);
 	if (stream->queue.unread_times > times)
 		evpub_state_error(worker, stream->queue.unread);
 	return more;
@@ -249,7 +251,7 @@ take_interrupts(EvpubWorker *worker)
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 		evpub_supervise_settings_changed(worker);
-		if (worker->streaming)
+		if (worker->streaming && worker->stream.queue.reading)
 			evpub_assembler_set_memory(worker->stream.queue.assembler,
 									   (Size) evpub_decode_memory * 1024);
 	}

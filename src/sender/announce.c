@@ -42,6 +42,15 @@ copy_gap(const EvpubGap *gap)
 	return copy;
 }
 
+/* Reason and cut of an accepted one are the position's. */
+void
+evpub_announce_free_gap(EvpubGap *gap)
+{
+	if (gap->announced)
+		pfree(gap->cut);
+	pfree(gap);
+}
+
 int
 evpub_announce_gaps(dlist_head *queue, EvpubPosition *position,
 					EvpubWalReader *reader)
@@ -106,7 +115,7 @@ evpub_announce_instead(EvpubPosition *position, EvpubTransaction *transaction,
 		gap.from_lsn = transaction->first_lsn;
 		gap.to_lsn = transaction->commit.lsn;
 		gap.announced = true;		/* the position knows nothing of it */
-		gap.reason = pstrdup("the transaction was cut by a gap that was accepted before");
+		gap.reason = "the transaction was cut by a gap that was accepted before";
 		gap.lost.known = EVPUB_LOST_EVENTS_PART;
 		gap.lost.transactions = 1;
 		gap.lost.events = transaction->commit.events;

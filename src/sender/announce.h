@@ -30,6 +30,9 @@ extern int	evpub_announce_gaps(dlist_head *queue, EvpubPosition *position,
 extern bool evpub_announce_instead(EvpubPosition *position,
 								   EvpubTransaction *transaction, bool quiet);
 
+/* Free the gap of a transaction that one of these has made or changed. */
+extern void evpub_announce_free_gap(EvpubGap *gap);
+
 /* A partition that gets an event. */
 typedef struct EvpubRecipient
 {

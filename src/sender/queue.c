@@ -6,6 +6,10 @@
  * Reading begins where the last persisted position says.  Commits that are
  * confirmed are skipped on the way.  Accepted gaps that were not announced yet
  * stand in front of all transactions.
+ *
+ * What reads WAL is set up by evpub_queue_read().  It looks at files for that, so
+ * it may fail, and is tried again as reading is.  A queue is emptied where
+ * something else has failed already, so that must not fail as well.
  */
 #include "postgres.h"
 
@@ -31,21 +35,21 @@
 #define AGAIN_FIRST 100
 #define AGAIN_LONGEST 10000
 
+/* What an error leaves half done, evpub_queue_restart() takes back. */
 static void
 start_reading(EvpubQueue *queue)
 {
 	MemoryContext old = MemoryContextSwitchTo(queue->context);
-	TimeLineID	timeline;
-	XLogRecPtr	end = evpub_walreader_end(&timeline);
 
 	queue->reader = evpub_walreader_create();
 	queue->reader->slice = READ_BYTES;
-	evpub_walreader_set_limit(queue->reader, end, timeline);
-	queue->assembler = evpub_assembler_create((Size) evpub_decode_memory * 1024);
+	evpub_walreader_set_limit(queue->reader, queue->limit, queue->timeline);
 	evpub_walreader_seek(queue->reader, queue->position->restart_lsn);
-	queue->length += evpub_announce_gaps(&queue->transactions, queue->position,
-										 queue->reader);
+	queue->assembler = evpub_assembler_create((Size) evpub_decode_memory * 1024);
+	queue->length = evpub_announce_gaps(&queue->transactions, queue->position,
+										queue->reader);
 	MemoryContextSwitchTo(old);
+	queue->reading = true;
 }
 
 void
@@ -55,7 +59,6 @@ evpub_queue_init(EvpubQueue *queue, EvpubPosition *position)
 	queue->context = CurrentMemoryContext;
 	queue->position = position;
 	dlist_init(&queue->transactions);
-	start_reading(queue);
 }
 
 EvpubTransaction *
@@ -74,7 +77,7 @@ evpub_queue_pop(EvpubQueue *queue)
 	dlist_delete(&head->node);
 	queue->length--;
 	if (head->gap)
-		pfree(head->gap);
+		evpub_announce_free_gap(head->gap);
 	evpub_assembler_release(queue->assembler, head);
 }
 
@@ -85,10 +88,6 @@ evpub_queue_chunk(EvpubQueue *queue, EvpubTransaction *transaction, int i)
 								 queue->limit, queue->timeline);
 }
 
-/*
- * The caller sets up a new reader next, and that may fail for want of memory.
- * Nothing may point then to what is freed here, or it would be freed once more.
- */
 void
 evpub_queue_close(EvpubQueue *queue)
 {
@@ -97,6 +96,7 @@ evpub_queue_close(EvpubQueue *queue)
 
 	queue->assembler = NULL;
 	queue->reader = NULL;
+	queue->reading = false;
 	if (assembler)
 		evpub_assembler_free(assembler);
 	if (reader)
@@ -120,6 +120,7 @@ evpub_queue_restart(EvpubQueue *queue)
 	 */
 	while (evpub_queue_head(queue))
 		evpub_queue_pop(queue);
+	queue->length = 0;			/* gaps that were added last may not be counted */
 	queue->forged_before = evpub_queue_forged(queue);
 	evpub_queue_close(queue);
 	if (queue->broken)
@@ -127,7 +128,7 @@ evpub_queue_restart(EvpubQueue *queue)
 	queue->broken = NULL;
 	queue->missed = false;
 	queue->feeding = false;
-	start_reading(queue);
+	queue->behind = true;		/* it is read soon, whoever wakes the worker */
 }
 
 static void
@@ -146,7 +147,8 @@ forget_unread(EvpubQueue *queue)
  * second look, is a gap: what was queued before is still published; then the
  * worker stands still and says so.  Everything else may be over in a moment,
  * and must never end in a gap that somebody accepts: it is tried again.  The
- * reader has stayed at the record, and the assembler has not seen it.
+ * reader has stayed at the record, and the assembler has not seen it.  What
+ * fails before the first record says nothing about WAL, so that is never a gap.
  */
 static void
 cannot_read(EvpubQueue *queue, const ErrorData *error)
@@ -154,7 +156,8 @@ cannot_read(EvpubQueue *queue, const ErrorData *error)
 	bool		missing = error->sqlerrcode == ERRCODE_UNDEFINED_FILE;
 	char	   *text;
 
-	if (evpub_walreader_no_wal(error->sqlerrcode) && (!missing || queue->missed))
+	if (queue->reading && evpub_walreader_no_wal(error->sqlerrcode) &&
+		(!missing || queue->missed))
 	{
 		forget_unread(queue);
 		queue->broken = MemoryContextStrdup(queue->context, error->message);
@@ -164,7 +167,7 @@ cannot_read(EvpubQueue *queue, const ErrorData *error)
 	queue->read_again_at = evpub_clock_now() +
 		Min(AGAIN_FIRST << Min(queue->unread_times, 10), AGAIN_LONGEST);
 	queue->missed = missing;
-	if (missing)
+	if (missing && queue->reading)
 		return;
 	queue->unread_times++;
 	text = MemoryContextStrdup(queue->context, evpub_reason_of_error(error));
@@ -223,12 +226,12 @@ read_records(EvpubQueue *queue, XLogRecPtr confirmed_lsn)
  * An error has ended reading.  If it came while a record was taken in, half of
  * that may be in the assembler: the error goes on to the caller, who rewinds.
  * Only a record of a newer version is refused before anything of it is taken in,
- * so the reader goes back to it, and it can be read again.
+ * so the reader goes back to it, and it can be read again.  "caller": the memory
+ * context to go back to, since the current one is the error's.
  */
 static void
-reading_failed(EvpubQueue *queue)
+reading_failed(EvpubQueue *queue, MemoryContext caller)
 {
-	MemoryContext caller = MemoryContextSwitchTo(queue->context);
 	ErrorData  *error;
 
 	if (queue->feeding)
@@ -238,9 +241,11 @@ reading_failed(EvpubQueue *queue)
 			PG_RE_THROW();
 		evpub_walreader_seek(queue->reader, queue->reader->xlog->ReadRecPtr);
 	}
+	MemoryContextSwitchTo(caller);
 	error = CopyErrorData();
 	FlushErrorState();
-	MemoryContextSwitchTo(caller);
+	if (!queue->reading)
+		evpub_queue_restart(queue);
 	cannot_read(queue, error);
 	FreeErrorData(error);
 }
@@ -248,12 +253,15 @@ reading_failed(EvpubQueue *queue)
 bool
 evpub_queue_read(EvpubQueue *queue, XLogRecPtr confirmed_lsn)
 {
-	XLogRecPtr	before = queue->reader->position;
+	MemoryContext caller = CurrentMemoryContext;
+	volatile XLogRecPtr before = queue->position->restart_lsn;
 
 	if (queue->broken)
 		return false;
+	if (queue->reading)
+		before = queue->reader->position;
 	queue->limit = evpub_walreader_end(&queue->timeline);
-	queue->behind = before < queue->limit;
+	queue->behind = !queue->reading || before < queue->limit;
 	if (!queue->behind || evpub_queue_full(queue))
 		return false;
 	if (queue->read_again_at != 0 && evpub_clock_left(queue->read_again_at) > 0)
@@ -264,13 +272,16 @@ evpub_queue_read(EvpubQueue *queue, XLogRecPtr confirmed_lsn)
 
 	PG_TRY();
 	{
+		if (!queue->reading)
+			start_reading(queue);
+		before = queue->reader->position;
 		evpub_walreader_set_limit(queue->reader, queue->limit, queue->timeline);
 		read_records(queue, confirmed_lsn);
 	}
 	PG_CATCH();
 	{
 		queue->behind = false;
-		reading_failed(queue);
+		reading_failed(queue, caller);
 		return false;
 	}
 	PG_END_TRY();
@@ -302,8 +313,12 @@ XLogRecPtr
 evpub_queue_restart_lsn(EvpubQueue *queue)
 {
 	XLogRecPtr	restart;
-	XLogRecPtr	oldest = evpub_assembler_oldest(queue->assembler);
+	XLogRecPtr	oldest;
 	dlist_iter	iter;
+
+	if (!queue->reading)
+		return queue->position->restart_lsn;
+	oldest = evpub_assembler_oldest(queue->assembler);
 
 	/* where reading broke, the reader may have passed a record that nobody took in */
 	restart = queue->broken ? queue->position->restart_lsn : queue->reader->position;

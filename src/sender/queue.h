@@ -18,6 +18,7 @@ typedef struct EvpubQueue
 {
 	MemoryContext context;
 	EvpubPosition *position;	/* the worker's; WAL may bring growth of topics */
+	bool		reading;		/* these two are set up */
 	EvpubWalReader *reader;
 	EvpubAssembler *assembler;
 	XLogRecPtr	limit;			/* of the last read */
@@ -53,7 +54,7 @@ typedef struct EvpubQueue
  */
 extern void evpub_queue_init(EvpubQueue *queue, EvpubPosition *position);
 
-/* Forget everything, and begin there again. */
+/* Forget everything, and begin there again.  Throws no error. */
 extern void evpub_queue_restart(EvpubQueue *queue);
 
 /* Free what reads WAL; the rest of the queue is its context. */

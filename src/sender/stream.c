@@ -27,10 +27,6 @@ evpub_stream_init(EvpubStream *stream, EvpubPosition *position)
 	MemoryContextSwitchTo(old);
 }
 
-/*
- * What is in flight is forgotten first: setting up what reads WAL may fail, and
- * then nothing may be left that belongs to the old queue.
- */
 void
 evpub_stream_rewind(EvpubStream *stream)
 {
@@ -83,7 +79,9 @@ evpub_stream_head_lost(EvpubStream *stream)
 bool
 evpub_stream_drained(const EvpubStream *stream)
 {
-	return stream->queue.length == 0 && !evpub_flight_busy(&stream->flight);
+	/* before reading has begun, gaps that are to be announced are not queued */
+	return stream->queue.reading && stream->queue.length == 0 &&
+		!evpub_flight_busy(&stream->flight);
 }
 
 void

@@ -27,7 +27,7 @@ extern void evpub_stream_init(EvpubStream *stream, EvpubPosition *position);
 
 /*
  * Forget everything that is not confirmed and read it again: for a new relay,
- * whose sequence numbers begin anew.
+ * whose sequence numbers begin anew.  Throws no error.
  */
 extern void evpub_stream_rewind(EvpubStream *stream);
 

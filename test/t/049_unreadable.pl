@@ -264,6 +264,20 @@ recovery_target_timeline = 'current'});
 	ok(wait_for_state($node, 'streaming'), 'it is back: goes on');
 	insert();
 	ok(wait_published($node), 'published');
+
+	# all that is not confirmed is to be read again then, for another relay
+	my $old_relay = status($node, 'relay_pid');
+	rename $history, $node->data_dir . '/history' or die $!;
+	$worker = worker_pid($node);
+	sql("SELECT evpub.forget_topic('$EvpubTest::TOPIC')");
+	ok(wait_for_status($node, q{state = 'blocked' AND state_reason ~ 'history of timeline 2 is missing'}),
+		'it is missing when a relay ends: blocked');
+	insert();
+	is(worker_pid($node), $worker, 'and the worker goes on');
+	rename $node->data_dir . '/history', $history or die $!;
+	ok(wait_published($node), 'it is back: published');
+	is(worker_pid($node), $worker, 'by the same worker');
+	cmp_ok(status($node, 'relay_pid'), '!=', $old_relay, 'and another relay');
 }
 $node->stop;
 done_testing();
