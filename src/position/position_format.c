@@ -8,8 +8,8 @@
  * consumers know; one of changes also leaves out topics in which nothing has
  * changed.
  *
- * There is room for what is to come: the id of the last acknowledged record
- * beside its offset is counted with 0 now.
+ * There is room for what is to come: beside the offset of the last acknowledged
+ * record its id has a length, which is 0 now.
  */
 #include "postgres.h"
 
