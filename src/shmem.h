@@ -144,7 +144,7 @@ typedef struct EvpubStatus
 	bool		paused;
 	int			nholders;
 	EvpubHolder holders[EVPUB_MAX_HOLDERS]; /* the oldest first */
-	char		small_topics[EVPUB_TEXT_LENGTH];	/* see sizes.h */
+	char		small_topics[EVPUB_TEXT_LENGTH];	/* see smalltopics.h */
 	bool		failed;			/* the worker has ended with an error */
 } EvpubStatus;
 

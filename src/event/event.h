@@ -6,7 +6,7 @@
  * writes chunks (event/write.c), the publisher and evpub.peek read them
  * (event/read.c).  A chunk carries a contiguous range of event numbers of one
  * transaction; the values in it are complete but for what is unknown until
- * commit (id, lsn, tx, time), which event/render.c splices in.
+ * commit (id, lsn, tx, time), which event/output.c splices in.
  *
  * Layout, integers in the byte order of the server (WAL is not portable either):
  *
@@ -215,7 +215,7 @@ extern void evpub_chunk_open(EvpubChunkReader *reader, const char *data, Size le
 extern bool evpub_chunk_next(EvpubChunkReader *reader, EvpubEvent *event);
 extern void evpub_chunk_close(EvpubChunkReader *reader);
 
-/* ---- position messages (event/position.c) ---- */
+/* ---- position messages (event/positionmessage.c) ---- */
 
 /* Kind, version, form, zero, MAC; then the position. */
 #define EVPUB_POSITION_VERSION 4
@@ -234,7 +234,7 @@ extern void evpub_position_message_finish(StringInfo message);
  */
 extern bool evpub_position_message_check(const char *data, Size len, char *form);
 
-/* ---- rendering what Kafka gets (event/render.c) ---- */
+/* ---- rendering what Kafka gets (event/output.c) ---- */
 
 /* What a commit adds to its events. */
 typedef struct EvpubCommit

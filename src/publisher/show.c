@@ -8,8 +8,8 @@
 
 #include "publisher/advice.h"
 #include "publisher/show.h"
-#include "publisher/sizes.h"
 #include "publisher/slot.h"
+#include "publisher/smalltopics.h"
 
 /* What has been published, by the workers before this one, too. */
 static void
@@ -62,7 +62,7 @@ fill_status(EvpubWorker *worker, EvpubStatus *status)
 	status->paused = worker->position.paused;
 	status->nholders = worker->holders.count;
 	memcpy(status->holders, worker->holders.oldest, sizeof(status->holders));
-	evpub_sizes_report(&worker->position, status->small_topics,
+	evpub_smalltopics_report(&worker->position, status->small_topics,
 					 sizeof(status->small_topics));
 
 	/* where a reader may start: what is durable */

@@ -21,7 +21,7 @@
 #include "publisher/refused.h"
 #include "publisher/rescue.h"
 #include "publisher/show.h"
-#include "publisher/sizes.h"
+#include "publisher/smalltopics.h"
 #include "publisher/steering.h"
 #include "sender/caps.h"
 
@@ -114,7 +114,7 @@ forget_topic(EvpubWorker *worker, const char *topic, const char *role,
 					topic, role)));
 	evpub_state_end_relay(worker);
 	evpub_caps_lift(&worker->relay, &worker->position, topic);
-	evpub_sizes_changed();
+	evpub_smalltopics_changed();
 	evpub_state_retry_now(worker);
 }
 

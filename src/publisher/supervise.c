@@ -14,7 +14,7 @@
 
 #include "publisher/persist.h"
 #include "publisher/refused.h"
-#include "publisher/sizes.h"
+#include "publisher/smalltopics.h"
 #include "publisher/state.h"
 #include "publisher/supervise.h"
 #include "relaysettings.h"
@@ -105,7 +105,7 @@ evpub_supervise_settings_changed(EvpubWorker *worker)
 
 	/* whoever has raised the limit of a topic may have come with it */
 	evpub_caps_try(&worker->relay, &worker->position);
-	evpub_sizes_changed();
+	evpub_smalltopics_changed();
 
 	/*
 	 * A reload for other settings must not repeat events.  While something
@@ -224,7 +224,7 @@ take_size(EvpubWorker *worker, const EvpubFrame *frame)
 	if (!evpub_relaytopics_size(&worker->position, frame, &topic))
 		return false;
 	evpub_caps_size(&worker->relay, &worker->position, topic);
-	evpub_sizes_changed();
+	evpub_smalltopics_changed();
 	return true;
 }
 

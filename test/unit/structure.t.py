@@ -42,7 +42,7 @@ ABOVE_ALL = {'evpub', 'parameters'}
 SHARED_WITH_RELAY = {'clock.h', 'frame.h', 'filemark.h', 'relaysettings.h'}
 
 # A room that is one module of several files, with one header.
-ONE_MODULE = {'event/event': {'mac', 'position', 'read', 'render', 'write', 'event'}}
+ONE_MODULE = {'event/event': {'mac', 'positionmessage', 'read', 'output', 'write', 'event'}}
 
 # A header that is included for what its lines are made into, again and again.
 UNGUARDED = {'capture/optionlist.h'}
@@ -195,6 +195,14 @@ def heads(source):
             if not guard or not re.search(rf'^#endif\s*/\* {guard.group(1)} \*/\n\Z', text, re.M):
                 result.add(f'{name}: guard')
     return result
+
+
+def same_names(source):
+    """Files of different rooms that bear the same name."""
+    rooms = {}
+    for name in source.text:
+        rooms.setdefault(os.path.basename(name), []).append(name)
+    return {' and '.join(sorted(names)) for names in rooms.values() if len(names) > 1}
 
 
 def long_ones(source):
@@ -364,6 +372,8 @@ def planted(root, tap, names):
         ('a version', versions, 'capture/key.c',
          {'capture/key.c': '#if PG_VERSION_NUM >= 170000\n#endif\n'}),
         ('a file without a head', heads, 'capture/z.h: head', {'capture/z.h': 'int z;\n'}),
+        ('a name that is used twice', same_names, 'capture/key.c and event/key.c',
+         {'event/key.c': '\n'}),
         ('a header without a guard', heads, 'capture/z.h: guard',
          {'capture/z.h': '/*\n * z.h\n *\t\tSomething.\n */\n'}),
         ('a long function', long_ones, 'capture/key.c: planted(void)', {'capture/key.c': function}),
@@ -410,6 +420,7 @@ def main():
              'librdkafka is in the relay alone, PostgreSQL nowhere in it')
     tap.rule(versions(source), set(), 'versions are asked for in one place')
     tap.rule(heads(source), set(), 'files say what they are, headers have a guard')
+    tap.rule(same_names(source), set(), 'no two files have the same name')
     tap.rule(long_ones(source), set(), 'files and functions are not too long')
     tap.rule(stale_names(source), set(), 'comments and docs name what is there')
     tap.rule(undocumented_states(source, names), set(),

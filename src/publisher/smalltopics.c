@@ -1,5 +1,5 @@
 /*
- * sizes.c
+ * smalltopics.c
  *		Topics that do not take every event that evpub.max_event_bytes allows.
  *
  * The writer of an event that is larger than this setting gets an error.  An event
@@ -11,7 +11,7 @@
 
 #include "lib/stringinfo.h"
 
-#include "publisher/sizes.h"
+#include "publisher/smalltopics.h"
 #include "settings.h"
 
 /* What a broker counts of a batch beside key, value and headers of its event. */
@@ -23,13 +23,13 @@
 static bool changed = true;
 
 void
-evpub_sizes_changed(void)
+evpub_smalltopics_changed(void)
 {
 	changed = true;
 }
 
 void
-evpub_sizes_report(const EvpubPosition *position, char *text, Size length)
+evpub_smalltopics_report(const EvpubPosition *position, char *text, Size length)
 {
 	StringInfoData names;
 	int			count = 0;

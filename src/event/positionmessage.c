@@ -1,5 +1,5 @@
 /*
- * position.c
+ * positionmessage.c
  *		The message by which a publisher says in WAL how far it has come.
  *
  * Layout: kind, version, form (EvpubPositionForm), a zero byte, the MAC, and

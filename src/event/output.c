@@ -1,5 +1,5 @@
 /*
- * render.c
+ * output.c
  *		What Kafka gets of an event: its id, its value and its headers.
  *
  * Runs for every event that is published, several hundred thousand times a
