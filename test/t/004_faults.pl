@@ -13,7 +13,7 @@ use Time::HiRes qw(usleep);
 
 my $tenants = 20;
 my $kafka = EvpubKafka->new->start;
-my $node = capture_node('main', kafka => $kafka);
+my $node = capture_node('main', kafka => $kafka, conf => "restart_after_crash = on\n");
 load_tables($node, $tenants);
 ok(wait_for_state($node, 'streaming'), 'streaming');
 
@@ -79,6 +79,27 @@ sub crash_server
 	return;
 }
 
+# The server ends all sessions then, and starts anew by itself.
+sub kill_worker
+{
+	my $worker = worker_pid($node);
+	ok(kill('KILL', $worker), 'the worker is killed');
+	wait_until('another worker',
+		sub { my $now = worker_pid($node); $now && $now != $worker });
+	return;
+}
+
+# Whoever has no postmaster any more ends; until then no other one can start.
+sub kill_postmaster
+{
+	my $worker = worker_pid($node);
+	my $relay = relay_pid($node);
+	$node->kill9;
+	wait_until('worker and relay end', sub { !kill(0, $worker) && !kill(0, $relay) });
+	wait_until('another postmaster', sub { $node->start(fail_ok => 1) });
+	return;
+}
+
 for my $commit ('on', 'off')
 {
 	$node->safe_psql('postgres',
@@ -91,6 +112,8 @@ for my $commit ('on', 'off')
 	fault("worker terminated, $with", \&terminate_worker);
 	fault("server crashed, $with", \&crash_server, times => 1, server => 1);
 }
+fault('worker killed', \&kill_worker, times => 1, server => 1);
+fault('postmaster killed', \&kill_postmaster, times => 1, server => 1);
 
 is(status($node, 'forged_dropped'), '0', 'nothing was taken for forged');
 $node->stop;

@@ -111,6 +111,18 @@ is_deeply(
 	[ map { "p$_" } 1 .. 20 ],
 	'and the first one\'s');
 
+# The worker is connected to no database, so it is in nobody's way.
+my $elsewhere = PostgreSQL::Test::Utils::tempdir();
+$node->safe_psql('postgres', "CREATE TABLESPACE elsewhere LOCATION '$elsewhere'");
+$node->safe_psql('postgres', 'ALTER DATABASE second RENAME TO renamed');
+$node->safe_psql('renamed', q{INSERT INTO code VALUES ('acme', 'renamed')});
+$node->safe_psql('postgres', 'ALTER DATABASE renamed SET TABLESPACE elsewhere');
+$node->safe_psql('renamed', q{INSERT INTO code VALUES ('acme', 'moved')});
+ok(wait_published($node), 'a database that has another name and another place: published');
+is(join(' ', map { $_->{event}{pk}{code} } (events($kafka, 'second'))[ -2, -1 ]),
+	'renamed moved', 'with its events');
+$node->safe_psql('postgres', 'ALTER DATABASE renamed RENAME TO second');
+
 # DROP DATABASE, with events on their way.
 $kafka->pause;
 $node->safe_psql('second', q{INSERT INTO code VALUES ('acme', 'last words')});

@@ -55,10 +55,10 @@ def bad_links(page, text):
 
 
 def bad_names(text):
-    """Sources in backquotes, with their path or without."""
-    for name in sorted(set(re.findall(r'`([\w/]+\.[chp][lmy]?)`', text))):
+    """Sources and tests in backquotes, with their path or without."""
+    for name in sorted(set(re.findall(r'`([\w/]+(?:\.t)?\.(?:[chp][lmy]?|spec|sql))`', text))):
         if '/' in name:
-            if not any(os.path.exists(os.path.join(TREE, top, name)) for top in ('', 'src')):
+            if not any(os.path.exists(os.path.join(TREE, top, name)) for top in ('', 'src', 'test')):
                 yield f'{name}: no such file'
         elif name.endswith(('.c', '.h')) and name not in names:
             yield f'{name}: no such file'

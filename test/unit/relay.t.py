@@ -543,6 +543,54 @@ def test_temporary_errors(t):
     assert [row[3] for row in consume(b.servers, 'events', 2)] == [b'v', b'w']
 
 
+def after_produce_error(t, code):
+    """A relay that has ten records to send when the broker answers so, once."""
+    b = t.broker('--topic', 'events:1')
+    r = t.relay(b.servers)
+    r.topic(0, 'events', 1)
+    r.batch(r.record(0, b'k', b'1'))
+    r.wait_acked(1)
+    b.command(f'push-error {PRODUCE} {code}')
+    r.batch(*[r.record(0, b'k', b'%d' % n, n=n) for n in range(2, 12)])
+    return b, r
+
+
+def test_producer_errors(t):
+    "the broker does not go on with this producer: another relay is to send it all again"
+    for code, name in ((45, 'OUT_OF_ORDER_SEQUENCE_NUMBER'), (47, 'INVALID_PRODUCER_EPOCH')):
+        b, r = after_produce_error(t, code)
+        kind, text = r.wait_failed()
+        assert kind == 'r' and name in text, (code, kind, text)
+        assert r.acked == 1 and r.failed.first == 2, r.failed
+        assert [row[3] for row in consume(b.servers, 'events', 1)] == [b'1']
+    b, r = after_produce_error(t, 59)   # UNKNOWN_PRODUCER_ID: librdkafka begins anew by itself
+    r.wait_acked(11)
+    assert [row[3] for row in consume(b.servers, 'events', 11)] == [b'%d' % n for n in range(1, 12)]
+
+
+def test_not_about_records(t):
+    "rights and timestamps: no record is to blame, so none can be given up"
+    for code, name in ((29, 'TOPIC_AUTHORIZATION_FAILED'), (32, 'INVALID_TIMESTAMP')):
+        _, r = after_produce_error(t, code)
+        kind, text = r.wait_failed()
+        assert kind == 'r' and name in text, (code, kind, text)
+        assert r.acked == 1, r.acked
+        assert code != 29 or 'WRITE and DESCRIBE' in text, text
+
+
+def test_topic_rights(t):
+    "the right on a topic is taken away, and given back"
+    b = t.broker('--topic', 'events:1')
+    r = t.relay(b.servers)
+    b.command('topic-error events 29')
+    r.topic(0, 'events', 1)
+    r.batch(r.record(0, b'k', b'1'))
+    assert '"events": Broker: Topic authorization failed' in r.wait_trouble('.')
+    b.command('topic-error events 0')
+    r.wait_acked(1)
+    r.wait_trouble('^$')
+
+
 def test_first_record_alone(t):
     "the first record of a partition goes alone, until it is acknowledged"
     # A leader that does not know the producer takes any sequence number: had
