@@ -299,8 +299,10 @@ set_property(rd_kafka_conf_t *conf, const char *path, int number,
 					   path, number, rd_kafka_version_str(), key);
 		default:
 			relay_fail(EVPUB_FAILURE_CONFIG,
-					   "%s line %d: value of \"%s\" is not valid for librdkafka %s",
-					   path, number, key, rd_kafka_version_str());
+					   "%s line %d: value of \"%s\" is not valid for librdkafka %s%s",
+					   path, number, key, rd_kafka_version_str(),
+					   strcmp(key, "sasl.oauthbearer.method") == 0 ?
+					   "\nThe value is oidc, which needs a librdkafka that was built with libcurl. Debian 12 has none, Debian 13 has." : "");
 	}
 }
 
@@ -475,6 +477,24 @@ set_servers(rd_kafka_conf_t *conf, const char *servers)
 	free(packed);
 }
 
+/*
+ * Tokens come from librdkafka's own client of a token endpoint, or from nowhere:
+ * with another method librdkafka would wait for ever for a program that hands it
+ * one, and the connection would only be a time-out.
+ */
+static void
+use_tokens(rd_kafka_conf_t *conf)
+{
+	char		method[64];
+
+	get(conf, "sasl.oauthbearer.method", method, sizeof(method));
+	if (strcmp(method, "oidc") != 0)
+		relay_fail(EVPUB_FAILURE_CONFIG,
+				   "sasl.mechanism OAUTHBEARER gets no token without sasl.oauthbearer.method=oidc\n"
+				   "Set sasl.oauthbearer.method, token.endpoint.url, client.id and client.secret in evpub.kafka_config_file, then: SELECT pg_reload_conf();");
+	rd_kafka_conf_enable_sasl_queue(conf, 1);
+}
+
 rd_kafka_conf_t *
 config_build(const RelaySettings *settings)
 {
@@ -495,6 +515,6 @@ config_build(const RelaySettings *settings)
 	explain_start(conf, space_after_secret);
 	get(conf, "sasl.mechanisms", value, sizeof(value));
 	if (strcmp(value, "OAUTHBEARER") == 0)
-		rd_kafka_conf_enable_sasl_queue(conf, 1);
+		use_tokens(conf);
 	return conf;
 }

@@ -151,7 +151,7 @@ my $check = q{SELECT ok, detail, hint FROM evpub.check() WHERE name = 'logical_m
 my $advised = $node->safe_psql('postgres', $check);
 like($advised, qr/^t\|every role may write messages into WAL/, 'check() names it, as no fault');
 my ($statement) = $advised =~ /(REVOKE EXECUTE ON FUNCTION .* FROM PUBLIC;)/;
-my $documented = slurp_file('docs/operations.md') =~ s/, /,/gr;
+my $documented = slurp_file('docs/security.md') =~ s/, /,/gr;
 like($documented, qr/^ +\Q@{[ $statement =~ s|, |,|gr ]}\E$/m, 'the documentation gives the same statement');
 $node->safe_psql('postgres', $statement);
 is($node->safe_psql('postgres', $check),

@@ -1,7 +1,8 @@
 
 # A connection to Kafka that does not come about says what is wrong and what to
-# do: each cause has a text of its own.  And certificates that are renewed at
-# the same path are used from the next reload on.
+# do: each cause has a text of its own.  The examples of docs/security.md connect.
+# And certificates that are renewed at the same path are used from the next
+# reload on.
 use strict;
 use warnings;
 
@@ -9,7 +10,10 @@ use EvpubKafka;
 use EvpubTest;
 use EvpubTls;
 use File::Copy qw(copy);
+use IO::Socket::INET;
 use JSON::PP ();
+use MIME::Base64 qw(encode_base64url);
+use POSIX ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -26,7 +30,8 @@ my $login = 'org.apache.kafka.common.security';
 my $kafka = EvpubKafka->new(
 	listeners => {
 		(map { $_ => 'SSL' } qw(TLS MTLS EXPIRED HOST FOREIGN)),
-		SASL => 'SASL_PLAINTEXT' },
+		SASL => 'SASL_PLAINTEXT',
+		LOGIN => 'SASL_SSL' },
 	scram => { evpub => 'secret' },
 	conf => {
 		$tls->listener('TLS', 'server', 'ca'),
@@ -39,8 +44,18 @@ my $kafka = EvpubKafka->new(
 		  "$login.scram.ScramLoginModule required;",
 		'listener.name.sasl.plain.sasl.jaas.config' =>
 		  "$login.plain.PlainLoginModule required user_evpub=\"secret \";",
+		$tls->listener('LOGIN', 'server', 'ca', {
+			'sasl.enabled.mechanisms' => 'SCRAM-SHA-512,PLAIN,OAUTHBEARER',
+			'scram-sha-512.sasl.jaas.config' => "$login.scram.ScramLoginModule required;",
+			'plain.sasl.jaas.config' =>
+			  "$login.plain.PlainLoginModule required user_evpub=\"secret\";",
+			# takes tokens without a signature
+			'oauthbearer.sasl.jaas.config' =>
+			  "$login.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"x\";",
+		}),
 	})->start;
 
+my $relay = $ENV{EVPUB_RELAY} || 'evpub-relay';
 my $ca = 'security.protocol=ssl\nssl.ca.location=' . $tls->path('ca.crt');
 $ca =~ s/\\n/\n/;
 my $mtls = sub {
@@ -54,8 +69,58 @@ my $sasl = sub {
 	  . "sasl.mechanism=$_[0]\nsasl.password=$_[1]\n";
 };
 my $node = capture_node('main', kafka => $kafka);
-my $old_scram = `evpub-relay --version` =~ /librdkafka (\d+)\.(\d+)\.(\d+)/
+my $old_scram = `$relay --version` =~ /librdkafka (\d+)\.(\d+)\.(\d+)/
   && $1 * 10000 + $2 * 100 + $3 < 20601;
+
+# ---- the examples of the documentation, with the paths of these certificates ----
+
+# Hands out tokens to whoever asks, as the endpoint of an identity provider does.
+sub hand_out_tokens
+{
+	my ($endpoint) = @_;
+
+	while (my $asker = $endpoint->accept)
+	{
+		my ($length, $request, $now) = (0, '', time);
+		while (my $line = <$asker>)
+		{
+			$length = $1 if $line =~ /^content-length: *(\d+)/i;
+			last if $line =~ /^\r?$/;
+		}
+		read $asker, $request, $length;
+		my $until = $now + 3600;
+		my $token = join '.', encode_base64url('{"alg":"none"}'),
+		  encode_base64url(qq({"sub":"evpub","iat":$now,"exp":$until})), '';
+		my $answer = qq({"access_token":"$token","token_type":"Bearer","expires_in":3600});
+		print $asker "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+		  . 'Content-Length: ' . length($answer) . "\r\nConnection: close\r\n\r\n$answer";
+		close $asker;
+	}
+	return;
+}
+
+my $endpoint = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 5)
+  or BAIL_OUT("no token endpoint: $!");
+my $tokens = fork // BAIL_OUT("fork: $!");
+if (!$tokens)
+{
+	alarm 180;    # it does not outlive a test that died
+	hand_out_tokens($endpoint);
+	POSIX::_exit(1);
+}
+my $page = slurp_file('docs/security.md');
+my %example = $page =~ /^### ([^\n]+)\n(?:(?!^#).)*?^```properties\n(.*?)^```/msg;
+is(join(', ', sort keys %example),
+	'OAUTHBEARER, PLAIN over TLS, SCRAM, TLS, TLS with a certificate of evpub',
+	'an example for each kind of connection');
+my $directory = $tls->path('');
+for (values %example)
+{
+	s{/etc/evpub/}{$directory}g;
+	s{https://login\.example\.com}{'http://127.0.0.1:' . $endpoint->sockport}e;
+}
+my ($library) = `ldd \$(command -v '$relay')` =~ /(\S*\/librdkafka\.\S+)/;
+my $oidc = index(slurp_file($library), ' OAUTHBEARER_OIDC ') >= 0;
 
 # name => [listener or address, Kafka settings, text that is reported; undef: works]
 my %cases = (
@@ -76,6 +141,12 @@ my %cases = (
 	space_missing => [ 'SASL', $sasl->('PLAIN', 'secret'), qr/Invalid username or password\nCompare/ ],
 	space_told => [ 'SASL', $sasl->('PLAIN', 'wrong '), qr/Invalid username or password\n.*white space/ ],
 	scram => [ 'SASL', $sasl->('SCRAM-SHA-512', 'secret'), $old_scram ? qr/librdkafka \S+ cannot authenticate by SCRAM.*\nUse librdkafka 2\.6\.1 or later/ : undef ],
+	example_tls => [ 'TLS', $example{'TLS'}, undef ],
+	example_certificate => [ 'MTLS', $example{'TLS with a certificate of evpub'}, undef ],
+	example_plain => [ 'LOGIN', $example{'PLAIN over TLS'}, undef ],
+	example_scram => [ 'LOGIN', $example{'SCRAM'}, $old_scram ? qr/cannot authenticate by SCRAM/ : undef ],
+	example_token => [ 'LOGIN', $example{'OAUTHBEARER'}, $oidc ? undef : qr/value of "sasl\.oauthbearer\.method" is not valid.*\n.*built with libcurl/ ],
+	no_token => [ 'SASL', "security.protocol=sasl_plaintext\nsasl.mechanism=OAUTHBEARER\n", qr/OAUTHBEARER gets no token without sasl\.oauthbearer\.method=oidc\nSet / ],
 	scram_wrong => [ 'SASL', $sasl->('SCRAM-SHA-512', 'wrong'), qr/invalid credentials/ ],
 	postgres => [ '127.0.0.1:' . $node->port, '', qr/no listener of Kafka.*\n/ ],
 	no_port => [ 'no.such.host.invalid', '', qr/no broker of no\.such\.host\.invalid answers: .*\n/ ],
@@ -106,12 +177,22 @@ for my $name (keys %cases)
 		: $where,
 		file => $file };
 }
-my $relay = $ENV{EVPUB_RELAY} || 'evpub-relay';
-my ($out, $err) = ('', '');
-IPC::Run::run([ 'python3', 'test/lib/relay_says.py', $relay ],
-	'<', \JSON::PP::encode_json(\%ask), '>', \$out, '2>', \$err)
-  or BAIL_OUT("relay_says.py: $err");
-my $said = JSON::PP::decode_json($out);
+# Asks these cases at once; so many TLS handshakes are all that a small machine does.
+sub relay_says
+{
+	my (@names) = @_;
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ 'python3', 'test/lib/relay_says.py', $relay ],
+		'<', \JSON::PP::encode_json({ map { $_ => $ask{$_} } @names }), '>', \$out, '2>', \$err)
+	  or BAIL_OUT("relay_says.py: $err");
+	return %{ JSON::PP::decode_json($out) };
+}
+
+my $said = {
+	relay_says(grep { /^example_/ } keys %cases),
+	relay_says(grep { !/^example_/ } keys %cases) };
+kill 'KILL', $tokens;
+waitpid $tokens, 0;
 for my $name (sort keys %cases)
 {
 	my $expected = $cases{$name}[2];

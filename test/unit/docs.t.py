@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """README and docs: links lead somewhere, files that are named are there, and the
 README keeps to what fits: seven limits, each of them one line with a link.
+docs/security.md names each property that the Kafka settings may hold, and each that
+is refused with a reason of its own; and both lists hold nothing else.
 
 The tree whose documents are read is the one above, or that of an argument.
 """
@@ -73,4 +75,52 @@ limits = re.search(r'^## Limits\n(.*?)^## ', pages['README.md'], re.S | re.M).gr
 check([] if 1 <= len(limits) <= LIMITS else limits, f'README.md: at most {LIMITS} limits')
 check([line for line in limits if not re.match(r'- .*\]\(docs/.*\)', line)],
       'README.md: each limit is one line with a link')
+
+
+def source(name):
+    with open(os.path.join(TREE, 'src', 'relay', name), encoding='utf-8') as file:
+        return file.read()
+
+
+def array(text, name):
+    """The text of an array of C between its braces."""
+    return re.search(rf'\b{name}\[\] = {{\n(.*?)^}};', text, re.S | re.M).group(1)
+
+
+def rows(heading):
+    """Rows of the tables below a heading of docs/security.md, as lists of cells."""
+    section = re.search(rf'^#+ {heading}\n(.*?)(?=^#)', pages['docs/security.md'], re.S | re.M).group(1)
+    return [[cell.strip() for cell in line.strip('|').split('|')]
+            for line in section.split('\n') if line.startswith('| `')]
+
+
+def differences(documented, real):
+    for name in sorted(documented.keys() - real.keys()):
+        yield f'{name} is only in docs/security.md'
+    for name in sorted(real.keys() - documented.keys()):
+        yield f'{name} is missing in docs/security.md'
+    for name in sorted(documented.keys() & real.keys()):
+        if documented[name] != real[name]:
+            yield f'{name}: docs/security.md says "{documented[name]}", it is "{real[name]}"'
+
+
+KINDS = {'*': 'secret', '/': 'file', '': ''}
+properties = source('properties.c')
+allowed = {name: KINDS[kind] for kind, name in
+           re.findall(r'"([*/]?)([^"]+)"', array(properties, 'allowed'))}
+documented = {name: next((kind for kind in KINDS.values() if kind and cells[1].startswith(kind)), '')
+              for cells in rows('What the file may set') for name in re.findall(r'`([^`]+)`', cells[0])}
+check([] if len(allowed) > 50 else sorted(allowed), 'properties.c: the list is found')
+check(list(differences(documented, allowed)), 'docs/security.md: properties that are allowed')
+
+refused = dict.fromkeys(re.findall(r'{"([^"]+)",', array(properties, 'elsewhere') +
+                                   array(source('config.c'), 'owned')), '')
+# dangerous ones that only stand for their kind
+EXAMPLES = {'plugin.library.paths', 'sasl.kerberos.kinit.cmd', 'ssl.engine.location'}
+documented = dict.fromkeys((name for cells in rows('What is refused')
+                            for name in re.findall(r'`([^`]+)`', cells[0])), '')
+check(sorted(EXAMPLES - documented.keys()), 'docs/security.md: properties that run code')
+check(sorted(EXAMPLES & allowed.keys()), 'properties.c: none of them is allowed')
+check(list(differences({name: '' for name in documented if name not in EXAMPLES}, refused)),
+      'docs/security.md: properties that are refused')
 print(f'1..{count}')
