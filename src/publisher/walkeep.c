@@ -218,13 +218,17 @@ let_it_have_slot(void)
 	XLogRecPtr	redo = GetRedoRecPtr();
 	XLogSegNo	first;
 	XLogSegNo	end;
+	int			count;
 
 	asked_by = 0;
 	if (!removable(&first, &end))
 		return false;
+
+	/* not in the arguments: they are not computed if log_min_messages is "fatal" */
+	count = evpub_walaside_set(first, end);
 	ereport(LOG,
 			(errmsg("evpub: a checkpoint that began before the replication slot was there is going to remove WAL that it needs; set %d segments aside",
-					evpub_walaside_set(first, end))));
+					count)));
 	evpub_slot_release();
 
 	/* soon, as no checkpoint that begins meanwhile keeps anything for us */
