@@ -209,9 +209,12 @@ give_second_names(XLogSegNo first, XLogSegNo end)
 		FreeDir(dir);
 }
 
-/* At each moment its name leads to it. */
+/*
+ * At each moment its name leads to it.  A rename may be said to have failed, and
+ * be done all the same (NFS): what the name leads to then must stay.
+ */
 static bool
-replace_by_link(const Names *names)
+replace_by_link(const Names *names, const struct stat *aside)
 {
 	if (symlink(names->link, NEW_LINK) == 0 && rename(NEW_LINK, names->place) == 0)
 		return true;
@@ -220,7 +223,8 @@ replace_by_link(const Names *names)
 			 errmsg("could not replace file \"%s\" by a symbolic link: %m",
 					names->place)));
 	(void) unlink(NEW_LINK);
-	(void) remove_aside(names);
+	if (look_at_place(names, aside) == PLACE_SAME)
+		(void) remove_aside(names);
 	return false;
 }
 
@@ -248,7 +252,7 @@ evpub_walaside_set(XLogSegNo first, XLogSegNo end)
 
 		if (!is_segment(entry->d_name, &names, &st))
 			continue;
-		if (look_at_place(&names, &st) != PLACE_SAME || replace_by_link(&names))
+		if (look_at_place(&names, &st) != PLACE_SAME || replace_by_link(&names, &st))
 			count++;
 	}
 	if (dir)
