@@ -166,8 +166,8 @@ cannot_read(EvpubQueue *queue, const ErrorData *error)
 	}
 	queue->read_again_at = evpub_clock_now() +
 		Min(AGAIN_FIRST << Min(queue->unread_times, 10), AGAIN_LONGEST);
-	queue->missed = missing;
-	if (missing && queue->reading)
+	queue->missed = missing && queue->reading;
+	if (queue->missed)
 		return;
 	queue->unread_times++;
 	text = MemoryContextStrdup(queue->context, evpub_reason_of_error(error));
