@@ -242,10 +242,6 @@ take_frame(EvpubWorker *worker, const EvpubFrame *frame)
 			return evpub_kafka_files_take(&worker->kafka_files, frame);
 		case EVPUB_FRAME_ANSWERED:
 			worker->answered = true;
-
-			/* with nothing to send, no acknowledgement will show that it works */
-			if (evpub_stream_drained(&worker->stream))
-				worker->hindrance_text[0] = '\0';
 			return true;
 		case EVPUB_FRAME_PARTITIONS:
 			return evpub_relaytopics_partitions(&worker->position, frame);
@@ -344,6 +340,13 @@ evpub_supervise(EvpubWorker *worker)
 	}
 	listen_to_relay(worker);
 	end_hung_relay(worker);
+
+	/*
+	 * With nothing to send, no acknowledgement will show that it works.  That is
+	 * known only when WAL is read, which may be long after a broker has answered.
+	 */
+	if (worker->answered && evpub_stream_drained(&worker->stream))
+		worker->hindrance_text[0] = '\0';
 	if (worker->relay.socket == PGINVALID_SOCKET || worker->relay.leaving)
 		return;
 	(void) evpub_persist_pins(worker);

@@ -238,6 +238,16 @@ is(scalar(keys %seen), $events, 'every event is in Kafka');
 is(scalar(grep { $_ > 1 } values %seen), 0, 'under one id each');
 
 # ---- a timeline's history that is missing ----
+
+# Has the process a TCP connection to the broker?
+sub is_connected
+{
+	my ($pid) = @_;
+	my $port = sprintf ':%04X', $kafka->port;
+	my %connected = map { my @f = split; ($f[3] // '') eq '01' && $f[2] =~ /$port$/ ? ($f[9] => 1) : () }
+	  map { -e $_ ? split /\n/, slurp_file($_) : () } '/proc/net/tcp', '/proc/net/tcp6';
+	return grep { (readlink($_) // '') =~ /^socket:\[(\d+)\]/ && $connected{$1} } glob "/proc/$pid/fd/*";
+}
 {
 	$node->stop;
 	$node->append_conf('postgresql.conf', q{restore_command = 'false'
@@ -278,6 +288,20 @@ recovery_target_timeline = 'current'});
 	ok(wait_published($node), 'it is back: published');
 	is(worker_pid($node), $worker, 'by the same worker');
 	cmp_ok(status($node, 'relay_pid'), '!=', $old_relay, 'and another relay');
+
+	# the next relay works before WAL can be read, and then there is nothing to send
+	$old_relay = status($node, 'relay_pid');
+	rename $history, $node->data_dir . '/history' or die $!;
+	kill 'KILL', $old_relay;
+	wait_until('WAL cannot be read, and the next relay has reached a broker',
+		sub {
+			my $relay = status($node, 'relay_pid');
+			return $relay && $relay != $old_relay && status($node, 'librdkafka_version') &&
+				status($node, 'last_error') =~ /history of timeline 2 is missing/ && is_connected($relay);
+		});
+	is(status($node, 'state'), 'blocked', 'it is missing when a relay was killed: blocked');
+	rename $node->data_dir . '/history', $history or die $!;
+	ok(wait_for_state($node, 'streaming'), 'it is back, and nothing is committed: streaming');
 }
 $node->stop;
 done_testing();
