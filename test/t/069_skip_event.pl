@@ -140,7 +140,10 @@ for my $partition (0, 1)
 	is(skip_event($id), '', 'given up');
 }
 ok(wait_published($node), 'gap: goes on, though the topic takes nothing at all');
-is(join(' ', map { $_->{value} =~ /"([bc])"/ } $kafka->consume('compacted')), 'b c', 'gap: other topics get what is behind');
+
+# what other topics got while the gap's event was refused comes again
+my %got;
+is(join(' ', grep { !$got{$_}++ } map { $_->{value} =~ /"([bc])"/ } $kafka->consume('compacted')), 'b c', 'gap: other topics get what is behind');
 my %announced = map { $_->{value} => 1 } grep { $_->{value} =~ /evpub\.gap/ } $kafka->consume("compacted");
 is(scalar(keys %announced), 1, "gap: and its announcement");
 
