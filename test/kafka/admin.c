@@ -7,7 +7,7 @@
  *		evpub-kafka-admin BROKERS delete TOPIC
  *		evpub-kafka-admin BROKERS grow TOPIC PARTITIONS
  *		evpub-kafka-admin BROKERS set TOPIC NAME=VALUE ...
- *		evpub-kafka-admin BROKERS allow TOPIC USER WRITE|DESCRIBE_CONFIGS
+ *		evpub-kafka-admin BROKERS allow TOPIC USER WRITE|CREATE|DESCRIBE_CONFIGS
  *		evpub-kafka-admin BROKERS offsets TOPIC
  *		evpub-kafka-admin BROKERS topics
  *
@@ -156,7 +156,8 @@ static void
 allow(rd_kafka_queue_t *queue, char **args)
 {
 	rd_kafka_AclOperation_t operation = strcmp(args[2], "WRITE") == 0 ?
-		RD_KAFKA_ACL_OPERATION_WRITE : RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS;
+		RD_KAFKA_ACL_OPERATION_WRITE : strcmp(args[2], "CREATE") == 0 ?
+		RD_KAFKA_ACL_OPERATION_CREATE : RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS;
 	char		user[256];
 	rd_kafka_AclBinding_t *acl;
 	rd_kafka_event_t *event;

@@ -277,7 +277,7 @@ sub set_topic
 	return $self;
 }
 
-# allow(topic, user, 'WRITE' | 'DESCRIBE_CONFIGS'), with an authorizer.
+# allow(topic, user, 'WRITE' | 'CREATE' | 'DESCRIBE_CONFIGS'), with an authorizer.
 sub allow
 {
 	my ($self, $topic, $user, $operation) = @_;

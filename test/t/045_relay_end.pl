@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 
+use Cwd ();
 use EvpubKafka;
 use EvpubLoad;
 use EvpubTest;
@@ -33,6 +34,15 @@ sub slurp { my ($file) = @_; open my $in, '<', $file or return ''; local $/; ret
 	is($environment{PATH}, $ENV{PATH}, 'but where programs are');
 	like(slurp("/proc/$relay/limits"), qr/^Max core file size +0 +0 /m, 'no core files');
 	like(slurp("/proc/$relay/coredump_filter"), qr/^0+$/, 'nor memory in cores that are piped');
+
+	my %open = map { m{/(\d+)$} ? ($1 => readlink($_) // '') : () } glob "/proc/$relay/fd/*";
+	is("$open{0} $open{1}", '/dev/null /dev/null', 'nothing to read, nowhere to print');
+	is($open{2}, Cwd::realpath($node->logfile), "its errors go to the server's log");
+	like($open{3}, qr/^socket:/, 'a socket to the worker');
+	delete @open{ 0 .. 3 };
+	is(join(' ', grep { !/^(?:pipe|socket|anon_inode):/ } values %open), '', "no file of the server's");
+	unlike(slurp("/proc/$relay/maps"), qr{SYSV|/dev/zero|/dev/shm|PostgreSQL}, 'no memory of the server');
+	is(slurp("/proc/$relay/cmdline"), "evpub-relay\0", 'no arguments');
 }
 
 # ---- ends that somebody wants ----

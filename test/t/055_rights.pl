@@ -94,6 +94,23 @@ SELECT string_agg(proname, ', ') FROM pg_proc
    AND has_function_privilege('public', oid, 'EXECUTE')}),
 	'', 'nobody may call those that have the rights of their owner');
 
+# ---- what a grant gives, and what it does not ----
+
+$node->safe_psql('victim', q{
+CREATE ROLE ops LOGIN;
+GRANT USAGE ON SCHEMA evpub TO ops;
+GRANT EXECUTE ON FUNCTION evpub.pause, evpub.resume, evpub.capture_schemas, evpub.release_schemas TO ops;
+});
+is(run_as('ops', 'victim', 'SELECT evpub.pause(), evpub.resume()'), 0,
+	'EXECUTE is enough to steer the publisher') or diag $err;
+for my $call (q{evpub.capture_schemas('^x', '{t}', tenant => 'x')}, q{evpub.release_schemas('^x', '{t}')})
+{
+	isnt(run_as('ops', 'victim', "SELECT $call"), 0, "EXECUTE does not open $call");
+	like($err, qr/permission denied/, 'the error');
+}
+isnt(run_as('ops', 'victim', 'SECURITY LABEL FOR evpub ON DATABASE victim IS NULL'), 0,
+	'nor are labels for others');
+
 # ---- who may create there later ----
 
 # For each function of evpub and each of its arguments, functions of the same name

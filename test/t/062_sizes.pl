@@ -134,6 +134,15 @@ like(wait_check(qr/topic "allowed"/), qr/taken by topic "allowed" 5000\|/,
 	'the topic that he may ask for is reported, the other is not known');
 unlike(slurp_file($node->logfile, $offset), qr/denied/, 'and nobody hears of that');
 
+# --- who may write, but not create
+$kafka->allow('created', 'evpub', 'WRITE');
+$node->safe_psql('postgres', q{SELECT evpub.publish('t', 'acme', topic => 'created')});
+ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%\"created\" does not exist and cannot be created%'"),
+	'a topic that the user may not create');
+like(status($node, 'hint'), qr/--operation Create --topic/, 'and what to type');
+$kafka->allow('created', 'evpub', 'CREATE');
+ok(wait_published($node), 'Write and Create on a topic are enough to create it and to publish');
+
 # --- what the topic takes is found by trying then, and a reload tries again
 my $denied = q{SELECT count(evpub.publish('t', 'acme', topic => 'denied',
 	data => jsonb_build_object('v', repeat('x', 700)))) FROM generate_series(1, 300)};
