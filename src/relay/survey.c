@@ -109,9 +109,9 @@ retry_later(Topic *topic, int64_t now)
 }
 
 /*
- * Records wait for a partition that has less replicas in sync than replicas,
- * or just one: that may be less than min.insync.replicas, which metadata does
- * not contain.
+ * Records wait for a partition that has no leader, or less replicas in sync
+ * than replicas, or just one: that may be less than min.insync.replicas, which
+ * metadata does not contain.
  */
 static void
 look_at_replicas(Topic *topic, const struct rd_kafka_metadata_topic *found)
@@ -120,9 +120,12 @@ look_at_replicas(Topic *topic, const struct rd_kafka_metadata_topic *found)
 	{
 		const struct rd_kafka_metadata_partition *at = &found->partitions[i];
 
-		if (at->id >= 0 && at->id < topic->partitions_size &&
-			topic->partitions[at->id].in_flight > 0 &&
-			(at->isr_cnt < at->replica_cnt || at->isr_cnt == 1))
+		if (at->id < 0 || at->id >= topic->partitions_size ||
+			topic->partitions[at->id].in_flight == 0)
+			continue;
+		if (at->leader < 0)
+			trouble_no_leader(topic->name, at->id);
+		else if (at->isr_cnt < at->replica_cnt || at->isr_cnt == 1)
 			trouble_replicas(topic->name, at->id, at->isr_cnt, at->replica_cnt);
 	}
 }

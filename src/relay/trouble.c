@@ -32,7 +32,8 @@ static int64_t unreachable_since = RELAY_NEVER; /* RELAY_NEVER: brokers answer *
 static bool answered;			/* a broker did, since the start */
 static Explanation cause;		/* newest reason of librdkafka */
 static Explanation old_cause;	/* the one before brokers answered */
-static char replicas[320];		/* a partition that lacks replicas in sync */
+static char replicas[320];		/* a partition that lacks replicas in sync, or a leader */
+static bool leaderless;			/* it is a leader */
 static char sent[RELAY_TEXT_MAX];
 static int64_t next_report;
 
@@ -127,6 +128,15 @@ trouble_replicas(const char *topic, int32_t partition, int in_sync, int all)
 	snprintf(replicas, sizeof(replicas),
 			 "partition %d of topic \"%s\" has %d of %d replicas in sync",
 			 partition, topic, in_sync, all);
+	leaderless = false;
+}
+
+void
+trouble_no_leader(const char *topic, int32_t partition)
+{
+	snprintf(replicas, sizeof(replicas), "partition %d of topic \"%s\" has no leader",
+			 partition, topic);
+	leaderless = true;
 }
 
 bool
@@ -195,9 +205,10 @@ compose_stuck(char *text, long long seconds)
 	}
 	else if (replicas[0] != '\0')
 		snprintf(text, RELAY_TEXT_MAX,
-				 "brokers answer, and have not acknowledged for %lld s: %s\n"
-				 "Compare with min.insync.replicas of the topic; bring back the brokers that are missing.",
-				 seconds, replicas);
+				 "brokers answer, and have not acknowledged for %lld s: %s\n%s",
+				 seconds, replicas, leaderless ?
+				 "Start the brokers that hold replicas of it; kafka-topics.sh --describe --unavailable-partitions names them." :
+				 "Compare with min.insync.replicas of the topic; bring back the brokers that are missing.");
 	else
 	{
 		snprintf(text, RELAY_TEXT_MAX, "no acknowledgement from %s for %lld s",

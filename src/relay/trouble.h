@@ -38,6 +38,9 @@ extern void trouble_acknowledged(void);
 extern void trouble_replicas(const char *topic, int32_t partition,
 							 int in_sync, int all);
 
+/* The cluster says that a partition whose records wait has no leader. */
+extern void trouble_no_leader(const char *topic, int32_t partition);
+
 /*
  * Should the cluster be asked something, only to see whether it answers?  At
  * the start too: that makes the connection before the first record needs it.

@@ -118,6 +118,25 @@ set_clock($node, 0);
 ok(wait_published($node), 'all is published');
 check_complete('clock set without relay and broker', $node, $kafka, duplicates => 1);
 
+# Records bear the time of this server's clock.  Kafka takes none from more than an
+# hour ahead of its own (message.timestamp.after.max.ms), and any from the past.
+for my $year (0, 1)
+{
+	my $name = $year ? 'a year' : 'two hours';
+	my $offset = ($year ? 365 * 24 : 2) * $HOUR;
+	set_clock($node, $offset);
+	$node->safe_psql('postgres', 'INSERT INTO item VALUES (\'probe\', ' . ++$probes . ')');
+	ok(wait_for_status($node, q{state = 'blocked' AND state_reason LIKE '%INVALID_TIMESTAMP%' AND hint LIKE '%clocks%'}),
+		"$name ahead of the brokers: blocked, and the reason is the time");
+	set_clock($node, 0);
+	ok(wait_published($node), "$name ahead, and set right: published");
+	set_clock($node, -$offset);
+	$node->safe_psql('postgres', 'INSERT INTO item VALUES (\'probe\', ' . ++$probes . ')');
+	ok(wait_published($node), "$name behind the brokers: published");
+	set_clock($node, 0);
+}
+check_complete('clock far from that of the brokers', $node, $kafka, duplicates => 1);
+
 # ---- catching up ----
 
 my $ROWS = 150_000;

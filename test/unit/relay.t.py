@@ -409,6 +409,28 @@ def test_topic_error(t):
     r.wait_trouble('^$')
 
 
+def test_no_leader(t):
+    "a partition without a leader: the reason is reported, and all goes on when it has one"
+    b = t.broker('--topic', 'events:1')
+    r = t.relay(b.servers)
+    b.command('leader events 0 -1')
+    r.topic(0, 'events', 1)
+    r.batch(r.record(0, b'k', b'v'))
+    text = r.wait_trouble('brokers answer, and have not acknowledged')
+    assert re.search(r'partition 0 of topic "events" has no leader\n.*--unavailable-partitions', text), text
+    b.command('leader events 0 1')
+    r.wait_acked(1)
+    r.wait_trouble('^$')
+
+
+def test_another_version(t):
+    "a server of another version: the relay says so"
+    r = t.relay('127.0.0.1:1')
+    r.socket.sendall(struct.pack('=IBBH', 0, ord('B'), VERSION + 1, 0))
+    kind, text = r.wait_failed()
+    assert text == f'the server speaks version {VERSION + 1} of the relay protocol, evpub-relay speaks {VERSION}', text
+
+
 def test_fewer_partitions(t):
     "a topic with fewer partitions than before was made again: stop"
     b = t.broker('--topic', 'events:2')
