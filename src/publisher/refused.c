@@ -59,12 +59,21 @@ void
 evpub_refused_take(EvpubWorker *worker, const EvpubFrameFailed *failed,
 				   const char *text)
 {
+	const EvpubFlight *flight = &worker->stream.flight;
 	const EvpubSkip *skip;
 
 	evpub_refused_passed(worker);
+
+	/*
+	 * Only what was on its way alone was refused for what it is.  The relay counts
+	 * the records of one partition, and another partition may have refused a whole
+	 * batch at the same time; the first record of that may be innocent.  After the
+	 * first refusal records go one by one, so the one to blame comes here soon.
+	 */
 	if (failed->kind != EVPUB_FAILURE_RECORD || failed->count != 1 ||
 		failed->first_id[0] == '\0' ||
-		failed->first != worker->stream.flight.acked_seq + 1)
+		failed->first != flight->acked_seq + 1 ||
+		failed->first != flight->sent_seq)
 		return;
 	memcpy(worker->refused_id, failed->first_id, EVPUB_ID_LENGTH);
 	worker->refused_id[EVPUB_ID_LENGTH] = '\0';

@@ -30,6 +30,7 @@ static EvpubFrameFailed failed = {
 	.topic = EVPUB_FRAME_NO_TOPIC,
 	.partition = -1
 };
+static uint32_t others;			/* refused as well, in other partitions */
 
 /* The record, or the batch that it is in, is too large. */
 static bool
@@ -73,6 +74,7 @@ static void
 set_cause(const FailedRecord *record)
 {
 	memset(&failed, 0, sizeof(failed));
+	others = 0;
 	failed.kind = is_about_records(record->error) ? EVPUB_FAILURE_RECORD : EVPUB_FAILURE_RETRY;
 	failed.size = is_about_size(record->error);
 	failed.code = record->error;
@@ -120,6 +122,8 @@ failure_note(const FailedRecord *record, int64_t now)
 		failed.count++;
 		failed.bytes += record->bytes;
 	}
+	else
+		others++;
 }
 
 void
@@ -167,10 +171,11 @@ failure_end(rd_kafka_t *client)
 		relay_fail(EVPUB_FAILURE_RETRY, "librdkafka: %s: %s",
 				   rd_kafka_err2name(error), fatal);
 
-	if (failed.count > 1 && failed.kind == EVPUB_FAILURE_RECORD)
+	if (failed.count + others > 1 && failed.kind == EVPUB_FAILURE_RECORD)
 		relay_fail_as(&failed,
-					  "topic \"%s\" partition %d refused %u events together, from %.*s to %.*s: %s (%s); they are sent one by one to find the one to blame",
-					  topic_name, failed.partition, failed.count,
+					  "topic \"%s\" partition %d%s refused %u events together, from %.*s to %.*s: %s (%s); they are sent one by one to find the one to blame",
+					  topic_name, failed.partition,
+					  others > 0 ? " and others" : "", failed.count + others,
 					  EVPUB_FRAME_ID_LENGTH, failed.first_id,
 					  EVPUB_FRAME_ID_LENGTH, failed.last_id,
 					  rd_kafka_err2name(cause), rd_kafka_err2str(cause));
