@@ -6,6 +6,7 @@
 
 #include "access/xlog.h"
 #include "fmgr.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
@@ -316,13 +317,17 @@ evpub_forget_topic(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* A longer one is no id of an event: what is cut of it is not the refused one. */
+/*
+ * A longer one is no id of an event: what is cut of it is not the refused one.  It
+ * is cut between two characters, since the worker's answer shows it.
+ */
 Datum
 evpub_skip_event(PG_FUNCTION_ARGS)
 {
+	char	   *id = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	EvpubAnswer answer;
 
-	ask_about(EVPUB_ASK_SKIP_EVENT, InvalidXLogRecPtr,
-			  text_to_cstring(PG_GETARG_TEXT_PP(0)), &answer);
+	id[pg_mbcliplen(id, strlen(id), EVPUB_TOPIC_LENGTH - 1)] = '\0';
+	ask_about(EVPUB_ASK_SKIP_EVENT, InvalidXLogRecPtr, id, &answer);
 	PG_RETURN_VOID();
 }

@@ -139,6 +139,9 @@ evpub_state_end_streaming(EvpubWorker *worker)
 	if (!worker->streaming)
 		return;
 	worker->streaming = false;
+
+	/* the event may be given up by a gap, or be another's now: see refused.h */
+	worker->refused_id[0] = '\0';
 	worker->before.events_published += worker->stream.flight.events_published;
 	worker->before.transactions_published += worker->stream.flight.transactions_published;
 	worker->before.forged_dropped += evpub_queue_forged(&worker->stream.queue);

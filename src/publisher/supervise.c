@@ -187,6 +187,23 @@ relay_failed(EvpubWorker *worker, const EvpubFrame *frame)
 		worker->retry_at = evpub_clock_now() + RETRY_CONFIG;
 }
 
+/*
+ * After progress the next failure is a new one, and its pause is short.  Only
+ * what moves the place where another relay goes on is progress.  Otherwise a
+ * record that is refused for ever would have those before it sent, and
+ * acknowledged, again and again without a pause.
+ */
+static void
+note_progress(EvpubWorker *worker, uint64 before)
+{
+	if (worker->stream.flight.progress == before)
+		return;
+	worker->failures = 0;
+	worker->refusals = 0;
+	worker->hindrance_text[0] = '\0';
+	evpub_refused_passed(worker);
+}
+
 static bool
 take_ack(EvpubWorker *worker, const EvpubFrame *frame)
 {
@@ -199,20 +216,7 @@ take_ack(EvpubWorker *worker, const EvpubFrame *frame)
 	memcpy(&ack, frame->data, sizeof(ack));
 	if (!evpub_flight_acknowledge(&stream->flight, ack.sequence))
 		return false;
-
-	/*
-	 * After progress the next failure is a new one, and its pause is short.  Only
-	 * what moves the place where another relay goes on is progress.  Otherwise a
-	 * record that is refused for ever would have those before it sent, and
-	 * acknowledged, again and again without a pause.
-	 */
-	if (stream->flight.progress != progress)
-	{
-		worker->failures = 0;
-		worker->refusals = 0;
-		worker->hindrance_text[0] = '\0';
-		evpub_refused_passed(worker);
-	}
+	note_progress(worker, progress);
 	return true;
 }
 
@@ -319,6 +323,19 @@ end_hung_relay(EvpubWorker *worker)
 	}
 }
 
+/*
+ * An event that goes without a record, since it was given up, is passed without
+ * an acknowledgement.  It may be the last one, and then none follows either.
+ */
+static void
+send_batches(EvpubWorker *worker)
+{
+	uint64		progress = worker->stream.flight.progress;
+
+	evpub_batch_send(&worker->stream.batch, &worker->relay, &worker->gate);
+	note_progress(worker, progress);
+}
+
 void
 evpub_supervise(EvpubWorker *worker)
 {
@@ -352,7 +369,7 @@ evpub_supervise(EvpubWorker *worker)
 	(void) evpub_persist_pins(worker);
 	evpub_caps_raise(&worker->relay, &worker->position);
 	if (worker->hello && !worker->position.paused)
-		evpub_batch_send(&worker->stream.batch, &worker->relay, &worker->gate);
+		send_batches(worker);
 	else
 		(void) evpub_relay_flush(&worker->relay);
 }

@@ -141,11 +141,142 @@ for my $partition (0, 1)
 }
 ok(wait_published($node), 'gap: goes on, though the topic takes nothing at all');
 
-# what other topics got while the gap's event was refused comes again
-my %got;
-is(join(' ', grep { !$got{$_}++ } map { $_->{value} =~ /"([bc])"/ } $kafka->consume('compacted')), 'b c', 'gap: other topics get what is behind');
+# what another partition took before the relay ended comes again, with the same id
+my %behind = map { $_->{headers} => $_->{value} } grep { $_->{value} =~ /"[bc]"/ } $kafka->consume('compacted');
+is(join(' ', sort values %behind), '{"b": 1} {"c": 1}', 'gap: other topics get what is behind');
 my %announced = map { $_->{value} => 1 } grep { $_->{value} =~ /evpub\.gap/ } $kafka->consume("compacted");
 is(scalar(keys %announced), 1, "gap: and its announcement");
+
+# ---- what goes without a record may be the last there is ----
+
+$kafka->set_topic('narrow', { 'max.message.bytes' => 5000 });
+sql(q{BEGIN;
+SELECT evpub.publish_raw('compacted', 'key', '{"d": 1}');
+SELECT evpub.publish_raw('compacted', NULL, '{"e": 1}');
+SELECT evpub.publish_raw('compacted', NULL, '{"f": 1}');
+COMMIT});
+for my $nth (1, 2)
+{
+	$id = refused("the last ones, $nth");
+	$log = -s $node->logfile;
+	is(skip_event($id), '', 'given up');
+}
+
+# the relay may have its answer from the brokers before publishing goes on
+wait_until('nothing is published instead', sub { slurp_file($node->logfile, $log) =~ /nothing is published instead/ });
+sql('SELECT evpub.pause()');
+wait_until('a relay runs', sub { status($node, 'relay_pid') });
+sql('SELECT evpub.check()');
+sql('SELECT evpub.resume()');
+ok(wait_published($node), 'the last ones: all is published');
+ok(wait_for_state($node, 'streaming', 10), 'the last ones: state is streaming, though no acknowledgement follows');
+
+# ---- an event that was given up otherwise in between ----
+
+sql(q{SELECT evpub.publish_raw('compacted', NULL, '{"g": 1}')});
+$id = refused('discarded');
+my $given_up = status($node, 'events_skipped');
+sql('SELECT evpub.pause(); SELECT evpub.discard(pg_current_wal_flush_lsn())');
+like(skip_event($id), qr/does not stand still at event "$id"/, 'an event that was discarded cannot be given up again');
+sql('SELECT evpub.resume()');
+ok(wait_published($node), 'discarded: goes on');
+is(status($node, 'events_skipped'), $given_up, '... and is not counted');
+
+# ---- partitions that refuse batches at the same time: an event that is in one with
+# the event to blame is innocent ----
+
+$kafka->create_topic('wide', 2, { 'max.message.bytes' => 5000 });
+my ($even) = grep { partition_of($_, 2) == 0 } 'a' .. 'z';
+my ($odd) = grep { partition_of($_, 2) == 1 } 'a' .. 'z';
+my (@innocent, @to_blame);
+for my $keys ([ $even, $odd ], [ $odd, $even ])
+{
+	my ($one, $two) = @$keys;
+	sql(qq{SELECT evpub.pause(); BEGIN;
+SELECT evpub.publish_raw('wide', '$one', '"innocent"') FROM generate_series(1, 40);
+SELECT evpub.publish_raw('wide', '$two', to_jsonb(repeat('x', 6000)));
+SELECT evpub.publish_raw('wide', '$one', to_jsonb(repeat('y', 6000)));
+COMMIT});
+	my @ids = split /\n/, sql('SELECT id FROM evpub.peek()');
+	my @blame = splice @ids, 40;
+	push @innocent, @ids;
+	push @to_blame, @blame;
+	$log = -s $node->logfile;
+	my $attack = start_psql($node, qq{
+DO \$\$
+DECLARE
+	stands text;
+BEGIN
+	LOOP
+		BEGIN
+			PERFORM evpub.skip_event('x');
+		EXCEPTION WHEN object_not_in_prerequisite_state THEN
+			GET STACKED DIAGNOSTICS stands = PG_EXCEPTION_DETAIL;
+			EXIT WHEN stands LIKE '%$blame[0]%';
+			IF stands LIKE 'It stands still%' THEN
+				RAISE 'an innocent event can be given up: %', stands;
+			END IF;
+		END;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END \$\$});
+	sql('SELECT evpub.resume()');
+	ok(finish($attack), "an innocent event cannot be given up, first key $one") or diag $attack->{err};
+	my %named = map { $_ => 1 } slurp_file($node->logfile, $log) =~ /To give up exactly this event: SELECT evpub.skip_event\('([^']+)'/g;
+	is(join(' ', grep { !$named{$_} } $blame[0]), '', '... the log says what to give up');
+	is(join(' ', grep { $named{$_} } @ids), '', '... and names no innocent event');
+	for my $nth (0, 1)
+	{
+		is(refused("batches, $nth"), $blame[$nth], 'the event to blame is named');
+		is(skip_event($blame[$nth]), '', '... and given up');
+	}
+	ok(wait_published($node), 'batches: goes on');
+}
+my (%innocent, %stands);
+for ($kafka->consume('wide'))
+{
+	$innocent{$1} = 1 if $_->{value} eq '"innocent"' && $_->{headers} =~ /evpub-id=([^,]+)/;
+	$stands{$1} = 1 if $_->{value} =~ /"id":"([^"]+)","type":"evpub.skipped"/;
+}
+is_deeply([ sort keys %innocent ], [ sort @innocent ], 'batches: what is innocent is published');
+is_deeply([ sort keys %stands ], [ sort @to_blame ], 'batches: evpub.skipped stands for the others alone');
+
+# ---- each envelope, with what has to be quoted ----
+
+my @envelopes = qw(plain cloudevents cloudevents_binary none);
+$kafka->create_topic("env_$_", 1, { 'max.message.bytes' => 5000 }) for @envelopes;
+sql(qq{CREATE TABLE env_$_ (id text PRIMARY KEY, tenant text NOT NULL, text text);
+SELECT evpub.capture_table('env_$_', tenant_column => 'tenant', topic => 'env_$_', payload => 'row',
+	type => 'ty"pe\\é.{event}', envelope => '$_')}) for @envelopes;
+sql(join('', 'BEGIN;',
+	(map { qq{INSERT INTO env_$_ VALUES (E'p"\\u00e9\\n', E't"\\u00e9\\\\\\t', repeat('x', 6000));\n} } @envelopes),
+	q{SELECT evpub.publish_raw('env_none', 'key', NULL, jsonb_build_object('large', repeat('x', 6000)));},
+	'COMMIT'));
+for my $envelope (@envelopes, 'none')
+{
+	$id = refused("envelope $envelope");
+	is(skip_event($id), '', "envelope $envelope: given up");
+}
+ok(wait_published($node), 'envelopes: go on');
+for my $envelope (@envelopes)
+{
+	my @of = grep { $_->{event}{type} eq 'evpub.skipped' } events($kafka, "env_$envelope");
+	is(scalar(@of), $envelope eq 'none' ? 2 : 1, "envelope $envelope: valid JSON");
+	next if $envelope eq 'none';
+	is($of[0]{event}{data}{type}, "ty\"pe\\\x{e9}.created", '... with the type');
+	is($of[0]{event}{tenant}, "t\"\x{e9}\\\t", '... and the tenant');
+	is($of[0]{event}{pk}{id}, "p\"\x{e9}\n", '... and the key');
+}
+
+# ---- ids that are none ----
+
+is(skip_event("' || NULL || '"), '', 'NULL is no request');
+like(skip_event("' || $_ || '"), qr/does not stand still/, 'no id') for q{''}, q{repeat('x', 1000000)};
+{
+	local $ENV{PGCLIENTENCODING} = 'LATIN1';
+	like(skip_event(q{xx' || repeat(U&'\00e9', 1000) || '}), qr/publishing does not stand still at event "xx\xe9+"/,
+		'a text that is too long is cut between two characters');
+}
 
 $node->stop;
 done_testing();
