@@ -38,13 +38,17 @@ void
 evpub_skips_add(EvpubPosition *position, const char *id, const char *reason)
 {
 	EvpubSkip  *skip;
+	char	   *copy;
 
 	if (evpub_skips_find(position, id))
 		return;
+
+	/* first what may fail: there is no entry that is half made */
+	copy = MemoryContextStrdup(TopMemoryContext, reason);
 	copy_list(position);
 	skip = &position->skips[position->nskips++];
 	strlcpy(skip->id, id, sizeof(skip->id));
-	skip->reason = MemoryContextStrdup(TopMemoryContext, reason);
+	skip->reason = copy;
 	skip->silent = false;
 }
 

@@ -97,6 +97,9 @@ static void
 not_written(EvpubWorker *worker, const EvpubPosition *before,
 			const ErrorData *error)
 {
+	/* a full disk brings us here each second: the array that skips.c made goes */
+	if (worker->position.skips != before->skips)
+		pfree(worker->position.skips);
 	worker->position = *before;
 	strlcpy(worker->persist_problem, evpub_reason_of_error(error),
 			sizeof(worker->persist_problem));
@@ -123,7 +126,8 @@ evpub_persist_store(EvpubWorker *worker, const EvpubPosition *before,
 		if (slot != InvalidXLogRecPtr)
 			evpub_slot_move(slot);
 		if (message || pins || growth)
-			log_position(worker, pins || growth);
+			log_position(worker, pins || growth ||
+						 worker->position.skips != before->skips);
 		worker->persist_problem[0] = '\0';
 	}
 	PG_CATCH();

@@ -133,12 +133,8 @@ evpub_announce_instead(EvpubPosition *position, EvpubTransaction *transaction,
 	return false;
 }
 
-/*
- * Messages of the server may be translated, into an encoding that nobody here
- * knows; what goes to Kafka must be valid UTF-8.
- */
-static char *
-ascii_only(const char *text)
+char *
+evpub_announce_ascii(const char *text)
 {
 	char	   *copy = pstrdup(text);
 
@@ -167,7 +163,7 @@ put_data(StringInfo tail, const EvpubGap *gap)
 {
 	appendStringInfo(tail, ",\"data\":{\"first_lsn\":\"%X/%X\",\"last_lsn\":\"%X/%X\",\"reason\":",
 					 LSN_FORMAT_ARGS(gap->from_lsn), LSN_FORMAT_ARGS(gap->to_lsn));
-	escape_json(tail, ascii_only(gap->reason));
+	escape_json(tail, evpub_announce_ascii(gap->reason));
 	appendStringInfoString(tail, ",\"transactions\":[");
 	for (int i = 0; i < gap->ncut; i++)
 		appendStringInfo(tail, "%s\"%u\"", i > 0 ? "," : "", gap->cut[i]);

@@ -75,4 +75,10 @@ extern bool evpub_announce_next(EvpubAnnouncement *announcement,
 
 extern void evpub_announce_end(EvpubAnnouncement *announcement);
 
+/*
+ * A reason as events bear it.  Messages of the server may be translated, into an
+ * encoding that nobody here knows; what goes to Kafka must be valid UTF-8.
+ */
+extern char *evpub_announce_ascii(const char *text);
+
 #endif							/* EVPUB_ANNOUNCE_H */

@@ -227,7 +227,12 @@ send_one(EvpubBatch *batch, EvpubRelay *relay, EvpubGate *gate, bool *fresh)
 	header.first = before + 1;
 	header.count = (uint32) (flight->sent_seq - before);
 	if (header.count == 0)
+	{
+		/* what was given up is confirmed with records in flight: its WAL is kept, too */
+		if (ended && evpub_flight_busy(flight))
+			evpub_flight_add_batch(flight, first_lsn, commit_time);
 		return ended;
+	}
 	memcpy(batch->data.data, &header, sizeof(header));
 	evpub_flight_add_batch(flight, first_lsn, commit_time);
 	evpub_relay_put(relay, EVPUB_FRAME_BATCH, batch->data.data, batch->data.len);

@@ -13,6 +13,7 @@
 #include "utils/json.h"
 
 #include "position/skips.h"
+#include "sender/announce.h"
 #include "sender/skipped.h"
 
 /* A value of the event that is longer, in bytes, is left out: it may be what was
@@ -63,7 +64,7 @@ evpub_skipped_replace(EvpubSkipped *skipped, EvpubRecord *record,
 	initStringInfo(&skipped->tail);
 	appendStringInfo(&skipped->tail, ",\"data\":{\"type\":%.*s,\"reason\":",
 					 (int) type.len, type.data);
-	escape_json(&skipped->tail, skip->reason);
+	escape_json(&skipped->tail, evpub_announce_ascii(skip->reason));
 	appendStringInfoChar(&skipped->tail, '}');
 
 	skipped->route = *of;
