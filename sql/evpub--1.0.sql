@@ -979,6 +979,27 @@ SELECT 'disabled_triggers',
    AND (t.tgenabled NOT IN ('O', 'A') OR t.tgenabled = 'O' AND t.on_replica)
    AND parent.tgenabled IS DISTINCT FROM t.tgenabled
 UNION ALL
+-- The owner can drop one of them, and the others go on.  Bits of tgtype: insert 4,
+-- delete 8, update 16, truncate 32.
+SELECT 'disabled_triggers',
+	   format('%s has no capture trigger for %s any more: such changes are not captured', c.tgrelid::regclass, m.missing),
+	   o.definition || ';'
+  FROM (SELECT tgrelid, bit_or(tgtype::integer) AS types, (array_agg(tgargs ORDER BY tgname))[1] AS args,
+			   bool_or(tgenabled = 'A') AS on_replica
+		  FROM pg_trigger
+		 WHERE tgfoid = 'evpub.capture()'::regprocedure AND tgparentid = 0
+		 GROUP BY tgrelid
+		HAVING bool_and(starts_with(tgname, '_evpub_capture'))
+		   AND bit_or(tgtype::integer) & (4 | 8 | 16 | 32) <> (4 | 8 | 16 | 32)) c
+	   CROSS JOIN LATERAL evpub._capture_options(c.tgrelid, c.args, c.on_replica) o
+	   CROSS JOIN LATERAL (
+		SELECT string_agg(w.operation, ', ' ORDER BY w.bit) AS missing
+		  FROM (VALUES (4, 'insert'), (8, 'delete'), (16, 'update'), (32, 'truncate')) AS w (bit, operation)
+		 WHERE w.operation = ANY (string_to_array(o.options ->> 'operations', ','))
+		   AND c.types & w.bit = 0
+		   AND NOT (w.operation = 'truncate' AND coalesce(o.options ->> 'on_truncate', '') = 'ignore')) m
+ WHERE m.missing IS NOT NULL
+UNION ALL
 SELECT 'schema_rules',
 	   CASE WHEN e.evtname IS NULL THEN 'no rule of evpub.schema_rules is applied to tables that are made: there is no event trigger evpub_rules'
 			ELSE 'no rule of evpub.schema_rules is applied to tables that are made: event trigger evpub_rules does not fire' END,

@@ -46,6 +46,21 @@ SELECT hint FROM evpub.check() WHERE name = 'disabled_triggers' \gexec
 SELECT * FROM evpub.check() WHERE name = 'disabled_triggers';
 SELECT on_replica, definition FROM evpub.tables WHERE "table" = 'root'::regclass;
 
+-- one that the owner has dropped, while others are left
+SELECT evpub.capture_table('plain', tenant => 'x', update_columns => '{id}');
+DROP TRIGGER _evpub_capture ON plain;
+SELECT * FROM evpub.check() WHERE name = 'disabled_triggers';
+SELECT hint FROM evpub.check() WHERE name = 'disabled_triggers' \gexec
+SELECT * FROM evpub.check() WHERE name = 'disabled_triggers';
+-- those that nobody wanted are not missed
+SELECT evpub.capture_table('plain', tenant => 'x', operations => '{insert}', on_truncate => 'ignore');
+SELECT * FROM evpub.check() WHERE name = 'disabled_triggers';
+SELECT evpub.capture_table('plain', tenant => 'x', on_truncate => 'ignore');
+SELECT * FROM evpub.check() WHERE name = 'disabled_triggers';
+SELECT evpub.capture_table('root', tenant => 'x', operations => '{delete}');
+SELECT * FROM evpub.check() WHERE name = 'disabled_triggers';
+SELECT evpub.capture_table('plain', tenant => 'x'), evpub.capture_table('root', tenant => 'x', on_replica => true);
+
 -- triggers that fire before ours: only those that matter are named
 CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 CREATE TRIGGER "Audit" AFTER INSERT OR UPDATE ON plain FOR EACH ROW EXECUTE FUNCTION f();
