@@ -105,5 +105,17 @@ ok(wait_published($node), 'all is published');
 is(worker_pid($node), $worker, 'it is still the same worker');
 check_ids('events after reloads', events($kafka));
 
+# pg_resetwal: WAL begins anew, in a segment behind that of the position.
+$node->stop;
+command_ok([ 'pg_resetwal', '-f', $node->data_dir ], 'pg_resetwal');
+$node->start;
+ok(wait_for_state($node, 'gap'), 'after pg_resetwal: gap');
+($lsn) = status($node, 'state_reason') =~ /accept_gap\('([^']+)'\)/;
+$node->safe_psql('postgres', "SELECT evpub.accept_gap('$lsn')");
+$node->safe_psql('postgres', 'INSERT INTO t VALUES (20003)');
+ok(wait_published($node), 'accepted: published');
+@events = check_ids('events after pg_resetwal', events($kafka));
+is((grep { ($_->{event}{pk} // {})->{id} } @events)[-1]{event}{pk}{id}, 20003, 'with what came then');
+
 $node->stop;
 done_testing();
