@@ -88,14 +88,6 @@ void
 evpub_refused_skip(EvpubWorker *worker, const char *id, const char *role,
 				   EvpubAnswer *answer)
 {
-	if (worker->verdict != EVPUB_PUBLISH)
-	{
-		evpub_answer_refuse(answer, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-							"this server does not publish",
-							psprintf("State is \"%s\".", evpub_state_name(worker)),
-							"End that state first; evpub.status says how.");
-		return;
-	}
 	if (!worker->refused_id[0] || strcmp(id, worker->refused_id) != 0)
 	{
 		evpub_answer_refuse(answer, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,

@@ -20,7 +20,10 @@ extern void evpub_refused_take(EvpubWorker *worker, const EvpubFrameFailed *fail
 /* Something was acknowledged: publishing does not stand still there any more. */
 extern void evpub_refused_passed(EvpubWorker *worker);
 
-/* evpub.skip_event(): give up exactly this event.  "role" asked for it. */
+/*
+ * evpub.skip_event(): give up exactly this event.  "role" asked for it, and this
+ * server publishes.
+ */
 extern void evpub_refused_skip(EvpubWorker *worker, const char *id,
 							   const char *role, EvpubAnswer *answer);
 

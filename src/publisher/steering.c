@@ -71,6 +71,19 @@ pause_or_resume(EvpubWorker *worker, bool pause, const char *role,
 	}
 }
 
+/* Only a server that publishes has topics and events; else the answer refuses. */
+static bool
+publishes(const EvpubWorker *worker, EvpubAnswer *answer)
+{
+	if (worker->verdict == EVPUB_PUBLISH)
+		return true;
+	evpub_answer_refuse(answer, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+						"this server does not publish",
+						psprintf("State is \"%s\".", evpub_state_name(worker)),
+						"End that state first; evpub.status says how.");
+	return false;
+}
+
 /*
  * A topic is retired: gaps are not announced in it any more, and publishing does
  * not stop when it is deleted.  Events for it that are on their way, or come later,
@@ -83,14 +96,6 @@ forget_topic(EvpubWorker *worker, const char *topic, const char *role,
 {
 	EvpubPosition before = worker->position;
 
-	if (worker->verdict != EVPUB_PUBLISH)
-	{
-		evpub_answer_refuse(answer, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-							"this server does not publish",
-							psprintf("State is \"%s\".", evpub_state_name(worker)),
-							"End that state first; evpub.status says how.");
-		return;
-	}
 	evpub_persist_take(worker);
 	if (!evpub_pins_forget_topic(&worker->position, topic))
 	{
@@ -158,10 +163,12 @@ decide(EvpubWorker *worker, EvpubAsk what, XLogRecPtr lsn, const char *subject,
 			evpub_accept_discard(worker, lsn, answer);
 			break;
 		case EVPUB_ASK_FORGET_TOPIC:
-			forget_topic(worker, subject, role, answer);
+			if (publishes(worker, answer))
+				forget_topic(worker, subject, role, answer);
 			break;
 		case EVPUB_ASK_SKIP_EVENT:
-			evpub_refused_skip(worker, subject, role, answer);
+			if (publishes(worker, answer))
+				evpub_refused_skip(worker, subject, role, answer);
 			break;
 	}
 }
