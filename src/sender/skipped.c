@@ -16,8 +16,10 @@
 #include "sender/announce.h"
 #include "sender/skipped.h"
 
-/* A value of the event that is longer, in bytes, is left out: it may be what was
- * too large. */
+/*
+ * A value of the event that is longer, in bytes, is left out: it may be what was
+ * too large.
+ */
 #define LONGEST_VALUE 1024
 
 #define SLICE(text) ((EvpubSlice) {(text), sizeof(text) - 1})

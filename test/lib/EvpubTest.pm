@@ -27,7 +27,7 @@ our @EXPORT = qw(
   worker_pid relay_pid own_memory_kb watch_memory
   process_use records_between stop_time
   start_psql start_pgbench running finish
-  want_standby
+  want_standby promote_into_checkpoint
 );
 
 our $TOPIC = 'cms-hr-operation';
@@ -403,6 +403,21 @@ sub start_psql
 		],
 		'<', \$run->{in}, '>', \$run->{out}, '2>', \$run->{err});
 	return $run;
+}
+
+# Promote a standby whose checkpoints take long, and let the worker do nothing
+# before the promotion's checkpoint has begun.
+sub promote_into_checkpoint
+{
+	my ($node) = @_;
+	my $worker = worker_pid($node);
+	kill 'STOP', $worker;
+	$node->promote;
+	$node->poll_query_until('postgres',
+		q{SELECT wait_event = 'CheckpointWriteDelay' FROM pg_stat_activity WHERE backend_type = 'checkpointer'})
+	  or croak 'no checkpoint';
+	kill 'CONT', $worker;
+	return;
 }
 
 # Commits wait for a standby that is not there, from now on.  The setting alone

@@ -203,13 +203,7 @@ my $needed = sprintf '00000001%08X%08X', 0, read_state($main->data_dir)->{restar
 sub promoted_in_checkpoint
 {
 	my ($node) = @_;
-	my $worker = worker_pid($node);
-	kill 'STOP', $worker;
-	$node->promote;
-	$node->poll_query_until('postgres',
-		q{SELECT wait_event = 'CheckpointWriteDelay' FROM pg_stat_activity WHERE backend_type = 'checkpointer'})
-	  or die 'no checkpoint';
-	kill 'CONT', $worker;
+	promote_into_checkpoint($node);
 	ok(wait_for_state($node, 'fenced'), $node->name . ': fenced');
 	is(slots($node), 'evpub', $node->name . ': WAL is kept from the end of recovery on');
 

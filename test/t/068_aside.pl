@@ -74,13 +74,7 @@ sub standby
 sub checkpoint_comes
 {
 	my ($node) = @_;
-	my $worker = worker_pid($node);
-	kill 'STOP', $worker;
-	$node->promote;
-	$node->poll_query_until('postgres',
-		q{SELECT wait_event = 'CheckpointWriteDelay' FROM pg_stat_activity WHERE backend_type = 'checkpointer'})
-	  or die 'no checkpoint';
-	kill 'CONT', $worker;
+	promote_into_checkpoint($node);
 	wait_for_state($node, 'fenced') or die 'not fenced';
 
 	# a crash makes a checkpoint, too, and so does whoever hurries this one
