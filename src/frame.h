@@ -23,7 +23,7 @@
 
 #include <stdint.h>
 
-#define EVPUB_PROTOCOL_VERSION 4
+#define EVPUB_PROTOCOL_VERSION 5
 
 /* Whoever changes what is sent raises the version. */
 #define EVPUB_FRAME_HAS_SIZE(type, size) \
@@ -63,6 +63,14 @@ typedef enum EvpubFrameType
 	EVPUB_FRAME_CONFIG = 'C',
 
 	/*
+	 * Records are read back (evpub.delivery = 'deduplicated').  Payload: the root
+	 * of publisher ids, EVPUB_FRAME_ROOT_LENGTH hexadecimal digits; records whose
+	 * id begins with them are evpub's own.  Comes right after CONFIG, or never:
+	 * then nothing is read back.
+	 */
+	EVPUB_FRAME_ORIGIN = 'R',
+
+	/*
 	 * A topic that records will name by its number.  Payload: EvpubFrameTopic
 	 * with the pinned partition count, then the name without a NUL.  Comes
 	 * before the first record that uses the number.
@@ -77,6 +85,12 @@ typedef enum EvpubFrameType
 	 * more than EVPUB_FRAME_AHEAD bytes, and the batch that exceeds them,
 	 * before it.
 	 *
+	 * After ORIGIN: before the first record goes to a partition, the relay reads
+	 * what is in it behind the offset that the worker has given (OFFSET; none:
+	 * from its beginning) and reports that (FOUND); it waits for TAIL.  A topic
+	 * that was new, and has its count now for the first time, is not read: nobody
+	 * has written to it for evpub before.
+	 *
 	 * The frame comes again, too, when a grown count is to be adopted; the
 	 * worker sends that only while nothing is in flight.
 	 */
@@ -85,9 +99,26 @@ typedef enum EvpubFrameType
 	/*
 	 * The last acknowledged offset of a partition, from before this relay.
 	 * Payload: EvpubFrameOffset.  An acknowledgement below it means that the
-	 * topic was deleted and made again.
+	 * topic was deleted and made again.  For a partition that was never written
+	 * to it is the one in front of its end when the topic was pinned.
 	 */
 	EVPUB_FRAME_OFFSET = 'O',
+
+	/*
+	 * The answer to FOUND.  Payload: EvpubFrameFound with the ids that are
+	 * dropped: one of kind EVPUB_FOUND_TAIL at most, and then any number of kind
+	 * EVPUB_FOUND_EXACT.  Records of this partition from now on:
+	 *
+	 * - Whose id is exactly one of those is dropped.
+	 * - With a tail: whose LSN and number (EVPUB_FRAME_ID_ORDER_AT) are not above
+	 *   those of the tail is dropped.  The one that has exactly the id of the
+	 *   tail meets it (MET).  One above the tail while that is not met is not
+	 *   sent: the relay reports PASSED, once, and waits for another TAIL frame
+	 *   of this partition.
+	 *
+	 * What is dropped counts as acknowledged, without an offset.
+	 */
+	EVPUB_FRAME_TAIL = 't',
 
 	/*
 	 * Records.  Payload: EvpubFrameBatch, then the records, each an
@@ -128,6 +159,10 @@ typedef enum EvpubFrameType
 	 * goes on with the pinned count and only reports that the topic has grown.
 	 * EVPUB_FRAME_TOPIC_UNPINNED: the topic was deleted and made again; comes
 	 * before the FAILED frame.
+	 *
+	 * After ORIGIN, behind the first count of a new topic: an ACKED_OFFSET frame
+	 * without an id for each partition that is not empty, with the offset in
+	 * front of its end.
 	 */
 	EVPUB_FRAME_PARTITIONS = 'P',
 
@@ -137,11 +172,28 @@ typedef enum EvpubFrameType
 	EVPUB_FRAME_ACK = 'A',
 
 	/*
-	 * Newest acknowledged offset of a partition.  Payload: EvpubFrameOffset.
-	 * Comes before the ACK that covers it; not more than one a partition for
+	 * Newest acknowledged offset of a partition, and the id of its record.
+	 * Payload: EvpubFrameAcked.  Comes before the ACK that covers it; not more than one a partition for
 	 * each ACK.
 	 */
 	EVPUB_FRAME_ACKED_OFFSET = 'o',
+
+	/*
+	 * What was read back of a partition.  Payload: EvpubFrameFound.  Of evpub's
+	 * own records: for each publisher id the one with the highest LSN and number
+	 * (EVPUB_FOUND_EVENT); each announcement of a gap, whose number is not below
+	 * EVPUB_FRAME_GAP_NUMBERS, the newest EVPUB_FOUND_MOST of them
+	 * (EVPUB_FOUND_GAP); each dead letter, which has the header
+	 * "evpub-error-code", the newest EVPUB_FOUND_MOST (EVPUB_FOUND_DEAD_LETTER).
+	 */
+	EVPUB_FRAME_FOUND = 'f',
+
+	/*
+	 * The tail of a partition was met; and: it was passed without being met.
+	 * Payload: EvpubFramePartition.
+	 */
+	EVPUB_FRAME_MET = 'm',
+	EVPUB_FRAME_PASSED = 'p',
 
 	/*
 	 * What hinders publishing right now, for evpub.status.  Payload: text, with
@@ -189,6 +241,14 @@ typedef enum EvpubFrameFailure
 } EvpubFrameFailure;
 
 #define EVPUB_FRAME_ID_LENGTH 51
+
+/* Of an id: the root, where LSN and number begin, and where the number does. */
+#define EVPUB_FRAME_ROOT_LENGTH 8
+#define EVPUB_FRAME_ID_ORDER_AT 26
+#define EVPUB_FRAME_ID_NUMBER_AT 43
+
+/* Numbers from here on are those of evpub.gap events. */
+#define EVPUB_FRAME_GAP_NUMBERS 0xF0000000U
 
 /* More partitions no topic has: a larger count is nonsense. */
 #define EVPUB_FRAME_PARTITIONS_MAX 1000000
@@ -261,9 +321,11 @@ typedef struct EvpubFrameAck
 {
 	uint64_t	sequence;		/* all records up to and including this one are in
 								 * Kafka (acks=all) */
+	uint64_t	dropped;		/* so many of them were dropped, since they were
+								 * in Kafka before this relay began */
 } EvpubFrameAck;
 
-EVPUB_FRAME_HAS_SIZE(EvpubFrameAck, 8);
+EVPUB_FRAME_HAS_SIZE(EvpubFrameAck, 16);
 
 typedef struct EvpubFrameOffset
 {
@@ -273,5 +335,56 @@ typedef struct EvpubFrameOffset
 } EvpubFrameOffset;
 
 EVPUB_FRAME_HAS_SIZE(EvpubFrameOffset, 16);
+
+typedef struct EvpubFrameAcked
+{
+	uint32_t	topic;
+	int32_t		partition;
+	int64_t		offset;
+	char		id[EVPUB_FRAME_ID_LENGTH];	/* all zero: none */
+	char		zero[5];
+} EvpubFrameAcked;
+
+EVPUB_FRAME_HAS_SIZE(EvpubFrameAcked, 72);
+
+typedef struct EvpubFramePartition
+{
+	uint32_t	topic;
+	int32_t		partition;
+} EvpubFramePartition;
+
+EVPUB_FRAME_HAS_SIZE(EvpubFramePartition, 8);
+
+/* What an id in a FOUND or TAIL frame is. */
+typedef enum EvpubFoundKind
+{
+	EVPUB_FOUND_EVENT = 'e',
+	EVPUB_FOUND_GAP = 'g',
+	EVPUB_FOUND_DEAD_LETTER = 'd',
+	EVPUB_FOUND_TAIL = 't',
+	EVPUB_FOUND_EXACT = 'x'
+} EvpubFoundKind;
+
+typedef struct EvpubFrameFoundId
+{
+	char		kind;			/* EvpubFoundKind */
+	char		id[EVPUB_FRAME_ID_LENGTH];
+} EvpubFrameFoundId;
+
+EVPUB_FRAME_HAS_SIZE(EvpubFrameFoundId, 52);
+
+/* So many ids of one kind are reported of a partition, at most. */
+#define EVPUB_FOUND_MOST 64
+
+/* Behind it stand "count" EvpubFrameFoundId. */
+typedef struct EvpubFrameFound
+{
+	uint32_t	topic;
+	int32_t		partition;
+	uint32_t	count;
+	uint32_t	zero;
+} EvpubFrameFound;
+
+EVPUB_FRAME_HAS_SIZE(EvpubFrameFound, 16);
 
 #endif							/* EVPUB_FRAME_H */
