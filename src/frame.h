@@ -87,7 +87,8 @@ typedef enum EvpubFrameType
 	 *
 	 * After ORIGIN: before the first record goes to a partition, the relay reads
 	 * what is in it behind the offset that the worker has given (OFFSET; none:
-	 * from its beginning) and reports that (FOUND); it waits for TAIL.  A topic
+	 * from its beginning) and reports that (FOUND); it waits for TAIL.  It begins
+	 * when READ_BACK says that all offsets of the topic have come.  A topic
 	 * that was new, and has its count now for the first time, is not read: nobody
 	 * has written to it for evpub before.
 	 *
@@ -103,6 +104,14 @@ typedef enum EvpubFrameType
 	 * to it is the one in front of its end when the topic was pinned.
 	 */
 	EVPUB_FRAME_OFFSET = 'O',
+
+	/*
+	 * All OFFSET frames of a topic have come, behind a TOPIC frame with a count:
+	 * its partitions are to be read back, those that were not yet.  Payload:
+	 * EvpubFramePartition with partition -1.  Comes only after ORIGIN, and behind
+	 * each TOPIC frame with a count but the first one of a topic that was new.
+	 */
+	EVPUB_FRAME_READ_BACK = 'r',
 
 	/*
 	 * The answer to FOUND.  Payload: EvpubFrameFound with the ids that are
