@@ -390,10 +390,12 @@ typedef struct EvpubFrameFound
 {
 	uint32_t	topic;
 	int32_t		partition;
+	int64_t		end;			/* FOUND: the partition was read up to here, the
+								 * offset of the next record; TAIL: 0 */
 	uint32_t	count;
 	uint32_t	zero;
 } EvpubFrameFound;
 
-EVPUB_FRAME_HAS_SIZE(EvpubFrameFound, 16);
+EVPUB_FRAME_HAS_SIZE(EvpubFrameFound, 24);
 
 #endif							/* EVPUB_FRAME_H */
