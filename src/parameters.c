@@ -17,6 +17,7 @@
 
 static const struct config_enum_entry delivery_options[] = {
 	{"at_least_once", EVPUB_AT_LEAST_ONCE, false},
+	{"deduplicated", EVPUB_DEDUPLICATED, false},
 	{NULL, 0, false}
 };
 
@@ -220,8 +221,8 @@ define_publisher_settings(void)
 							check_count, NULL, NULL);
 	DefineCustomEnumVariable("evpub.delivery",
 							 "Sets how often an event may reach Kafka.",
-							 "Only \"at_least_once\" is available in this version; \"deduplicated\" and \"exactly_once\" come with a later one.",
-							 &evpub_delivery, EVPUB_AT_LEAST_ONCE, delivery_options,
+							 "\"deduplicated\": a new relay reads back what its predecessor got into Kafka, and does not send it again; \"at_least_once\": it sends again what was not acknowledged.",
+							 &evpub_delivery, EVPUB_DEDUPLICATED, delivery_options,
 							 PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
 	DefineCustomIntVariable("evpub.decode_memory",

@@ -7,10 +7,11 @@
 
 #include "postgres.h"
 
-/* evpub.delivery; only at_least_once is there yet. */
+/* evpub.delivery */
 typedef enum EvpubDelivery
 {
-	EVPUB_AT_LEAST_ONCE
+	EVPUB_AT_LEAST_ONCE,
+	EVPUB_DEDUPLICATED
 } EvpubDelivery;
 
 /* for the publisher and the relay; changed by a reload */

@@ -135,6 +135,7 @@ typedef struct EvpubStatus
 	uint64		transactions_published;
 	uint64		events_in_flight;
 	uint64		forged_dropped;
+	uint64		duplicates_dropped; /* found in Kafka by read-back */
 	uint64		events_skipped; /* given up by skip_event() */
 	pid_t		relay_pid;		/* 0: none */
 	uint64		relay_restarts;

@@ -170,7 +170,7 @@ evpub_status(PG_FUNCTION_ARGS)
 	set_count(row, "events_in_flight", status.events_in_flight);
 	set_count(row, "forged_dropped", status.forged_dropped);
 	set_count(row, "dead_lettered", 0); /* no dead letters yet */
-	set_count(row, "duplicates_dropped", 0);	/* no read-back yet */
+	set_count(row, "duplicates_dropped", status.duplicates_dropped);
 	set_count(row, "events_skipped", status.events_skipped);
 	if (status.relay_pid == 0)
 		evpub_result_set_null(row, "relay_pid");
@@ -195,8 +195,9 @@ offset_array(const EvpubTopic *topic)
 
 	for (int32 p = 0; p < topic->partitions; p++)
 	{
-		elements[p] = Int64GetDatum(topic->offsets[p]);
-		nulls[p] = topic->offsets[p] < 0;
+		/* without an id, the offset says where the partition ended when it was pinned */
+		elements[p] = Int64GetDatum(topic->last[p].offset);
+		nulls[p] = topic->last[p].offset < 0 || !evpub_id_known(&topic->last[p].id);
 	}
 	if (topic->partitions <= 0)
 		return PointerGetDatum(construct_empty_array(INT8OID));

@@ -109,7 +109,7 @@ add_topic(EvpubPosition *position, const char *name)
 	memset(topic, 0, sizeof(*topic));
 	topic->name = pstrdup(name);
 	topic->number = position->next_topic++;
-	topic->offsets = palloc(sizeof(int64));
+	topic->last = palloc(sizeof(EvpubLast));
 	topic->numbers = palloc(sizeof(uint32));
 	index_topic(position, position->ntopics++);
 	MemoryContextSwitchTo(old);
@@ -133,13 +133,18 @@ evpub_pins_topic(EvpubPosition *position, const char *name)
 void
 evpub_pins_set(EvpubPosition *position, EvpubTopic *topic, int32 partitions)
 {
-	int64	   *offsets = MemoryContextAlloc(TopMemoryContext,
-											 sizeof(int64) * partitions);
+	EvpubLast  *last = MemoryContextAllocZero(TopMemoryContext,
+											  sizeof(EvpubLast) * partitions);
 
 	for (int32 p = 0; p < partitions; p++)
-		offsets[p] = p < topic->partitions ? topic->offsets[p] : -1;
-	pfree(topic->offsets);
-	topic->offsets = offsets;
+	{
+		if (p < topic->partitions)
+			last[p] = topic->last[p];
+		else
+			last[p].offset = -1;
+	}
+	pfree(topic->last);
+	topic->last = last;
 	if (partitions > topic->nnumbers)
 	{
 		topic->numbers = repalloc(topic->numbers, sizeof(uint32) * partitions);

@@ -14,6 +14,7 @@
 
 #include "event/event.h"
 #include "lost.h"
+#include "position/eventid.h"
 
 /*
  * What the server is to the publisher; the file says so before anything is
@@ -38,6 +39,22 @@ typedef struct EvpubLineage
 	XLogRecPtr	from_lsn;
 } EvpubLineage;
 
+/* What is known of a partition of a topic that was published to. */
+typedef struct EvpubLast
+{
+	int64		offset;			/* all up to here is acknowledged, was read back, or
+								 * was there when the topic was pinned; -1: none */
+	EvpubId		id;				/* of the newest acknowledged record; publisher 0:
+								 * none */
+
+	/*
+	 * Records of publishers of our root that are not in our lineage are passed
+	 * over: take_over() has said that this server replaces them.  Until a record
+	 * of this publisher is acknowledged.
+	 */
+	bool		replaces;
+} EvpubLast;
+
 /* A topic that was published to. */
 typedef struct EvpubTopic
 {
@@ -45,7 +62,7 @@ typedef struct EvpubTopic
 	char	   *name;
 	int32		partitions;		/* pinned; 0: not known yet; -1: not known any
 								 * more, the topic was deleted and made again */
-	int64	   *offsets;		/* last acknowledged, by partition; -1: none */
+	EvpubLast  *last;			/* by partition */
 
 	/*
 	 * Numbers of its partitions for evpub.gap events: each partition that was
@@ -76,6 +93,8 @@ typedef struct EvpubTopic
 	bool		relay_knows;	/* it has had a TOPIC frame */
 	bool		awaited;		/* the relay waits for a count that is durable */
 	bool		remade;			/* found to be another topic of the same name */
+	bool		reread;			/* the count that is awaited is that of a topic that
+								 * was made again: it is read from its beginning */
 } EvpubTopic;
 
 /*
@@ -139,6 +158,7 @@ typedef struct EvpubSkip
 
 /* How events were delivered: the values of evpub.delivery. */
 #define EVPUB_DELIVERY_AT_LEAST_ONCE 'a'
+#define EVPUB_DELIVERY_DEDUPLICATED 'd'
 
 typedef struct EvpubPosition
 {
@@ -163,6 +183,8 @@ typedef struct EvpubPosition
 	uint32		next_topic;		/* number for the next new topic */
 	uint32		next_number;	/* for the next new partition */
 	EvpubTopic *topics;
+	char	   *fenced_reason;	/* role "fenced": why, if another publisher's
+								 * records were found; else NULL */
 	EvpubOpenGap gap;			/* role "gap" */
 	int			ngaps;			/* accepted, oldest first */
 	EvpubGap   *gaps;

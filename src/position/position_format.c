@@ -8,8 +8,8 @@
  * consumers know; one of changes also leaves out topics in which nothing has
  * changed.
  *
- * There is room for what is to come: beside the offset of the last acknowledged
- * record its id has a length, which is 0 now.
+ * A partition has the offset and the id of its last acknowledged record: a new
+ * relay reads it from there, and drops what it is about to send up to there.
  */
 #include "postgres.h"
 
@@ -101,6 +101,25 @@ put_skips(StringInfo out, const EvpubPosition *position)
 	}
 }
 
+/* Bits of the byte behind an offset. */
+#define LAST_HAS_ID 0x01
+#define LAST_REPLACES 0x02
+
+static void
+put_last(StringInfo out, const EvpubLast *last)
+{
+	bool		known = evpub_id_known(&last->id);
+
+	pq_sendint64(out, last->offset);
+	pq_sendint8(out, (known ? LAST_HAS_ID : 0) | (last->replaces ? LAST_REPLACES : 0));
+	if (!known)
+		return;
+	pq_sendint64(out, last->id.publisher_id);
+	pq_sendint32(out, last->id.timeline);
+	pq_sendint64(out, last->id.lsn);
+	pq_sendint32(out, last->id.number);
+}
+
 static void
 put_topics(StringInfo out, const EvpubPosition *position, EvpubPositionForm form)
 {
@@ -122,10 +141,7 @@ put_topics(StringInfo out, const EvpubPosition *position, EvpubPositionForm form
 		put_text(out, topic->name);
 		pq_sendint32(out, topic->partitions);
 		for (int p = 0; p < topic->partitions; p++)
-		{
-			pq_sendint64(out, topic->offsets[p]);
-			pq_sendint8(out, 0);	/* no id */
-		}
+			put_last(out, &topic->last[p]);
 		pq_sendint32(out, topic->nnumbers);
 		for (int p = 0; p < topic->nnumbers; p++)
 			pq_sendint32(out, topic->numbers[p]);
@@ -163,9 +179,15 @@ evpub_position_serialize(StringInfo out, const EvpubPosition *position,
 		pq_sendint64(out, position->lineage[i].from_lsn);
 	}
 	if (form == EVPUB_POSITION_FILE)
+	{
+		put_text(out, position->fenced_reason);
 		put_open_gap(out, &position->gap);
+	}
 	else
+	{
+		put_text(out, NULL);
 		pq_sendint8(out, 0);
+	}
 	put_gaps(out, position, form);
 	put_topics(out, position, form);
 }
@@ -278,6 +300,26 @@ get_gaps(StringInfo in, EvpubPosition *position)
 }
 
 static void
+get_last(StringInfo in, EvpubLast *last)
+{
+	int			bits;
+
+	last->offset = pq_getmsgint64(in);
+	bits = pq_getmsgbyte(in);
+	if ((bits & ~(LAST_HAS_ID | LAST_REPLACES)) != 0 || last->offset < -1)
+		malformed();
+	last->replaces = (bits & LAST_REPLACES) != 0;
+	if ((bits & LAST_HAS_ID) == 0)
+		return;
+	last->id.publisher_id = pq_getmsgint64(in);
+	last->id.timeline = pq_getmsgint(in, 4);
+	last->id.lsn = pq_getmsgint64(in);
+	last->id.number = pq_getmsgint(in, 4);
+	if (!evpub_id_known(&last->id))
+		malformed();
+}
+
+static void
 get_topic(StringInfo in, EvpubTopic *topic)
 {
 	topic->number = pq_getmsgint(in, 4);
@@ -287,13 +329,9 @@ get_topic(StringInfo in, EvpubTopic *topic)
 		topic->partitions > (in->len - in->cursor) / 9)
 		malformed();
 	topic->durable = topic->partitions > 0;
-	topic->offsets = palloc(sizeof(int64) * Max(topic->partitions, 1));
+	topic->last = palloc0(sizeof(EvpubLast) * Max(topic->partitions, 1));
 	for (int p = 0; p < topic->partitions; p++)
-	{
-		topic->offsets[p] = pq_getmsgint64(in);
-		if (pq_getmsgbyte(in) != 0)
-			malformed();
-	}
+		get_last(in, &topic->last[p]);
 	topic->nnumbers = get_count(in, 4);
 	if (topic->nnumbers < topic->partitions)
 		malformed();
@@ -376,6 +414,9 @@ deserialize(StringInfo in, EvpubPosition *position)
 		position->lineage[i].timeline = pq_getmsgint(in, 4);
 		position->lineage[i].from_lsn = pq_getmsgint64(in);
 	}
+	position->fenced_reason = get_text(in);
+	if (position->fenced_reason[0] == '\0')
+		position->fenced_reason = NULL;
 	get_open_gap(in, &position->gap);
 	get_gaps(in, position);
 	get_topics(in, position);
@@ -433,7 +474,7 @@ copy_topic(const EvpubTopic *topic)
 	EvpubTopic	copy = *topic;
 
 	copy.name = pstrdup(topic->name);
-	copy.offsets = copy_of(topic->offsets, sizeof(int64) * Max(topic->partitions, 1));
+	copy.last = copy_of(topic->last, sizeof(EvpubLast) * Max(topic->partitions, 1));
 	copy.numbers = copy_of(topic->numbers, sizeof(uint32) * topic->nnumbers);
 	return copy;
 }

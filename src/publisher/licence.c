@@ -22,6 +22,7 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "replication/slot.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "position/follow.h"
@@ -309,7 +310,8 @@ evpub_licence_examine(EvpubPosition *position, char **reason)
 	else if (*reason == NULL)
 	{
 		reserve_for_take_over(position, slot);
-		*reason = pstrdup(position->nlineage > 0 ?
+		*reason = pstrdup(position->fenced_reason ? position->fenced_reason :
+						  position->nlineage > 0 ?
 						  "this server was restored, or copied from a publisher" :
 						  "the databases were restored or upgraded from a publisher's");
 	}
@@ -411,12 +413,19 @@ start_with_what_is_kept(EvpubPosition *position)
  * the file's position, if that lies in the history of this server's WAL; a
  * position behind the point where our history left it means that point; and
  * without any common history, what the slot has kept.
+ *
+ * Returns from where on events bear the new publisher id.  Up to the point where our
+ * history left that of the file they are the predecessor's, and have the ids that it
+ * gave them: so what it got into Kafka is recognised there, also what it could not
+ * say in WAL any more.  Where no such point is known, the new id begins with what is
+ * published next.
  */
-static void
+static XLogRecPtr
 find_start(EvpubPosition *position)
 {
 	TimeLineID	timeline;
 	XLogRecPtr	end = evpub_walreader_end(&timeline);
+	XLogRecPtr	from = InvalidXLogRecPtr;
 	List	   *history = readTimeLineHistory(timeline);
 
 	if (position->restart_lsn == InvalidXLogRecPtr ||
@@ -434,23 +443,62 @@ find_start(EvpubPosition *position)
 			position->next_event = 0;
 		}
 		position->restart_lsn = Min(position->restart_lsn, left);
+		from = left;
 	}
+	else if (position->nlineage > 0)
+		/* what take_over() has left to an earlier publisher id stays so */
+		from = position->lineage[position->nlineage - 1].from_lsn;
 	list_free_deep(history);
+	return Max(from, position->confirmed_lsn);
+}
+
+/*
+ * The person says that other servers that have taken over from this publisher are
+ * to be replaced: what they have published is no reason to stand still.  The arrays
+ * are new, since an error goes back to the old position.
+ */
+static void
+replace_others(EvpubPosition *position)
+{
+	EvpubTopic *topics;
+
+	if (position->ntopics == 0)
+		return;
+	topics = MemoryContextAllocZero(TopMemoryContext,
+									sizeof(EvpubTopic) * position->topic_slots);
+	memcpy(topics, position->topics, sizeof(EvpubTopic) * position->ntopics);
+	for (int i = 0; i < position->ntopics; i++)
+	{
+		EvpubTopic *topic = &topics[i];
+		Size		length = sizeof(EvpubLast) * Max(topic->partitions, 1);
+		EvpubLast  *last = MemoryContextAllocZero(TopMemoryContext, length);
+
+		for (int32 p = 0; p < topic->partitions; p++)
+		{
+			last[p] = topic->last[p];
+			last[p].replaces = true;
+		}
+		topic->last = last;
+	}
+	position->topics = topics;
 }
 
 void
 evpub_licence_take_over(EvpubPosition *position)
 {
 	EvpubPosition before = *position;
+	XLogRecPtr	from;
 
 	/* what WAL says of it is newer than the file that was copied */
 	if (position->nlineage > 0)
 		(void) evpub_follow_latest(position);
-	find_start(position);
+	from = find_start(position);
 	evpub_statefile_settle(position, current_timeline());
 	evpub_position_add_lineage(position, evpub_position_new_publisher(position),
-							   position->timeline, position->confirmed_lsn);
+							   position->timeline, from);
 	position->gap.reason = NULL;
+	position->fenced_reason = NULL;
+	replace_others(position);
 	position->role = EVPUB_ROLE_CREATING;
 	PG_TRY();
 	{

@@ -188,7 +188,7 @@ evpub_persist(EvpubWorker *worker, bool force)
 	if (!force && !evpub_clock_passed(worker->persisted_at, PERSIST_INTERVAL))
 		return true;
 	restart = evpub_stream_restart_lsn(stream);
-	moved = stream->flight.events_published != worker->persisted_events ||
+	moved = stream->flight.events_published != stream->flight.events_persisted ||
 		restart / wal_segment_size != worker->position.restart_lsn / wal_segment_size;
 	if (!force && !moved && !evpub_pins_growth_pending(&worker->position))
 		return true;
@@ -197,7 +197,7 @@ evpub_persist(EvpubWorker *worker, bool force)
 	evpub_persist_take(worker);
 	if (!evpub_persist_store(worker, &before, restart, true))
 		return false;
-	worker->persisted_events = stream->flight.events_published;
+	stream->flight.events_persisted = stream->flight.events_published;
 	worker->persisted_restart = restart;
 	return true;
 }
@@ -250,7 +250,7 @@ add_acknowledged(EvpubPosition *file, const EvpubWorker *worker)
 			t++;
 		if (t < position->ntopics && position->topics[t].number == topic->number &&
 			position->topics[t].partitions == topic->partitions)
-			topic->offsets = position->topics[t].offsets;
+			topic->last = position->topics[t].last;
 	}
 }
 

@@ -72,7 +72,7 @@ evpub_refused_take(EvpubWorker *worker, const EvpubFrameFailed *failed,
 	 */
 	if (failed->kind != EVPUB_FAILURE_RECORD || failed->count != 1 ||
 		failed->first_id[0] == '\0' ||
-		failed->first != flight->acked_seq + 1 ||
+		failed->first != flight->done_seq + 1 ||
 		failed->first != flight->sent_seq)
 		return;
 	memcpy(worker->refused_id, failed->first_id, EVPUB_ID_LENGTH);

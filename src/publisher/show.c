@@ -23,6 +23,8 @@ fill_published(const EvpubWorker *worker, EvpubStatus *status)
 		flight->events_published;
 	status->transactions_published = worker->before.transactions_published +
 		flight->transactions_published;
+	status->duplicates_dropped = worker->before.duplicates_dropped +
+		flight->duplicates_dropped;
 }
 
 void
@@ -42,7 +44,7 @@ fill_stream_status(EvpubWorker *worker, EvpubStatus *status)
 	status->read_lsn = stream->queue.reading ?
 		stream->queue.reader->position : worker->position.restart_lsn;
 	status->oldest_unconfirmed = evpub_stream_oldest(stream);
-	status->events_in_flight = stream->flight.sent_seq - stream->flight.acked_seq;
+	status->events_in_flight = stream->flight.sent_seq - stream->flight.done_seq;
 	status->forged_dropped = worker->before.forged_dropped + evpub_queue_forged(&stream->queue);
 }
 

@@ -110,7 +110,6 @@ evpub_state_set_verdict(EvpubWorker *worker, EvpubVerdict verdict, const char *r
 		MemoryContextSwitchTo(old);
 		worker->streaming = true;
 		worker->persisted_restart = worker->position.restart_lsn;
-		worker->persisted_events = 0;
 		worker->full_wanted = true;
 	}
 	worker->verdict_reason = reason ? MemoryContextStrdup(TopMemoryContext, reason) : NULL;
@@ -144,6 +143,7 @@ evpub_state_end_streaming(EvpubWorker *worker)
 	worker->refused_id[0] = '\0';
 	worker->before.events_published += worker->stream.flight.events_published;
 	worker->before.transactions_published += worker->stream.flight.transactions_published;
+	worker->before.duplicates_dropped += worker->stream.flight.duplicates_dropped;
 	worker->before.forged_dropped += evpub_queue_forged(&worker->stream.queue);
 	evpub_queue_close(&worker->stream.queue);
 	MemoryContextDelete(worker->stream.context);

@@ -77,7 +77,6 @@ typedef struct EvpubWorker
 
 	/* persistence */
 	EvpubMsec	persisted_at;
-	uint64		persisted_events;
 	XLogRecPtr	persisted_restart;
 	bool		full_wanted;	/* the next position message is a full one */
 	int			messages_since_full;

@@ -13,6 +13,7 @@
 #include "utils/memutils.h"
 
 #include "publisher/persist.h"
+#include "publisher/readback.h"
 #include "publisher/refused.h"
 #include "publisher/smalltopics.h"
 #include "publisher/state.h"
@@ -92,7 +93,8 @@ relay_settings(void)
 		(void) stat(evpub_kafka_config_file, &st);
 	initStringInfo(&text);
 	put_settings(&text, '\n');
-	appendStringInfo(&text, "%s\n%llu %llu %lld.%ld", evpub_relay_program,
+	appendStringInfo(&text, "%s\n%d %llu %llu %lld.%ld", evpub_relay_program,
+					 evpub_delivery,
 					 (unsigned long long) st.st_ino, (unsigned long long) st.st_size,
 					 (long long) st.st_mtim.tv_sec, (long) st.st_mtim.tv_nsec);
 	return text.data;
@@ -161,6 +163,7 @@ start_relay(EvpubWorker *worker)
 	worker->hello = false;
 	worker->answered = false;
 	put_config(worker);
+	evpub_readback_begin(worker);
 }
 
 static void
@@ -214,9 +217,22 @@ take_ack(EvpubWorker *worker, const EvpubFrame *frame)
 	if (frame->length != sizeof(ack))
 		return false;
 	memcpy(&ack, frame->data, sizeof(ack));
-	if (!evpub_flight_acknowledge(&stream->flight, ack.sequence))
+	if (!evpub_flight_acknowledge(&stream->flight, ack.sequence, ack.dropped))
 		return false;
 	note_progress(worker, progress);
+	return true;
+}
+
+/* A tail that is met may let the position follow what was acknowledged long ago. */
+static bool
+take_read_back(EvpubWorker *worker, const EvpubFrame *frame)
+{
+	uint64		progress = worker->stream.flight.progress;
+
+	if (!evpub_readback_take(worker, frame))
+		return false;
+	if (worker->verdict == EVPUB_PUBLISH)
+		note_progress(worker, progress);
 	return true;
 }
 
@@ -253,6 +269,10 @@ take_frame(EvpubWorker *worker, const EvpubFrame *frame)
 			return take_ack(worker, frame);
 		case EVPUB_FRAME_ACKED_OFFSET:
 			return evpub_relaytopics_offset(&worker->position, frame);
+		case EVPUB_FRAME_FOUND:
+		case EVPUB_FRAME_MET:
+		case EVPUB_FRAME_PASSED:
+			return take_read_back(worker, frame);
 		case EVPUB_FRAME_TROUBLE:
 			strlcpy(worker->trouble, pnstrdup(frame->data, frame->length),
 					sizeof(worker->trouble));
@@ -333,7 +353,9 @@ send_batches(EvpubWorker *worker)
 	uint64		progress = worker->stream.flight.progress;
 
 	evpub_batch_send(&worker->stream.batch, &worker->relay, &worker->gate);
-	note_progress(worker, progress);
+	evpub_readback_look(worker);
+	if (worker->verdict == EVPUB_PUBLISH)
+		note_progress(worker, progress);
 }
 
 void

@@ -99,8 +99,11 @@ head_is_whole(EvpubBatch *batch, EvpubTransaction *head)
 /*
  * The head may be the first transaction that a grown topic's new count is for.
  * Then all before it, whatever its topic, is confirmed first, so that no key is
- * in two partitions at a time; that is rare, and short.  "before": the last
- * number that was sent before this batch.  False: not yet.
+ * in two partitions at a time; and that is durable, at the next of the writes that
+ * come each second.  So whoever finds a record from behind the line in Kafka does
+ * not begin before the line, where he would wait for that record to be met while he
+ * waits for all before it to be confirmed.  Growth is rare, and this is short.
+ * "before": the last number that was sent before this batch.  False: not yet.
  */
 static bool
 adopt_growth(EvpubBatch *batch, EvpubTransaction *head, uint64 before)
@@ -111,7 +114,8 @@ adopt_growth(EvpubBatch *batch, EvpubTransaction *head, uint64 before)
 	/* a head of which a part is sent was asked about when it began */
 	if (batch->cursor.head || !evpub_pins_growth_due(position, commit_lsn))
 		return true;
-	if (batch->flight->sent_seq > before || evpub_flight_busy(batch->flight))
+	if (batch->flight->sent_seq > before || evpub_flight_busy(batch->flight) ||
+		batch->flight->events_persisted != batch->flight->events_published)
 		return false;
 	evpub_pins_adopt_growth(position, commit_lsn);
 	return true;
@@ -154,7 +158,11 @@ put_head(EvpubBatch *batch, EvpubTransaction *head, EvpubRelay *relay, uint32 mo
 	uint32		n = 0;
 
 	if (!batch->cursor.head)
+	{
 		evpub_cursor_open(&batch->cursor, flight->put_next);
+		if (batch->cursor.from > 0)
+			evpub_flight_resume_inside(flight, head->commit.lsn, batch->cursor.from);
+	}
 	while (n < most && batch->data.len < BATCH_BYTES)
 	{
 		EvpubRecord record;
@@ -201,7 +209,7 @@ send_one(EvpubBatch *batch, EvpubRelay *relay, EvpubGate *gate, bool *fresh)
 	bool		ended = false;
 
 	/* the record in flight may be the one that is refused; nothing joins it */
-	if (flight->careful > 0 && evpub_flight_busy(flight))
+	if (flight->careful > 0 && evpub_flight_under_way(flight))
 		return false;
 
 	resetStringInfo(&batch->data);

@@ -7,10 +7,14 @@
  * acknowledgements record by record: a new relay then begins with the first
  * event that Kafka does not have, and nothing that was acknowledged in sequence
  * is sent, or counted, twice.  Marks cost 32 bytes for each record in flight;
- * the relay takes some 33,000 and its socket a few thousand more.
+ * the relay takes some 33,000 and its socket a few thousand more.  While a tail
+ * holds the position, marks of what is dropped are added to that: as many as the
+ * predecessor had sent since the position was last written.
  *
  * The position moves only from the oldest record on, so it never passes an
- * event that Kafka does not have.
+ * event that Kafka does not have.  What a relay drops, because its predecessor got
+ * it in, counts as done at once, and moves the position when the tails are met that
+ * it was dropped for (tails.c).
  *
  * The mark of a record that announces an accepted gap also says how far the
  * announcement is then.  So an announcement that is broken off goes on with the
@@ -60,7 +64,12 @@ void
 evpub_flight_reset(EvpubFlight *flight)
 {
 	flight->sent_seq = 0;
+	flight->done_seq = 0;
 	flight->acked_seq = 0;
+	flight->holds = 0;
+	flight->dropped = 0;
+	flight->dropped_counted = 0;
+	flight->resumed_lsn = InvalidXLogRecPtr;
 	flight->batch_head = 0;
 	flight->batch_count = 0;
 	flight->put_lsn = flight->confirmed_lsn;
@@ -237,11 +246,12 @@ evpub_flight_add_batch(EvpubFlight *flight, XLogRecPtr first_lsn,
 	batch->commit_time = commit_time;
 }
 
-bool
-evpub_flight_acknowledge(EvpubFlight *flight, uint64 seq)
+/* The position follows what is done up to here. */
+static void
+confirm(EvpubFlight *flight, uint64 seq)
 {
-	if (seq < flight->acked_seq || seq > flight->sent_seq)
-		return false;
+	flight->duplicates_dropped += flight->dropped - flight->dropped_counted;
+	flight->dropped_counted = flight->dropped;
 	flight->events_published += seq - flight->acked_seq;
 	flight->careful -= Min(flight->careful, seq - flight->acked_seq);
 	while (flight->acked_seq < seq)
@@ -264,7 +274,38 @@ evpub_flight_acknowledge(EvpubFlight *flight, uint64 seq)
 		flight->batch_head = (flight->batch_head + 1) % flight->batch_slots;
 		flight->batch_count--;
 	}
+}
+
+bool
+evpub_flight_acknowledge(EvpubFlight *flight, uint64 seq, uint64 dropped)
+{
+	if (seq < flight->done_seq || seq > flight->sent_seq || dropped < flight->dropped)
+		return false;
+	flight->done_seq = seq;
+	flight->dropped = dropped;
+	if (flight->holds == 0)
+		confirm(flight, seq);
 	return true;
+}
+
+void
+evpub_flight_hold(EvpubFlight *flight)
+{
+	flight->holds++;
+}
+
+void
+evpub_flight_release(EvpubFlight *flight)
+{
+	if (--flight->holds == 0)
+		confirm(flight, flight->done_seq);
+}
+
+void
+evpub_flight_resume_inside(EvpubFlight *flight, XLogRecPtr lsn, uint32 next)
+{
+	flight->resumed_lsn = lsn;
+	flight->resumed_next = next;
 }
 
 XLogRecPtr

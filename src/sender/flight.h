@@ -46,7 +46,24 @@ typedef struct EvpubFlight
 	int			batch_head;
 	int			batch_count;
 	uint64		sent_seq;		/* last sequence number given out */
-	uint64		acked_seq;
+	uint64		done_seq;		/* up to here all is in Kafka, says the relay */
+	uint64		acked_seq;		/* up to here the position has followed */
+
+	/*
+	 * Tails of partitions that were not met yet (tails.h): so many.  While there
+	 * are any, the position stays where it is, since what was dropped is not
+	 * proved to be in Kafka.
+	 */
+	int			holds;
+	uint64		dropped;		/* of what is done, so many were dropped by this relay */
+	uint64		dropped_counted;	/* of these, in duplicates_dropped */
+
+	/*
+	 * The transaction in which sending resumed, and the number of its first event
+	 * that was sent; invalid: sending resumed between two transactions.
+	 */
+	XLogRecPtr	resumed_lsn;
+	uint32		resumed_next;
 
 	/* the position behind what was put last: it will be the confirmed one */
 	XLogRecPtr	put_lsn;
@@ -64,6 +81,9 @@ typedef struct EvpubFlight
 	uint32		next_event;
 	uint64		events_published;
 	uint64		transactions_published;
+	uint64		duplicates_dropped;
+	uint64		events_persisted;	/* events_published, when the position was last
+									 * made durable */
 	uint64		progress;		/* rises when an acknowledgement moves the
 								 * position, or a gap's next_number */
 } EvpubFlight;
@@ -118,8 +138,19 @@ extern void evpub_flight_pass_event(EvpubFlight *flight, const EvpubGap *gap,
 extern void evpub_flight_add_batch(EvpubFlight *flight, XLogRecPtr first_lsn,
 								   TimestampTz commit_time);
 
-/* Everything up to seq is in Kafka.  False: there is no such number. */
-extern bool evpub_flight_acknowledge(EvpubFlight *flight, uint64 seq);
+/*
+ * Everything up to seq is in Kafka; "dropped" of it, since this relay began, was
+ * there before.  The position follows unless something holds it.  False: there is
+ * no such number.
+ */
+extern bool evpub_flight_acknowledge(EvpubFlight *flight, uint64 seq, uint64 dropped);
+
+/* One more thing, or one less, holds the position where it is. */
+extern void evpub_flight_hold(EvpubFlight *flight);
+extern void evpub_flight_release(EvpubFlight *flight);
+
+/* Sending resumes in the transaction that commits at lsn, with event "next". */
+extern void evpub_flight_resume_inside(EvpubFlight *flight, XLogRecPtr lsn, uint32 next);
 
 /* WAL that batches in flight need, at most "restart". */
 extern XLogRecPtr evpub_flight_restart_lsn(const EvpubFlight *flight, XLogRecPtr restart);
@@ -127,8 +158,15 @@ extern XLogRecPtr evpub_flight_restart_lsn(const EvpubFlight *flight, XLogRecPtr
 /* Commit time of the oldest transaction in flight, or 0. */
 extern TimestampTz evpub_flight_oldest(const EvpubFlight *flight);
 
-/* Something was sent and is not acknowledged. */
+/* Something was sent that the position has not followed. */
 extern bool evpub_flight_busy(const EvpubFlight *flight);
+
+/* Something was sent that is not known to be in Kafka. */
+static inline bool
+evpub_flight_under_way(const EvpubFlight *flight)
+{
+	return flight->sent_seq > flight->done_seq;
+}
 
 /*
  * Records up to last_seq were refused: they are sent one by one from now on, to

@@ -258,6 +258,7 @@ evpub_relay_start(EvpubRelay *relay, char **error, char **hint)
 	MemoryContextSwitchTo(old);
 	relay->sent = 0;
 	relay->put = 0;
+	relay->reads_back = false;
 	relay->awaited = 0;
 	relay->pid = pid;
 	relay->socket = pair[0];

@@ -26,6 +26,7 @@ typedef struct EvpubRelay
 	StringInfoData in;
 	MemoryContext context;
 	uint64		put;			/* bytes of records that were ever queued */
+	bool		reads_back;		/* it was started to read back, see ORIGIN */
 
 	/* topics for whose count the relay waits, see EVPUB_FRAME_TOPIC */
 	int			awaited;

@@ -6,6 +6,9 @@
  * the first record that names the number.  For a topic without a durable count
  * the relay asks the cluster, reports the count, and waits until the count is
  * in file and WAL: then a second TOPIC frame lets it send.
+ *
+ * A relay that reads back (evpub.delivery) is told to do so for each topic that was
+ * published to before: READ_BACK, behind the offsets from which it reads.
  */
 #include "postgres.h"
 
@@ -13,8 +16,9 @@
 #include "sender/caps.h"
 #include "sender/relaytopics.h"
 
+/* "was_new": the relay has waited for the count of a topic that was new. */
 static void
-announce(EvpubTopic *topic, EvpubRelay *relay)
+announce(EvpubTopic *topic, EvpubRelay *relay, bool was_new)
 {
 	StringInfoData data;
 	EvpubFrameTopic frame;
@@ -24,6 +28,8 @@ announce(EvpubTopic *topic, EvpubRelay *relay)
 		partitions = topic->partitions;
 	else if (topic->partitions < 0)
 		partitions = EVPUB_FRAME_TOPIC_UNPINNED;
+	if (partitions == EVPUB_FRAME_TOPIC_UNPINNED)
+		topic->reread = true;
 	if (partitions <= 0 && !topic->awaited)
 	{
 		topic->awaited = true;
@@ -40,14 +46,23 @@ announce(EvpubTopic *topic, EvpubRelay *relay)
 	{
 		EvpubFrameOffset offset;
 
-		if (topic->offsets[p] < 0)
+		if (topic->last[p].offset < 0)
 			continue;
 		offset.topic = topic->number;
 		offset.partition = p;
-		offset.offset = topic->offsets[p];
+		offset.offset = topic->last[p].offset;
 		evpub_relay_put(relay, EVPUB_FRAME_OFFSET, &offset, sizeof(offset));
 	}
 	pfree(data.data);
+	if (partitions > 0 && relay->reads_back && (!was_new || topic->reread))
+	{
+		EvpubFramePartition all;
+
+		all.topic = topic->number;
+		all.partition = -1;
+		evpub_relay_put(relay, EVPUB_FRAME_READ_BACK, &all, sizeof(all));
+		topic->reread = false;
+	}
 	evpub_caps_announce(relay, topic);
 	topic->relay_knows = true;
 }
@@ -67,7 +82,7 @@ evpub_relaytopics_number(EvpubPosition *position, EvpubRelay *relay,
 
 	topic = evpub_pins_topic(position, text);
 	if (!topic->relay_knows)
-		announce(topic, relay);
+		announce(topic, relay, false);
 	return topic->number;
 }
 
@@ -85,6 +100,7 @@ evpub_relaytopics_forget(EvpubPosition *position)
 	{
 		position->topics[i].relay_knows = false;
 		position->topics[i].awaited = false;
+		position->topics[i].reread = false;
 	}
 }
 
@@ -102,7 +118,7 @@ evpub_relaytopics_pins_durable(EvpubPosition *position, EvpubRelay *relay)
 			continue;
 		topic->awaited = false;
 		relay->awaited--;
-		announce(topic, relay);
+		announce(topic, relay, true);
 	}
 }
 
@@ -140,16 +156,30 @@ evpub_relaytopics_partitions(EvpubPosition *position, const EvpubFrame *frame)
 bool
 evpub_relaytopics_offset(EvpubPosition *position, const EvpubFrame *frame)
 {
-	EvpubFrameOffset offset;
+	EvpubFrameAcked acked;
 	EvpubTopic *topic;
+	EvpubLast  *last;
+	EvpubId		id;
 
-	if (frame->length != sizeof(offset))
+	if (frame->length != sizeof(acked))
 		return false;
-	memcpy(&offset, frame->data, sizeof(offset));
-	topic = evpub_pins_topic_of_number(position, offset.topic);
-	if (!topic || offset.partition < 0 || offset.partition >= topic->partitions)
+	memcpy(&acked, frame->data, sizeof(acked));
+	topic = evpub_pins_topic_of_number(position, acked.topic);
+	if (!topic || acked.partition < 0 || acked.partition >= topic->partitions ||
+		acked.offset < -1)
 		return false;
-	topic->offsets[offset.partition] = offset.offset;
+	memset(&id, 0, sizeof(id));
+	if (acked.id[0] != '\0' && !evpub_id_parse(acked.id, &id))
+		return false;
+
+	/* without an id, it says where the partition ends that is pinned now */
+	last = &topic->last[acked.partition];
+	last->offset = acked.offset;
+	if (evpub_id_known(&id))
+	{
+		last->id = id;
+		last->replaces = false;
+	}
 	topic->changed = true;
 	return true;
 }

@@ -3,7 +3,8 @@
  *		From WAL to the relay, and acknowledgements back to a position.
  *
  * WAL -> queue.c -> cursor.c -> batch.c -> relay; acknowledgement -> flight.c ->
- * position.  This file answers the questions that concern several of them.
+ * position, unless tails.c holds it.  This file answers the questions that concern
+ * several of them.
  */
 #include "postgres.h"
 
@@ -22,6 +23,7 @@ evpub_stream_init(EvpubStream *stream, EvpubPosition *position)
 	memset(stream, 0, sizeof(*stream));
 	stream->context = context;
 	evpub_flight_init(&stream->flight, position);
+	evpub_tails_init(&stream->tails, &stream->flight);
 	evpub_batch_init(&stream->batch, &stream->queue, &stream->flight);
 	evpub_queue_init(&stream->queue, position);
 	MemoryContextSwitchTo(old);
@@ -31,6 +33,7 @@ void
 evpub_stream_rewind(EvpubStream *stream)
 {
 	evpub_batch_reset(&stream->batch);
+	evpub_tails_reset(&stream->tails);
 	evpub_flight_reset(&stream->flight);
 	evpub_queue_restart(&stream->queue);
 }
@@ -45,6 +48,15 @@ bool
 evpub_stream_at_stuck(const EvpubStream *stream)
 {
 	return stream->batch.stuck != NULL && !evpub_flight_busy(&stream->flight);
+}
+
+XLogRecPtr
+evpub_stream_put_lsn(const EvpubStream *stream)
+{
+	/* nothing is queued, and what was read has no events that were not sent */
+	if (stream->queue.reading && stream->queue.length == 0)
+		return stream->queue.reader->position;
+	return stream->flight.put_lsn;
 }
 
 XLogRecPtr

@@ -10,6 +10,7 @@
 #include "sender/batch.h"
 #include "sender/flight.h"
 #include "sender/queue.h"
+#include "sender/tails.h"
 
 typedef struct EvpubStream
 {
@@ -17,6 +18,7 @@ typedef struct EvpubStream
 	EvpubQueue	queue;
 	EvpubBatch	batch;
 	EvpubFlight flight;
+	EvpubTails	tails;			/* of partitions that the relay has read back */
 } EvpubStream;
 
 /*
@@ -45,6 +47,9 @@ extern bool evpub_stream_drained(const EvpubStream *stream);
 
 /* Nothing is in flight, and the queue begins with what cannot be published. */
 extern bool evpub_stream_at_stuck(const EvpubStream *stream);
+
+/* All transactions that commit up to here were handed to the relay. */
+extern XLogRecPtr evpub_stream_put_lsn(const EvpubStream *stream);
 
 /* End of the commit record of the next transaction to be sent, or invalid. */
 extern XLogRecPtr evpub_stream_head_lsn(EvpubStream *stream);

@@ -208,9 +208,16 @@ random_topic(EvpubPosition *position)
 	topic.name = random_text(249);
 	topic.partitions = (int32) below(6) - 1;
 	topic.nnumbers = Max(topic.partitions, 0) + (int) below(3);
-	topic.offsets = palloc(sizeof(int64) * Max(topic.partitions, 1));
+	topic.last = palloc0(sizeof(EvpubLast) * Max(topic.partitions, 1));
 	for (int p = 0; p < topic.partitions; p++)
-		topic.offsets[p] = (int64) below(1000) - 1;
+	{
+		EvpubLast  *last = &topic.last[p];
+
+		last->offset = (int64) below(1000) - 1;
+		last->replaces = below(2) == 0;
+		if (below(2) == 0)
+			last->id = (EvpubId) {below(1000) + 1, below(1000), below(10), below(10)};
+	}
 	topic.numbers = palloc(sizeof(uint32) * Max(topic.nnumbers, 1));
 	for (int p = 0; p < topic.nnumbers; p++)
 		topic.numbers[p] = position->next_number++;
