@@ -63,10 +63,11 @@ typedef enum EvpubFrameType
 	EVPUB_FRAME_CONFIG = 'C',
 
 	/*
-	 * Records are read back (evpub.delivery = 'deduplicated').  Payload: the root
-	 * of publisher ids, EVPUB_FRAME_ROOT_LENGTH hexadecimal digits; records whose
-	 * id begins with them are evpub's own.  Comes right after CONFIG, or never:
-	 * then nothing is read back.
+	 * Records are read back (evpub.delivery = 'deduplicated').  Payload:
+	 * EvpubFrameOrigin with the root of publisher ids; records whose id begins
+	 * with it are evpub's own.  Then "count" EvpubFrameEntry: publisher ids whose
+	 * history was left at an LSN.  Comes right after CONFIG, or never: then nothing
+	 * is read back.
 	 */
 	EVPUB_FRAME_ORIGIN = 'R',
 
@@ -89,8 +90,8 @@ typedef enum EvpubFrameType
 	 * what is in it behind the offset that the worker has given (OFFSET; none:
 	 * from its beginning) and reports that (FOUND); it waits for TAIL.  It begins
 	 * when READ_BACK says that all offsets of the topic have come.  A topic
-	 * that was new, and has its count now for the first time, is not read: nobody
-	 * has written to it for evpub before.
+	 * that was new or unpinned, and has its count now for the first time, need not
+	 * be read: READ_BACK does not come, mostly.
 	 *
 	 * The frame comes again, too, when a grown count is to be adopted; the
 	 * worker sends that only while nothing is in flight.
@@ -108,8 +109,8 @@ typedef enum EvpubFrameType
 	/*
 	 * All OFFSET frames of a topic have come, behind a TOPIC frame with a count:
 	 * its partitions are to be read back, those that were not yet.  Payload:
-	 * EvpubFramePartition with partition -1.  Comes only after ORIGIN, and behind
-	 * each TOPIC frame with a count but the first one of a topic that was new.
+	 * EvpubFramePartition with partition -1.  Comes only after ORIGIN.  A partition
+	 * of a topic for which it has not come is written to without being read.
 	 */
 	EVPUB_FRAME_READ_BACK = 'r',
 
@@ -119,13 +120,20 @@ typedef enum EvpubFrameType
 	 * EVPUB_FOUND_EXACT.  Records of this partition from now on:
 	 *
 	 * - Whose id is exactly one of those is dropped.
-	 * - With a tail: whose LSN and number (EVPUB_FRAME_ID_ORDER_AT) are not above
-	 *   those of the tail is dropped.  The one that has exactly the id of the
-	 *   tail meets it (MET).  One above the tail while that is not met is not
-	 *   sent: the relay reports PASSED, once, and waits for another TAIL frame
-	 *   of this partition.
+	 * - With a tail: whose number is below EVPUB_FRAME_GAP_NUMBERS, and whose LSN
+	 *   and number (EVPUB_FRAME_ID_ORDER_AT) are not above those of the tail, is
+	 *   dropped.  The one that has exactly the id of the tail meets it (MET).  One
+	 *   with such a number and above the tail, while that is not met, is not sent:
+	 *   the relay reports PASSED, once, and waits for another TAIL frame of this
+	 *   partition.
 	 *
 	 * What is dropped counts as acknowledged, without an offset.
+	 *
+	 * The frame may stand behind records.  So from FOUND or PASSED on, the relay
+	 * takes frames in ahead of their turn until it comes.  That is bounded by the
+	 * worker, which takes in what the relay has sent after each
+	 * EVPUB_FRAME_TURN bytes of records, and answers at once: what stands before
+	 * the answer is so much, and a batch, and what the socket holds.
 	 */
 	EVPUB_FRAME_TAIL = 't',
 
@@ -169,9 +177,9 @@ typedef enum EvpubFrameType
 	 * EVPUB_FRAME_TOPIC_UNPINNED: the topic was deleted and made again; comes
 	 * before the FAILED frame.
 	 *
-	 * After ORIGIN, behind the first count of a new topic: an ACKED_OFFSET frame
-	 * without an id for each partition that is not empty, with the offset in
-	 * front of its end.
+	 * After ORIGIN, behind the first count of a topic that is new or unpinned: an
+	 * ACKED_OFFSET frame without an id for each partition that is not empty, with
+	 * the offset in front of its end.
 	 */
 	EVPUB_FRAME_PARTITIONS = 'P',
 
@@ -190,7 +198,8 @@ typedef enum EvpubFrameType
 	/*
 	 * What was read back of a partition.  Payload: EvpubFrameFound.  Of evpub's
 	 * own records: for each publisher id the one with the highest LSN and number
-	 * (EVPUB_FOUND_EVENT); each announcement of a gap, whose number is not below
+	 * (EVPUB_FOUND_EVENT), and if ORIGIN says that its history was left, that of
+	 * those whose LSN is not above that place, and that of the others; each announcement of a gap, whose number is not below
 	 * EVPUB_FRAME_GAP_NUMBERS, the newest EVPUB_FOUND_MOST of them
 	 * (EVPUB_FOUND_GAP); each dead letter, which has the header
 	 * "evpub-error-code", the newest EVPUB_FOUND_MOST (EVPUB_FOUND_DEAD_LETTER).
@@ -269,6 +278,9 @@ typedef enum EvpubFrameFailure
 /* Bytes of records that the worker sends ahead of a count that is waited for. */
 #define EVPUB_FRAME_AHEAD (512 * 1024)
 
+/* Bytes of records that the worker sends before it looks at what the relay says. */
+#define EVPUB_FRAME_TURN (1024 * 1024)
+
 /* EvpubFrameFailed.topic when the failure is not about a topic */
 #define EVPUB_FRAME_NO_TOPIC UINT32_MAX
 
@@ -344,6 +356,23 @@ typedef struct EvpubFrameOffset
 } EvpubFrameOffset;
 
 EVPUB_FRAME_HAS_SIZE(EvpubFrameOffset, 16);
+
+typedef struct EvpubFrameOrigin
+{
+	char		root[EVPUB_FRAME_ROOT_LENGTH];	/* hexadecimal digits */
+	uint32_t	count;
+	uint32_t	zero;
+} EvpubFrameOrigin;
+
+EVPUB_FRAME_HAS_SIZE(EvpubFrameOrigin, 16);
+
+typedef struct EvpubFrameEntry
+{
+	uint64_t	publisher_id;	/* the first 16 digits of an id */
+	uint64_t	left_lsn;		/* its history was left there */
+} EvpubFrameEntry;
+
+EVPUB_FRAME_HAS_SIZE(EvpubFrameEntry, 16);
 
 typedef struct EvpubFrameAcked
 {
