@@ -152,6 +152,7 @@ evpub_pins_set(EvpubPosition *position, EvpubTopic *topic, int32 partitions)
 			topic->numbers[topic->nnumbers++] = position->next_number++;
 	}
 	topic->partitions = partitions;
+	topic->before = 0;
 	topic->grown = 0;
 	topic->grown_from = InvalidXLogRecPtr;
 	topic->grown_durable = false;
@@ -215,7 +216,7 @@ evpub_pins_logged(EvpubPosition *position, XLogRecPtr end)
 	{
 		EvpubTopic *topic = &position->topics[i];
 
-		topic->changed = false;
+		topic->changed = evpub_position_says_before(position, topic);
 		if (topic->grown > 0 && topic->grown_from == InvalidXLogRecPtr)
 			topic->grown_from = end;
 	}
@@ -250,15 +251,23 @@ evpub_pins_growth_due(const EvpubPosition *position, XLogRecPtr commit_lsn)
 }
 
 void
-evpub_pins_adopt_growth(EvpubPosition *position, XLogRecPtr commit_lsn)
+evpub_pins_adopt_growth(EvpubPosition *position, XLogRecPtr commit_lsn,
+						XLogRecPtr put_lsn)
 {
 	for (int i = 0; i < position->ntopics; i++)
 	{
 		EvpubTopic *topic = &position->topics[i];
+		int32		before;
+		XLogRecPtr	line;
 
 		if (!topic->grown_durable || commit_lsn <= topic->grown_from)
 			continue;
+		before = topic->partitions;
+		line = topic->grown_from;
 		evpub_pins_set(position, topic, topic->grown);
+		topic->before = before;
+		topic->before_line = line;
+		topic->before_until = put_lsn;
 		topic->relay_knows = false;
 	}
 }
@@ -278,6 +287,7 @@ evpub_pins_accept_remade(EvpubPosition *position)
 			continue;
 		topic->remade = false;
 		topic->partitions = -1;
+		topic->before = 0;
 		topic->durable = false;
 		topic->grown = 0;
 		topic->grown_from = InvalidXLogRecPtr;

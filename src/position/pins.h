@@ -35,7 +35,7 @@ extern bool evpub_pins_wanted(const EvpubPosition *position);
  * than its old primary did.)  The place of the message is written to the file;
  * a crash before that meets the message again when WAL is read.  When the first
  * transaction behind the line is about to be sent, and all before it is
- * confirmed, the count is adopted: a key is never in two partitions at a time.
+ * in Kafka, the count is adopted: a key is never in two partitions at a time.
  */
 
 /* Is there growth that no message has brought yet? */
@@ -58,8 +58,12 @@ extern void evpub_pins_message(EvpubPosition *position,
 extern bool evpub_pins_growth_due(const EvpubPosition *position,
 								   XLogRecPtr commit_lsn);
 
-/* Adopt the growth whose line lies before commit_lsn.  Only while nothing is in flight. */
-extern void evpub_pins_adopt_growth(EvpubPosition *position, XLogRecPtr commit_lsn);
+/*
+ * Adopt the growth whose line lies before commit_lsn.  Only while nothing is under
+ * way: all that commits up to put_lsn is in Kafka.
+ */
+extern void evpub_pins_adopt_growth(EvpubPosition *position, XLogRecPtr commit_lsn,
+									XLogRecPtr put_lsn);
 
 /*
  * Topics were deleted and made again, and a person said to go on: take those

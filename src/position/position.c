@@ -31,6 +31,17 @@ evpub_position_publisher_at(const EvpubPosition *position, XLogRecPtr lsn)
 	return position->nlineage > 0 ? position->lineage[0].publisher_id : 0;
 }
 
+XLogRecPtr
+evpub_position_left(const EvpubPosition *position, int entry)
+{
+	XLogRecPtr	left = PG_UINT64_MAX;
+
+	/* that entry is about commit records that begin there */
+	for (int i = entry + 1; i < position->nlineage; i++)
+		left = Min(left, position->lineage[i].from_lsn);
+	return left;
+}
+
 void
 evpub_position_add_lineage(EvpubPosition *position, uint64 publisher_id,
 						   TimeLineID timeline, XLogRecPtr from_lsn)
@@ -110,6 +121,30 @@ evpub_position_set_open_gap(EvpubPosition *position, const EvpubOpenGap *gap)
 		memcpy(copy.cut, gap->cut, sizeof(TransactionId) * gap->ncut);
 	}
 	position->gap = copy;
+}
+
+bool
+evpub_position_replaces(const EvpubPosition *position, uint64 publisher_id)
+{
+	for (int i = 0; i < position->nreplaced; i++)
+		if (position->replaced[i] == publisher_id)
+			return true;
+	return false;
+}
+
+void
+evpub_position_add_replaced(EvpubPosition *position, uint64 publisher_id)
+{
+	int			kept = Min(position->nreplaced, EVPUB_REPLACED_KEPT - 1);
+	uint64	   *grown = MemoryContextAlloc(TopMemoryContext, sizeof(uint64) * (kept + 1));
+
+	/* the oldest is forgotten */
+	if (kept > 0)
+		memcpy(grown, position->replaced + position->nreplaced - kept,
+			   sizeof(uint64) * kept);
+	grown[kept] = publisher_id;
+	position->replaced = grown;
+	position->nreplaced = kept + 1;
 }
 
 static uint32

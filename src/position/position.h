@@ -48,9 +48,9 @@ typedef struct EvpubLast
 								 * none */
 
 	/*
-	 * Records of publishers of our root that are not in our lineage are passed
-	 * over: take_over() has said that this server replaces them.  Until a record
-	 * of this publisher is acknowledged.
+	 * A publisher of our root that is found here, and is not in our lineage, is
+	 * one that take_over() has replaced.  Until a record of this server is
+	 * acknowledged.
 	 */
 	bool		replaces;
 } EvpubLast;
@@ -80,6 +80,17 @@ typedef struct EvpubTopic
 	int32		grown;
 	XLogRecPtr	grown_from;
 
+	/*
+	 * Growth is adopted when all before its line is in Kafka.  The position may
+	 * follow later (tails.h), and whoever begins at an older position has to send
+	 * what is before the line by the old count.  So until the position is here,
+	 * file and messages have that count, and the new one as growth from the line
+	 * on.  0: nothing like that.
+	 */
+	int32		before;			/* the old count */
+	XLogRecPtr	before_line;
+	XLogRecPtr	before_until;	/* all before the line is confirmed then */
+
 	/* not in the file */
 	bool		durable;		/* the file that has this count is on disk, and
 								 * the position message with it in WAL */
@@ -93,8 +104,8 @@ typedef struct EvpubTopic
 	bool		relay_knows;	/* it has had a TOPIC frame */
 	bool		awaited;		/* the relay waits for a count that is durable */
 	bool		remade;			/* found to be another topic of the same name */
-	bool		reread;			/* the count that is awaited is that of a topic that
-								 * was made again: it is read from its beginning */
+	bool		reread;			/* it is new to us, but a predecessor may have written
+								 * to it: it is read from its beginning */
 } EvpubTopic;
 
 /*
@@ -150,6 +161,9 @@ typedef struct EvpubSkip
 	bool		silent;			/* that one is refused, too: nothing is published */
 } EvpubSkip;
 
+/* Publishers that were replaced, and are remembered. */
+#define EVPUB_REPLACED_KEPT 100
+
 /* Accepted gaps that are remembered once they are announced. */
 #define EVPUB_GAPS_KEPT 20
 
@@ -178,6 +192,9 @@ typedef struct EvpubPosition
 	char		delivery;		/* EVPUB_DELIVERY_... of the last relay */
 	int			nlineage;
 	EvpubLineage *lineage;
+	int			nreplaced;		/* publishers of our root that are not in the
+								 * lineage, and that take_over() has replaced */
+	uint64	   *replaced;
 	int			ntopics;
 	int			topic_slots;	/* allocated, not in the file */
 	uint32		next_topic;		/* number for the next new topic */
@@ -191,6 +208,13 @@ typedef struct EvpubPosition
 	int			nskips;			/* not behind the confirmed position */
 	EvpubSkip  *skips;
 } EvpubPosition;
+
+/* Does file or message say the old count of a topic whose growth was adopted? */
+static inline bool
+evpub_position_says_before(const EvpubPosition *position, const EvpubTopic *topic)
+{
+	return topic->before > 0 && position->confirmed_lsn < topic->before_until;
+}
 
 /*
  * Of the first transaction that is not confirmed, events with lower numbers are in
@@ -227,8 +251,19 @@ extern uint64 evpub_position_publisher(const EvpubPosition *position);
 extern uint64 evpub_position_publisher_at(const EvpubPosition *position,
 										  XLogRecPtr lsn);
 
+/*
+ * Up to where do commits bear the publisher id of this entry of the lineage, at the
+ * most?  The end of their record is not above it.  A later entry may begin before
+ * one that stands in front of it, when take_over() has gone back in history.
+ */
+extern XLogRecPtr evpub_position_left(const EvpubPosition *position, int entry);
+
 extern void evpub_position_add_lineage(EvpubPosition *position, uint64 publisher_id,
 									   TimeLineID timeline, XLogRecPtr from_lsn);
+
+/* Has take_over() said that this server replaces that publisher? */
+extern bool evpub_position_replaces(const EvpubPosition *position, uint64 publisher_id);
+extern void evpub_position_add_replaced(EvpubPosition *position, uint64 publisher_id);
 
 /*
  * An id that no publisher had before: 8 hexadecimal digits of root, which stay

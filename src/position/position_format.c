@@ -134,19 +134,23 @@ put_topics(StringInfo out, const EvpubPosition *position, EvpubPositionForm form
 	for (int i = 0; i < position->ntopics; i++)
 	{
 		const EvpubTopic *topic = &position->topics[i];
+		bool		before = evpub_position_says_before(position, topic);
+		int32		partitions = before ? topic->before : topic->partitions;
 
 		if (form == EVPUB_POSITION_CHANGES && !topic->changed)
 			continue;
 		pq_sendint32(out, topic->number);
 		put_text(out, topic->name);
-		pq_sendint32(out, topic->partitions);
-		for (int p = 0; p < topic->partitions; p++)
+		pq_sendint32(out, partitions);
+		for (int p = 0; p < partitions; p++)
 			put_last(out, &topic->last[p]);
 		pq_sendint32(out, topic->nnumbers);
 		for (int p = 0; p < topic->nnumbers; p++)
 			pq_sendint32(out, topic->numbers[p]);
-		pq_sendint32(out, topic->grown);
-		pq_sendint64(out, topic->grown_from);
+
+		/* growth after that is reported again */
+		pq_sendint32(out, before ? topic->partitions : topic->grown);
+		pq_sendint64(out, before ? topic->before_line : topic->grown_from);
 	}
 }
 
@@ -178,6 +182,9 @@ evpub_position_serialize(StringInfo out, const EvpubPosition *position,
 		pq_sendint32(out, position->lineage[i].timeline);
 		pq_sendint64(out, position->lineage[i].from_lsn);
 	}
+	pq_sendint32(out, position->nreplaced);
+	for (int i = 0; i < position->nreplaced; i++)
+		pq_sendint64(out, position->replaced[i]);
 	if (form == EVPUB_POSITION_FILE)
 	{
 		put_text(out, position->fenced_reason);
@@ -414,6 +421,10 @@ deserialize(StringInfo in, EvpubPosition *position)
 		position->lineage[i].timeline = pq_getmsgint(in, 4);
 		position->lineage[i].from_lsn = pq_getmsgint64(in);
 	}
+	position->nreplaced = get_count(in, 8);
+	position->replaced = palloc(sizeof(uint64) * Max(position->nreplaced, 1));
+	for (int i = 0; i < position->nreplaced; i++)
+		position->replaced[i] = pq_getmsgint64(in);
 	position->fenced_reason = get_text(in);
 	if (position->fenced_reason[0] == '\0')
 		position->fenced_reason = NULL;
@@ -521,6 +532,8 @@ evpub_position_merge(EvpubPosition *position, const EvpubPosition *message, bool
 	position->nlineage = message->nlineage;
 	position->lineage = copy_of(message->lineage,
 								sizeof(EvpubLineage) * message->nlineage);
+	position->nreplaced = message->nreplaced;
+	position->replaced = copy_of(message->replaced, sizeof(uint64) * message->nreplaced);
 	memset(&position->gap, 0, sizeof(position->gap));
 
 	/* horizons of those that are announced still explain what they cut */

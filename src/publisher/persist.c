@@ -79,7 +79,7 @@ log_position(EvpubWorker *worker, bool flush)
 	evpub_position_message_finish(&data);
 	end = insert_message(&data);
 	pfree(data.data);
-	if (flush)
+	if (flush || form == EVPUB_POSITION_FULL)
 		XLogFlush(end);
 
 	evpub_pins_logged(&worker->position, end);
@@ -127,7 +127,8 @@ evpub_persist_store(EvpubWorker *worker, const EvpubPosition *before,
 			evpub_slot_move(slot);
 		if (message || pins || growth)
 			log_position(worker, pins || growth ||
-						 worker->position.skips != before->skips);
+						 worker->position.skips != before->skips ||
+						 worker->position.gaps != before->gaps);
 		worker->persist_problem[0] = '\0';
 	}
 	PG_CATCH();

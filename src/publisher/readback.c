@@ -21,6 +21,9 @@
 void
 evpub_readback_begin(EvpubWorker *worker)
 {
+	const EvpubPosition *position = &worker->position;
+	EvpubFrameOrigin origin;
+	StringInfoData data;
 	char		root[EVPUB_FRAME_ROOT_LENGTH + 1];
 
 	worker->relay.reads_back = evpub_delivery == EVPUB_DEDUPLICATED;
@@ -29,8 +32,22 @@ evpub_readback_begin(EvpubWorker *worker)
 	if (!worker->relay.reads_back)
 		return;
 	snprintf(root, sizeof(root), "%08x",
-			 (uint32) (evpub_position_publisher(&worker->position) >> 32));
-	evpub_relay_put(&worker->relay, EVPUB_FRAME_ORIGIN, root, EVPUB_FRAME_ROOT_LENGTH);
+			 (uint32) (evpub_position_publisher(position) >> 32));
+	memset(&origin, 0, sizeof(origin));
+	memcpy(origin.root, root, EVPUB_FRAME_ROOT_LENGTH);
+	origin.count = Max(position->nlineage - 1, 0);
+	initStringInfo(&data);
+	appendBinaryStringInfo(&data, (char *) &origin, sizeof(origin));
+	for (int i = 0; i + 1 < position->nlineage; i++)
+	{
+		EvpubFrameEntry entry;
+
+		entry.publisher_id = position->lineage[i].publisher_id;
+		entry.left_lsn = evpub_position_left(position, i);
+		appendBinaryStringInfo(&data, (char *) &entry, sizeof(entry));
+	}
+	evpub_relay_put(&worker->relay, EVPUB_FRAME_ORIGIN, data.data, data.len);
+	pfree(data.data);
 }
 
 /*
@@ -132,9 +149,11 @@ take_found(EvpubWorker *worker, const EvpubFrame *frame)
 	tail.end = found.frame.end;
 
 	/* nothing of the partition was sent yet, so nothing is dropped before this */
+	if (judgement.replaced != 0)
+		evpub_position_add_replaced(&worker->position, judgement.replaced);
 	if (evpub_id_known(&tail.id))
 		evpub_tails_add(&stream->tails, &tail);
-	else
+	else if (!judgement.exact)
 		note_read(worker, tail.topic, tail.partition, tail.end, NULL);
 	evpub_relay_put(&worker->relay, EVPUB_FRAME_TAIL, judgement.answer.data,
 					judgement.answer.len);

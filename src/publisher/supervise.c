@@ -142,6 +142,12 @@ start_relay(EvpubWorker *worker)
 	char	   *hint;
 	char	   *settings;
 
+	/*
+	 * Whoever takes over from this server knows its publisher id from WAL, before
+	 * there is any record of it in Kafka.
+	 */
+	if (worker->full_wanted)
+		(void) evpub_persist(worker, !worker->persist_problem[0]);
 	if (!evpub_relay_start(&worker->relay, &error, &hint))
 	{
 		evpub_state_hinder(worker, EVPUB_HINDRANCE_RETRY,

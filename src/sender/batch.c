@@ -98,12 +98,11 @@ head_is_whole(EvpubBatch *batch, EvpubTransaction *head)
 
 /*
  * The head may be the first transaction that a grown topic's new count is for.
- * Then all before it, whatever its topic, is confirmed first, so that no key is
- * in two partitions at a time; and that is durable, at the next of the writes that
- * come each second.  So whoever finds a record from behind the line in Kafka does
- * not begin before the line, where he would wait for that record to be met while he
- * waits for all before it to be confirmed.  Growth is rare, and this is short.
- * "before": the last number that was sent before this batch.  False: not yet.
+ * Then all before it, whatever its topic, is in Kafka first, so that no key is
+ * in two partitions at a time; that is rare, and short.  It need not be confirmed:
+ * the position may be held by a tail from behind the line, which a primary that is
+ * no more has got in.  "before": the last number that was sent before this batch.
+ * False: not yet.
  */
 static bool
 adopt_growth(EvpubBatch *batch, EvpubTransaction *head, uint64 before)
@@ -114,10 +113,9 @@ adopt_growth(EvpubBatch *batch, EvpubTransaction *head, uint64 before)
 	/* a head of which a part is sent was asked about when it began */
 	if (batch->cursor.head || !evpub_pins_growth_due(position, commit_lsn))
 		return true;
-	if (batch->flight->sent_seq > before || evpub_flight_busy(batch->flight) ||
-		batch->flight->events_persisted != batch->flight->events_published)
+	if (batch->flight->sent_seq > before || evpub_flight_under_way(batch->flight))
 		return false;
-	evpub_pins_adopt_growth(position, commit_lsn);
+	evpub_pins_adopt_growth(position, commit_lsn, batch->flight->put_lsn);
 	return true;
 }
 
@@ -251,9 +249,14 @@ void
 evpub_batch_send(EvpubBatch *batch, EvpubRelay *relay, EvpubGate *gate)
 {
 	bool		fresh = false;
+	uint64		put = relay->put;
 
-	/* render no more than the relay takes: its back-pressure reaches us here */
+	/*
+	 * Render no more than the relay takes: its back-pressure reaches us here.  A
+	 * relay that takes all at once is listened to now and then (frame.h, TAIL).
+	 */
 	while (evpub_relay_flush(relay) && evpub_relay_may_put(relay) &&
+		   relay->put - put < EVPUB_FRAME_TURN &&
 		   send_one(batch, relay, gate, &fresh))
 		;
 }

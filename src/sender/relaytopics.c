@@ -16,9 +16,16 @@
 #include "sender/caps.h"
 #include "sender/relaytopics.h"
 
-/* "was_new": the relay has waited for the count of a topic that was new. */
+/*
+ * "was_new": the relay has waited for the count of a topic that was new to us.
+ *
+ * What commits before the place where our publisher id has begun may have been
+ * published by a predecessor, who may have pinned topics that WAL does not tell us
+ * of.  So a topic that is new to us then is read from its beginning.
+ */
 static void
-announce(EvpubTopic *topic, EvpubRelay *relay, bool was_new)
+announce(const EvpubPosition *position, EvpubTopic *topic, EvpubRelay *relay,
+		 bool was_new)
 {
 	StringInfoData data;
 	EvpubFrameTopic frame;
@@ -28,8 +35,9 @@ announce(EvpubTopic *topic, EvpubRelay *relay, bool was_new)
 		partitions = topic->partitions;
 	else if (topic->partitions < 0)
 		partitions = EVPUB_FRAME_TOPIC_UNPINNED;
-	if (partitions == EVPUB_FRAME_TOPIC_UNPINNED)
-		topic->reread = true;
+	if (partitions == EVPUB_FRAME_TOPIC_NEW)
+		topic->reread = position->nlineage > 1 && position->confirmed_lsn <
+			position->lineage[position->nlineage - 1].from_lsn;
 	if (partitions <= 0 && !topic->awaited)
 	{
 		topic->awaited = true;
@@ -82,7 +90,7 @@ evpub_relaytopics_number(EvpubPosition *position, EvpubRelay *relay,
 
 	topic = evpub_pins_topic(position, text);
 	if (!topic->relay_knows)
-		announce(topic, relay, false);
+		announce(position, topic, relay, false);
 	return topic->number;
 }
 
@@ -118,7 +126,7 @@ evpub_relaytopics_pins_durable(EvpubPosition *position, EvpubRelay *relay)
 			continue;
 		topic->awaited = false;
 		relay->awaited--;
-		announce(topic, relay, true);
+		announce(position, topic, relay, true);
 	}
 }
 
@@ -144,7 +152,7 @@ evpub_relaytopics_partitions(EvpubPosition *position, const EvpubFrame *frame)
 	else if (!topic->durable)
 		evpub_pins_set(position, topic, partitions);
 	else if (partitions > topic->partitions && partitions != topic->grown &&
-			 !topic->grown_durable)
+			 !topic->grown_durable && !evpub_position_says_before(position, topic))
 	{
 		topic->grown = partitions;
 		topic->grown_from = InvalidXLogRecPtr;
@@ -172,7 +180,17 @@ evpub_relaytopics_offset(EvpubPosition *position, const EvpubFrame *frame)
 	if (acked.id[0] != '\0' && !evpub_id_parse(acked.id, &id))
 		return false;
 
+	/*
+	 * The offset of an announcement of a gap is not remembered: what was
+	 * acknowledged in front of it has a larger one than the last that is known,
+	 * and is to be found when the partition is read back.
+	 */
+	if (id.number >= EVPUB_GAP_NUMBERS)
+		return true;
+
 	/* without an id, it says where the partition ends that is pinned now */
+	if (!evpub_id_known(&id) && topic->reread)
+		return true;
 	last = &topic->last[acked.partition];
 	last->offset = acked.offset;
 	if (evpub_id_known(&id))

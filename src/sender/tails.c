@@ -16,7 +16,13 @@
  * must come to an event of exactly this id for this partition.  Until then the
  * position does not move over anything that was sent, so nothing is confirmed that
  * was dropped without being there.  A tail that is passed without being met, and
- * that nothing explains, is another server's, and ours is fenced.
+ * that nothing explains, is another server's, and ours is fenced.  (Where nothing was
+ * sent, flight.c moves the position over what has no events all the same: nothing was
+ * dropped there either.)
+ *
+ * What a broker has taken and not yet copied to all followers in sync cannot be read,
+ * nor can what is still on its way from a relay that was killed: see the relay's part,
+ * relay/readback.c.
  *
  * Who is who:
  *
@@ -28,11 +34,11 @@
  *	in our lineage, beyond the		another server has our id, or this one was
  *	end of our WAL					restored: fenced
  *	in our lineage otherwise		may be the tail
- *	our root, not in our lineage	another server has taken over: fenced, but for
- *									partitions that take_over() was told to replace
+ *	our root, not in our lineage	another server has taken over: fenced, unless
+ *									take_over() was told since to replace it
  *
- * An evpub.gap event of an accepted gap stands in front of all transactions, wherever
- * the gap ends, so it is no tail; it is dropped if exactly it is there.  A dead letter
+ * An evpub.gap event is no tail, since that of an accepted gap stands in front of all
+ * transactions, wherever the gap ends; it is dropped if exactly it is there.  A dead letter
  * is in the topic of dead letters under the id of its event, and consumers may put
  * copies of events there, too: so in that topic, there are no tails, and a dead letter
  * is dropped if exactly it is there.
@@ -70,31 +76,6 @@ entry_of(const EvpubPosition *position, uint64 publisher_id)
 		if (position->lineage[i].publisher_id == publisher_id)
 			return i;
 	return -1;
-}
-
-/*
- * Does it lie beyond the place where a later publisher id has begun?  That place is
- * about commit records that begin there, and an id has their end.
- */
-static bool
-was_left(const EvpubPosition *position, int entry, XLogRecPtr lsn)
-{
-	for (int i = entry + 1; i < position->nlineage; i++)
-		if (lsn > position->lineage[i].from_lsn)
-			return true;
-	return false;
-}
-
-/* Does it announce an accepted gap? */
-static bool
-announces_gap(const EvpubPosition *position, const EvpubId *id)
-{
-	if (id->number < EVPUB_GAP_NUMBERS)
-		return false;
-	for (int i = 0; i < position->ngaps; i++)
-		if (position->gaps[i].to_lsn == id->lsn)
-			return true;
-	return false;
 }
 
 static void
@@ -139,17 +120,21 @@ judge_id(const EvpubFound *found, EvpubFoundKind kind, const EvpubId *id,
 	}
 	if (entry < 0)
 	{
-		if (!found->topic->last[found->frame.partition].replaces)
+		if (evpub_position_replaces(position, id->publisher_id))
+			return;
+		if (found->topic->last[found->frame.partition].replaces)
+			judgement->replaced = id->publisher_id;
+		else
 			judgement->fenced = fenced_by(found, id, "of a publisher that this server does not know: another server has taken over from it, or is a copy of it");
 		return;
 	}
-	if (announces_gap(position, id))
+	if (id->number >= EVPUB_GAP_NUMBERS)
 	{
 		*exact = true;
 		return;
 	}
 
-	if (was_left(position, entry, id->lsn))
+	if (id->lsn > evpub_position_left(position, entry))
 	{
 		ereport(LOG,
 				(errmsg("evpub: %s",
@@ -159,7 +144,7 @@ judge_id(const EvpubFound *found, EvpubFoundKind kind, const EvpubId *id,
 	if (id->lsn > found->flushed)
 	{
 		judgement->fenced = fenced_by(found, id,
-									  psprintf("but this server's WAL ends at %X/%X: another server publishes under the same id, or this one was restored",
+									  psprintf("but this server's WAL ends at %X/%X: another server publishes under the same id, or this one was restored, or has lost WAL",
 											   LSN_FORMAT_ARGS(found->flushed)));
 		return;
 	}
@@ -229,6 +214,7 @@ evpub_tails_judge(const EvpubFound *found, EvpubJudgement *judgement)
 	frame.count += judge_last(found, judgement, &exact);
 	if (judgement->fenced)
 		return;
+	judgement->exact = frame.count > 0;
 	if (evpub_id_known(&judgement->tail))
 		frame.count++;
 	frame.end = 0;
@@ -306,11 +292,7 @@ evpub_tails_explained(const EvpubTails *tails, const EvpubTail *tail,
 	if (tail->id.lsn == flight->resumed_lsn && tail->id.number < flight->resumed_next)
 		return true;
 
-	/* it was published, and given up meanwhile */
-	for (int i = 0; i < position->ngaps; i++)
-		if (tail->id.lsn > position->gaps[i].from_lsn &&
-			tail->id.lsn <= position->gaps[i].to_lsn)
-			return true;
+	/* given up, and nothing is published instead */
 	evpub_id_text(&tail->id, text);
 	return evpub_skips_find(position, text) != NULL;
 }
