@@ -390,12 +390,13 @@ sub each_line
 }
 
 # Messages as a foreign producer would write them, in one go:
-# produce(topic, key, value) with librdkafka's default partitioner.
+# produce(topic, key, value, arguments of kcat such as -H name=value or -p partition)
+# with librdkafka's default partitioner.
 sub produce
 {
-	my ($self, $topic, $key, $value) = @_;
+	my ($self, $topic, $key, $value, @more) = @_;
 	open my $pipe, '|-', 'kcat', '-P', '-b', $self->bootstrap, '-t', $topic,
-	  '-k', $key
+	  '-k', $key, @more
 	  or croak "kcat: $!";
 	print $pipe $value;
 	close $pipe or croak "kcat failed while writing to $topic: $?";

@@ -107,6 +107,8 @@ sub _find_gaps
 	$take->('a5');    # delivery, no skipped ids
 	$take->('Q> N/a') if $state->{paused};
 	$take->('Q> N Q>') for 1 .. ($take->('N'))[0];    # lineage
+	$take->('Q>') for 1 .. ($take->('N'))[0];    # publishers that were replaced
+	$take->('N/a');    # why it is fenced
 	$take->('a25 N/a a17 N/N') if ($take->('C'))[0];    # the open gap
 	my $begin = $at;
 	my @gaps;

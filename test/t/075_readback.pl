@@ -1,0 +1,206 @@
+
+# evpub.delivery = 'deduplicated': what a predecessor got into Kafka is read back,
+# and not sent again, whatever has died.  What cannot be this server's fences it, with
+# nothing confirmed that is not there.
+use strict;
+use warnings;
+
+use EvpubKafka;
+use EvpubLoad;
+use EvpubTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(usleep);
+
+my $kafka = EvpubKafka->new->start;
+my $node = capture_node('main', kafka => $kafka);
+sub sql { return $node->safe_psql('postgres', $_[0]) }
+
+$kafka->create_topic('one', 1);
+$kafka->create_topic('four', 4);
+sql(q{
+CREATE TABLE one (id int PRIMARY KEY, tenant text NOT NULL DEFAULT 'acme');
+CREATE TABLE four (id int PRIMARY KEY, tenant text NOT NULL);
+SELECT evpub.capture_table('one', tenant_column => 'tenant', topic => 'one');
+SELECT evpub.capture_table('four', tenant_column => 'tenant', topic => 'four')});
+
+# The rows whose events are in a topic, in the order of the partition.
+sub rows
+{
+	my ($topic) = @_;
+	return map { $_->{event}{pk}{id} } grep { $_->{event}{type} =~ /created$/ } events($kafka, $topic);
+}
+
+# Insert a row of table "one" and wait until Kafka has it.
+sub publish
+{
+	my ($id) = @_;
+	sql("INSERT INTO one VALUES ($id)");
+	return wait_published($node);
+}
+
+sub dropped { return status($node, 'duplicates_dropped') }
+
+# End the server at once, within the second before the position is written: the
+# newest event is in Kafka, and the state file does not know.
+sub crash_unwritten
+{
+	my ($id) = @_;
+	my $written = sub { (stat($node->data_dir . '/evpub/state'))[1] };
+
+	# the first one is written at once, and the second one waits for its second
+	for (1 .. 20)
+	{
+		wait_until('the position is at rest', sub {
+			my $before = $written->();
+			usleep(1_100_000);
+			return $written->() == $before;
+		});
+		publish($id++);
+		my $before = $written->();
+		publish($id++);
+		$node->stop('immediate');
+		my $after = $written->();
+		$node->start;
+		return $id if $before == $after;
+		wait_published($node);
+	}
+	return $id;
+}
+
+# ---- a crash of the server ----
+
+is(sql('SHOW evpub.delivery'), 'deduplicated', 'the default');
+my $id = crash_unwritten(1);
+ok(publish($id), 'goes on after a crash');
+is_deeply([ rows('one') ], [ 1 .. $id ], 'each event is in Kafka once');
+cmp_ok(dropped(), '>', 0, 'what was there was dropped, and counted');
+
+# the same without: this is what read-back prevents
+$node->append_conf('postgresql.conf', "evpub.delivery = 'at_least_once'");
+$node->reload;
+my $first = $id + 1;
+$id = crash_unwritten($first);
+ok(publish($id), 'at_least_once: goes on after a crash');
+my %count;
+$count{$_}++ for rows('one');
+is(scalar(grep { !$count{$_} } 1 .. $id), 0, 'at_least_once: nothing is lost');
+cmp_ok(scalar(grep { $_ > 1 } values %count), '>', 0, 'at_least_once: the last event comes twice');
+$node->append_conf('postgresql.conf', "evpub.delivery = 'deduplicated'");
+$node->reload;
+
+# ---- relays and workers are killed under load ----
+
+$kafka->create_topic('items', 6);
+load_tables($node, 20);
+my $load = start_load($node, 20, 4, 12);
+for my $i (1 .. 12)
+{
+	my $relay;
+	wait_until('a relay that sends', sub {
+		return 0 unless status($node, 'state') eq 'streaming' && status($node, 'events_in_flight') > 0;
+		return $relay = relay_pid($node);
+	});
+	kill 'KILL', $relay;
+	wait_until('another relay', sub { (relay_pid($node) || $relay) != $relay });
+}
+for (1 .. 2)
+{
+	my $worker = worker_pid($node);
+	sql("SELECT pg_terminate_backend($worker)");
+	wait_until('another worker', sub { my $now = worker_pid($node); $now && $now != $worker && relay_pid($node) });
+}
+finish($load);
+ok(wait_published($node), 'published under kills');
+cmp_ok(check_complete('kills', $node, $kafka), '>', 100, 'a load worth the name');
+cmp_ok(dropped(), '>', 0, 'duplicates were dropped');
+
+# ---- another server has taken over ----
+
+sub newest { return (events($kafka, 'one'))[-1]{event}{id} }
+
+# A record of evpub's form that this server did not send.
+sub plant
+{
+	my ($planted, $topic) = @_;
+	$kafka->produce($topic // 'one', 'acme', '{"planted": true}', '-p', 0, '-H', "evpub-id=$planted");
+	return;
+}
+
+sub new_relay
+{
+	my $relay = relay_pid($node);
+	kill 'KILL', $relay;
+	wait_until('another relay', sub { (relay_pid($node) || $relay) != $relay });
+	return;
+}
+
+# events(), without what was planted
+sub sent { return grep { exists $_->{event}{type} } events($kafka, 'one') }
+
+publish(++$id);
+my $unknown = newest();
+substr($unknown, 8, 8) = 'deadbeef';
+plant($unknown);
+new_relay();
+sql('INSERT INTO one VALUES (' . ++$id . ')');
+ok(wait_for_state($node, 'fenced'), 'an unknown publisher of our root: fenced');
+like(status($node, 'state_reason'), qr/partition 0 of topic "one" has event $unknown, of a publisher that this server does not know/,
+	'the reason says what was found');
+like(status($node, 'hint'), qr/SELECT evpub\.take_over\(\)/, 'and the hint what to type');
+$node->restart;
+ok(wait_for_state($node, 'fenced'), 'a restart does not publish');
+like(status($node, 'state_reason'), qr/has event $unknown/, 'and knows the reason');
+sql('SELECT evpub.take_over()');
+ok(wait_published($node), 'take_over() goes on');
+is((sent())[-1]{event}{pk}{id}, $id, 'with what was not published');
+new_relay();
+ok(publish(++$id), 'the unknown publisher is replaced, and does not fence again');
+plant($unknown);
+new_relay();
+ok(publish(++$id), 'also with a late record');
+
+# ---- a copy with our id ----
+
+publish(++$id);
+my $beyond = (sent())[-1]{event}{id};
+substr($beyond, 26, 16) = 'FFFFFFFF00000000';
+plant($beyond);
+new_relay();
+sql('INSERT INTO one VALUES (' . ++$id . ')');
+ok(wait_for_state($node, 'fenced'), 'beyond our WAL: fenced');
+like(status($node, 'state_reason'), qr/has event $beyond, but this server's WAL ends at/, 'the reason says so');
+sql('SELECT evpub.take_over()');
+ok(wait_published($node), 'take_over() goes on after that');
+
+# within our WAL, but nothing that we have committed
+$node->stop;
+my $previous = (sent())[-1]{event}{id};
+$node->append_conf('postgresql.conf', "evpub.bootstrap_servers = ''");
+$node->start;
+sql('INSERT INTO one VALUES (' . ++$id . ')');
+my $end = sql('SELECT pg_current_wal_flush_lsn()');
+sql('INSERT INTO one VALUES (' . ++$id . ')');
+my ($high, $low) = map { hex } split m{/}, $end;
+my $never = $previous;
+substr($never, 26, 16) = sprintf '%08X%08X', $high, $low + 8;
+plant($never);
+set_brokers($node, $kafka->bootstrap);
+ok(wait_for_state($node, 'fenced'), 'a record that we never committed: fenced');
+like(status($node, 'state_reason'), qr/has event $never, which this server never committed/, 'the reason says so');
+sql('SELECT evpub.take_over()');
+ok(wait_published($node), 'take_over() goes on after that, too');
+my @last = map { $_->{event}{pk}{id} } (sent())[ -2, -1 ];
+is_deeply(\@last, [ $id - 1, $id ], 'and what was dropped for it is published');
+
+# ---- records of others do not matter ----
+
+$kafka->produce('one', 'acme', 'x', '-p', 0, '-H', "evpub-id=$_")
+  for 'garbage', '', '00000001' . substr($previous, 8), substr($previous, 0, 50), substr($previous, 0, 50) . 'x';
+$kafka->produce('one', 'acme', 'without a header', '-p', 0);
+my @relays = (status($node, 'relay_restarts'));
+new_relay();
+ok(publish(++$id), 'foreign records are passed over');
+
+$node->stop;
+done_testing;
