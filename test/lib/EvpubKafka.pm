@@ -115,7 +115,8 @@ sub new
 	$self->_run_java('kafka.tools.StorageTool', 'format', '-t',
 		'ZXZwdWItdGVzdC1rYWZrYQ', '-c', "$dir/server.properties",
 		map {
-			('--add-scram', "SCRAM-SHA-512=[name=$_,password=$scram{$_}]")
+			my $user = $_;
+			map { ('--add-scram', "SCRAM-SHA-$_=[name=$user,password=$scram{$user}]") } 256, 512
 		} sort keys %scram);
 	$started{$self} = $self;
 	return $self;
