@@ -118,6 +118,17 @@ test: deps
 	@$(AGAIN) WERROR=1 install
 	@PG_CONFIG='$(PG_CONFIG)' test/run $(TESTS)
 
+# Faults drawn from a seed, under load, and what was lost: test/t/071_chaos.pl says
+# what can be set.  The report goes to the file REPORT.
+MINUTES ?= 10
+REPORT ?= chaos-report.txt
+chaos: deps
+	@$(AGAIN) WERROR=1 all test-programs
+	@$(AGAIN) WERROR=1 install
+	@PG_CONFIG='$(PG_CONFIG)' EVPUB_CHAOS_MINUTES='$(MINUTES)' EVPUB_SEED='$(SEED)' \
+		EVPUB_CHAOS_PLAN='$(PLAN)' EVPUB_CHAOS_DELIVERY='$(DELIVERY)' EVPUB_CHAOS_WIDE='$(WIDE)' \
+		EVPUB_CHAOS_RATE='$(RATE)' EVPUB_CHAOS_REPORT='$(REPORT)' test/run 071_chaos
+
 # reads the source without running it, and looks at the form of all files
 lint: deps
 	@PG_CONFIG='$(PG_CONFIG)' test/lint/run
@@ -137,4 +148,4 @@ bench: deps
 	@$(AGAIN) install
 	@PG_CONFIG='$(PG_CONFIG)' bench/run
 
-.PHONY: FORCE deps lint format test test-programs mockbroker demo bench install-relay uninstall-relay
+.PHONY: FORCE chaos deps lint format test test-programs mockbroker demo bench install-relay uninstall-relay

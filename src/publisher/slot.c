@@ -2,9 +2,9 @@
  * slot.c
  *		The physical replication slot that keeps WAL for the publisher.
  *
- * Held acquired in every state of the worker: an inactive slot is invalidated
- * by idle_replication_slot_timeout (18), may be dropped by anyone with the
- * right to, and is dropped by cluster managers that do not know it.
+ * Held acquired in every state of the worker but "standby": an inactive slot is
+ * invalidated by idle_replication_slot_timeout (18), may be dropped by anyone with
+ * the right to, and is dropped by cluster managers that do not know it.
  */
 #include "postgres.h"
 
@@ -152,6 +152,38 @@ evpub_slot_move(XLogRecPtr lsn)
 	if (old_segment == new_segment)
 		return;
 	set_position(lsn);
+}
+
+/*
+ * A server that was the primary before a switchover still has its slot, and is a
+ * standby now.  The slot goes on to what the new primary has published; else it
+ * would keep all WAL until the next promotion.  It is not held there, so that
+ * whoever manages the slots of standbys may drop it.
+ */
+void
+evpub_slot_follow(XLogRecPtr lsn)
+{
+	ReplicationSlot *slot = SearchNamedReplicationSlot(EVPUB_NAME, true);
+	bool		ours;
+
+	if (!slot)
+		return;
+	SpinLockAcquire(&slot->mutex);
+	ours = SlotIsPhysical(slot) && slot->active_pid == 0 &&
+		!evpub_slot_invalidated(slot) &&
+		slot->data.restart_lsn != InvalidXLogRecPtr &&
+		slot->data.restart_lsn / wal_segment_size < lsn / wal_segment_size;
+	SpinLockRelease(&slot->mutex);
+	if (!ours)
+		return;
+
+	/*
+	 * If it was dropped or taken since we looked, this is an error: the worker
+	 * starts again, and looks again.
+	 */
+	evpub_slot_acquire(EVPUB_NAME);
+	evpub_slot_move(lsn);
+	evpub_slot_release();
 }
 
 /* Hold it, valid; false if it does not keep WAL from lsn on, and must be set. */

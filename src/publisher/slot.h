@@ -47,6 +47,12 @@ extern XLogRecPtr evpub_slot_since(void);
 extern void evpub_slot_move(XLogRecPtr lsn);
 
 /*
+ * On a standby that has the slot, from a time when it was the primary: let WAL
+ * before lsn go, and do not hold it.
+ */
+extern void evpub_slot_follow(XLogRecPtr lsn);
+
+/*
  * Hold it, and have it keep WAL from lsn on, also if it was invalidated or has
  * moved on; where that WAL is gone, from what comes next.
  */

@@ -45,6 +45,7 @@
 #include "publisher/registrar.h"
 #include "publisher/rescue.h"
 #include "publisher/show.h"
+#include "publisher/slot.h"
 #include "publisher/state.h"
 #include "publisher/steering.h"
 #include "publisher/supervise.h"
@@ -286,7 +287,8 @@ shut_down(EvpubWorker *worker)
 /*
  * What the original says in WAL of how far it came goes into the file of its
  * copy, once a segment and at the end: what was said in WAL that the server has
- * removed meanwhile is not lost for who takes over.
+ * removed meanwhile is not lost for who takes over.  Then the WAL of before is not
+ * needed here any more.
  */
 static void
 follow(EvpubFollower *follower, XLogRecPtr *written, bool last)
@@ -310,6 +312,7 @@ follow(EvpubFollower *follower, XLogRecPtr *written, bool last)
 		if (evpub_follow_take(follower, &position))
 			evpub_statefile_write(&position);
 		evpub_walaside_forget(position.restart_lsn);
+		evpub_slot_follow(position.restart_lsn);
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);

@@ -9,11 +9,14 @@
  *		evpub-kafka-admin BROKERS set TOPIC NAME=VALUE ...
  *		evpub-kafka-admin BROKERS allow TOPIC USER WRITE|CREATE|DESCRIBE_CONFIGS
  *		evpub-kafka-admin BROKERS offsets TOPIC
+ *		evpub-kafka-admin BROKERS delete-records TOPIC PARTITION OFFSET
  *		evpub-kafka-admin BROKERS topics
  *
  * Kafka's own tools do this as well, but each call starts a Java machine, two
  * seconds on a small computer.  "offsets" prints a line "partition low high"
  * for each partition, "topics" a line "topic partitions" for each topic.
+ * "delete-records" deletes those before the offset.  A new topic has as many
+ * replicas as the brokers' default.replication.factor says.
  * Errors go to stderr, with exit status 1.
  */
 #include <librdkafka/rdkafka.h>
@@ -122,7 +125,7 @@ static void
 create(rd_kafka_queue_t *queue, char **args, int count)
 {
 	rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(
-		args[0], atoi(args[1]), 1, errstr, sizeof(errstr));
+		args[0], atoi(args[1]), -1, errstr, sizeof(errstr));
 
 	if (topic == NULL)
 		die("create", errstr);
@@ -189,6 +192,31 @@ allow(rd_kafka_queue_t *queue, char **args)
 }
 
 static void
+delete_records(rd_kafka_queue_t *queue, char **args)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+	const rd_kafka_topic_partition_list_t *result;
+	rd_kafka_DeleteRecords_t *del;
+	rd_kafka_event_t *event;
+
+	rd_kafka_topic_partition_list_add(list, args[0], atoi(args[1]))->offset = atoll(args[2]);
+	del = rd_kafka_DeleteRecords_new(list);
+	rd_kafka_DeleteRecords(rk, &del, 1, NULL, queue);
+	event = rd_kafka_queue_poll(queue, TIMEOUT_MS + 5000);
+	if (event == NULL)
+		die("delete-records", "no answer");
+	if (rd_kafka_event_error(event))
+		die("delete-records", rd_kafka_event_error_string(event));
+	result = rd_kafka_DeleteRecords_result_offsets(
+		rd_kafka_event_DeleteRecords_result(event));
+	if (result->cnt != 1)
+		die("delete-records", "unexpected answer");
+	if (result->elems[0].err)
+		die("delete-records", rd_kafka_err2str(result->elems[0].err));
+	rd_kafka_event_destroy(event);
+}
+
+static void
 offsets(const char *name)
 {
 	const rd_kafka_metadata_t *found = metadata(name);
@@ -230,7 +258,7 @@ main(int argc, char **argv)
 	if (argc < 3 ||
 		rd_kafka_conf_set(conf, "bootstrap.servers", argv[1], errstr,
 						  sizeof(errstr)) != RD_KAFKA_CONF_OK)
-		die("usage", "BROKERS create|delete|grow|set|allow|offsets|topics ...");
+		die("usage", "BROKERS create|delete|grow|set|allow|offsets|delete-records|topics ...");
 	/* "connection refused" is told by the command's own error */
 	rd_kafka_conf_set(conf, "log_level", "0", NULL, 0);
 	rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, errstr, sizeof(errstr));
@@ -263,10 +291,12 @@ main(int argc, char **argv)
 		allow(queue, args);
 	else if (strcmp(command, "offsets") == 0 && count == 1)
 		offsets(args[0]);
+	else if (strcmp(command, "delete-records") == 0 && count == 3)
+		delete_records(queue, args);
 	else if (strcmp(command, "topics") == 0 && count == 0)
 		topics();
 	else
-		die("usage", "BROKERS create|delete|grow|set|allow|offsets|topics ...");
+		die("usage", "BROKERS create|delete|grow|set|allow|offsets|delete-records|topics ...");
 
 	/* the process ends here: no need to wait for librdkafka's threads */
 	fflush(stdout);

@@ -48,10 +48,12 @@ sub free_port
 
 # new(name => ..., conf => {'broker.setting' => value}, java => ['-X...'],
 #     log => file, listeners => {NAME => 'SSL'}, scram => {user => password},
-#     port => number)
+#     port => number, controller_port => number, like => broker)
 # Prepares a broker; start() starts it.  Each of "listeners" gets a port of its
 # own beside the plaintext one, see bootstrap(NAME); its certificates and users
-# are settings ("listener.name.name.…").
+# are settings ("listener.name.name.…").  "like" is a broker of the same cluster
+# that was prepared before, and never started: to copy what it has costs less
+# than another Java machine.
 sub new
 {
 	my ($class, %args) = @_;
@@ -61,7 +63,7 @@ sub new
 		name => $name,
 		dir => $dir,
 		port => $args{port} || free_port(),
-		controller_port => free_port(),
+		controller_port => $args{controller_port} || free_port(),
 		java => $args{java}
 		  || [
 			# fewer threads that compile, faster start
@@ -111,14 +113,38 @@ sub new
 	$self->{conf} = \%conf;
 	$self->configure({});
 
+	if ($args{like})
+	{
+		$self->_copy_format($args{like});
+		$started{$self} = $self;
+		return $self;
+	}
 	my %scram = %{ $args{scram} || {} };
 	$self->_run_java('kafka.tools.StorageTool', 'format', '-t',
 		'ZXZwdWItdGVzdC1rYWZrYQ', '-c', "$dir/server.properties",
 		map {
-			('--add-scram', "SCRAM-SHA-512=[name=$_,password=$scram{$_}]")
+			my $user = $_;
+			map { ('--add-scram', "SCRAM-SHA-$_=[name=$user,password=$scram{$user}]") } 256, 512
 		} sort keys %scram);
 	$started{$self} = $self;
 	return $self;
+}
+
+# The storage of a prepared broker of the same cluster, with names of our own.
+sub _copy_format
+{
+	my ($self, $other) = @_;
+	my ($from, $to) = ($other->{conf}{'log.dirs'}, $self->{conf}{'log.dirs'});
+	_capture('cp', '-R', $from, $to);
+	open my $in, '<', "$from/meta.properties" or croak "$from: $!";
+	my $text = join '', <$in>;
+	close $in;
+	my $directory = join '', map { ('A' .. 'Z', 'a' .. 'z', 0 .. 9)[ rand 62 ] } 1 .. 21;
+	$text =~ s/^node\.id=.*/node.id=$self->{conf}{'node.id'}/m;
+	# 16 bytes in base64: the last character holds only two bits
+	$text =~ s/^directory\.id=.*/directory.id=${directory}A/m;
+	_write("$to/meta.properties", $text);
+	return;
 }
 
 # configure({'broker.setting' => value}): for the next start.
@@ -169,11 +195,7 @@ sub wait_ready
 
 	while (time < $deadline)
 	{
-		if (waitpid($self->{pid}, WNOHANG) == $self->{pid})
-		{
-			delete $self->{pid};
-			croak "$self->{name} has ended: " . $self->_log_tail;
-		}
+		croak "$self->{name} has ended: " . $self->_log_tail if $self->has_ended;
 		my $answer = eval { $self->metadata };
 		return $self
 		  if $answer
@@ -183,6 +205,16 @@ sub wait_ready
 		usleep(50_000);
 	}
 	croak "$self->{name} does not get ready: " . $self->_log_tail;
+}
+
+# Has the process ended by itself?
+sub has_ended
+{
+	my ($self) = @_;
+	return 1 unless $self->{pid};
+	return 0 unless waitpid($self->{pid}, WNOHANG) == $self->{pid};
+	delete $self->{pid};
+	return 1;
 }
 
 # A clean stop, as an operator would do it.
@@ -195,11 +227,7 @@ sub stop
 	my $deadline = time + 30;
 	while (time < $deadline)
 	{
-		if (waitpid($self->{pid}, WNOHANG) == $self->{pid})
-		{
-			delete $self->{pid};
-			return $self;
-		}
+		return $self if $self->has_ended;
 		usleep(20_000);
 	}
 	return $self->kill9;
@@ -252,6 +280,14 @@ sub create_topic
 	$self->_admin('create', $topic, $partitions || 6,
 		map { "$_=$conf->{$_}" } sort keys %{ $conf || {} });
 	$self->wait_topic($topic);
+	return $self;
+}
+
+# Deletes the records of a partition before an offset.
+sub delete_records
+{
+	my ($self, $topic, $partition, $offset) = @_;
+	$self->_admin('delete-records', $topic, $partition, $offset);
 	return $self;
 }
 

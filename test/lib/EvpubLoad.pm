@@ -53,16 +53,18 @@ my %scripts = (
 	  . "ROLLBACK TO c;\n$take$put" . "COMMIT;\n" => 2,
 	"BEGIN;\n" . ("$take$put" x 5) . "COMMIT;\n" => 1);
 
-# start_load(node, tenants, clients, seconds): pgbench in the background.
+# start_load(node, tenants, clients, seconds, rate => transactions a second):
+# pgbench in the background.
 sub start_load
 {
-	my ($node, $tenants, $clients, $seconds) = @_;
+	my ($node, $tenants, $clients, $seconds, %args) = @_;
 	my %with_tenant =
 	  map { ("\\set t random(1, $tenants)\n$_" => $scripts{$_}) } keys %scripts;
 	return start_pgbench(
 		$node, \%with_tenant,
 		clients => $clients,
-		seconds => $seconds);
+		seconds => $seconds,
+		%args);
 }
 
 # item_events(kafka): [tenant, seq, id] of each record, in partition order,

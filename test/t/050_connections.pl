@@ -1,8 +1,11 @@
 
 # A connection to Kafka that does not come about says what is wrong and what to
-# do: each cause has a text of its own.  The examples of docs/security.md connect.
-# And certificates that are renewed at the same path are used from the next
-# reload on.
+# do: each cause has a text of its own, which is the reason of state "blocked".
+# The examples of docs/security.md connect, and publish.  And certificates that are
+# renewed at the same path are used from the next reload on.
+#
+# SCRAM needs a newer librdkafka than Debian 12 has.  There, a relay that was built
+# with that of Debian 13 stands in for these cases (test/newer-relay).
 use strict;
 use warnings;
 
@@ -34,6 +37,10 @@ my $kafka = EvpubKafka->new(
 		LOGIN => 'SASL_SSL' },
 	scram => { evpub => 'secret' },
 	conf => {
+		# everybody may do everything, but in topics for which a right was granted
+		'authorizer.class.name' => 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+		'allow.everyone.if.no.acl.found' => 'true',
+		'super.users' => 'User:ANONYMOUS',
 		$tls->listener('TLS', 'server', 'ca'),
 		$tls->listener('MTLS', 'server', 'ca', { 'ssl.client.auth' => 'required' }),
 		$tls->listener('EXPIRED', 'expired', 'ca'),
@@ -45,8 +52,8 @@ my $kafka = EvpubKafka->new(
 		'listener.name.sasl.plain.sasl.jaas.config' =>
 		  "$login.plain.PlainLoginModule required user_evpub=\"secret \";",
 		$tls->listener('LOGIN', 'server', 'ca', {
-			'sasl.enabled.mechanisms' => 'SCRAM-SHA-512,PLAIN,OAUTHBEARER',
-			'scram-sha-512.sasl.jaas.config' => "$login.scram.ScramLoginModule required;",
+			'sasl.enabled.mechanisms' => 'SCRAM-SHA-256,SCRAM-SHA-512,PLAIN,OAUTHBEARER',
+			(map { ("scram-sha-$_.sasl.jaas.config" => "$login.scram.ScramLoginModule required;") } 256, 512),
 			'plain.sasl.jaas.config' =>
 			  "$login.plain.PlainLoginModule required user_evpub=\"secret\";",
 			# takes tokens without a signature
@@ -119,8 +126,16 @@ for (values %example)
 	s{/etc/evpub/}{$directory}g;
 	s{https://login\.example\.com}{'http://127.0.0.1:' . $endpoint->sockport}e;
 }
-my ($library) = `ldd \$(command -v '$relay')` =~ /(\S*\/librdkafka\.\S+)/;
-my $oidc = index(slurp_file($library), ' OAUTHBEARER_OIDC ') >= 0;
+sub has_oidc
+{
+	my ($library) = `ldd \$(command -v '$_[0]')` =~ /(\S*\/librdkafka\.\S+)/;
+	return index(slurp_file($library), ' OAUTHBEARER_OIDC ') >= 0;
+}
+my $oidc = has_oidc($relay);
+
+# the relay that can do SCRAM: this one, or one that was built for that
+my $scram_relay = $old_scram ? $ENV{EVPUB_NEWER_RELAY} : $relay;
+ok($scram_relay || $ENV{EVPUB_NO_NEWER_RELAY}, 'there is a relay that can do SCRAM, or a reason why not');
 
 # name => [listener or address, Kafka settings, text that is reported; undef: works]
 my %cases = (
@@ -177,20 +192,29 @@ for my $name (keys %cases)
 		: $where,
 		file => $file };
 }
-# Asks these cases at once; so many TLS handshakes are all that a small machine does.
+# Asks a relay these cases at once; so many TLS handshakes are all that a small
+# machine does.
 sub relay_says
 {
-	my (@names) = @_;
+	my ($program, @names) = @_;
 	my ($out, $err) = ('', '');
-	IPC::Run::run([ 'python3', 'test/lib/relay_says.py', $relay ],
+	IPC::Run::run([ 'python3', 'test/lib/relay_says.py', $program ],
 		'<', \JSON::PP::encode_json({ map { $_ => $ask{$_} } @names }), '>', \$out, '2>', \$err)
 	  or BAIL_OUT("relay_says.py: $err");
 	return %{ JSON::PP::decode_json($out) };
 }
 
 my $said = {
-	relay_says(grep { /^example_/ } keys %cases),
-	relay_says(grep { !/^example_/ } keys %cases) };
+	relay_says($relay, grep { /^example_/ } keys %cases),
+	relay_says($relay, grep { !/^example_/ } keys %cases) };
+SKIP:
+{
+	skip "OAUTHBEARER with a newer librdkafka: $ENV{EVPUB_NO_NEWER_RELAY}", 1
+	  if !$scram_relay || $scram_relay eq $relay;
+	my %newer = relay_says($scram_relay, 'example_token');
+	is("$newer{example_token}{kind} $newer{example_token}{text}",
+		has_oidc($scram_relay) ? 'answered ' : 'no libcurl', 'OAUTHBEARER with a newer librdkafka: connected');
+}
 kill 'KILL', $tokens;
 waitpid $tokens, 0;
 for my $name (sort keys %cases)
@@ -207,10 +231,90 @@ for my $name (sort keys %cases)
 	}
 }
 
-# A pair of a CA that the broker does not trust; then a good one over it.
+# ---- the same in the server: state, reason and hint, and what is published ----
+
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my $config = "$dir/kafka.conf";
+$node->safe_psql('postgres', q{
+CREATE TABLE c (name text PRIMARY KEY);
+SELECT evpub.capture_table('c', tenant => 'acme', topic => 'connected')});
 
+# Has the server connect to a listener with these settings, by this relay.
+sub connect_server
+{
+	my ($listener, $settings, $program) = @_;
+	open my $out, '>', $config or die "$config: $!";
+	print $out $settings;
+	close $out;
+	chmod 0600, $config;
+	$node->append_conf('postgresql.conf', "evpub.kafka_config_file = '$config'\nevpub.bootstrap_servers = '"
+		  . $kafka->bootstrap($listener) . "'\nevpub.relay_program = '" . ($program || '') . q{'});
+	$node->reload;
+	return;
+}
+
+my @connected;
+
+# published(name, connection): a row that comes is published by it.
+sub published
+{
+	my ($name, @connection) = @_;
+	connect_server(@connection);
+	$node->safe_psql('postgres', "INSERT INTO c VALUES ('$name')");
+	ok(wait_published($node, 60), "$name: published");
+	push @connected, $name;
+	return;
+}
+
+# blocked(name, text of the reason, text of the hint, connection)
+sub blocked
+{
+	my ($name, $reason, $hint, @connection) = @_;
+	connect_server(@connection);
+	ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%$reason%'", 60),
+		"$name: blocked, and the reason names it");
+	like(status($node, 'hint'), $hint, "$name: and what to do");
+	return;
+}
+
+published('TLS', 'TLS', $example{'TLS'});
+blocked('host name', 'made for another host name', qr/subjectAltName/, 'HOST', $ca);
+blocked('expired', 'certificate of the broker has expired', qr/Renew/, 'EXPIRED', $ca);
+published('certificate', 'MTLS', $example{'TLS with a certificate of evpub'});
+blocked('no certificate', 'asks for a certificate, and none is set', qr/ssl\.certificate\.location/, 'MTLS', $ca);
+published('PLAIN', 'LOGIN', $example{'PLAIN over TLS'});
+blocked('wrong password', 'Invalid username or password', qr/sasl\.password/,
+	'LOGIN', $example{'PLAIN over TLS'} =~ s/(sasl\.password=)\w+/$1wrong/r);
+SKIP:
+{
+	skip "SCRAM: $ENV{EVPUB_NO_NEWER_RELAY}", 6 unless $scram_relay;
+	for my $hash (256, 512)
+	{
+		my $settings = $example{'SCRAM'} =~ s/SCRAM-SHA-\K\d+/$hash/r;
+		published("SCRAM-SHA-$hash", 'LOGIN', $settings, $scram_relay);
+		blocked("SCRAM-SHA-$hash, wrong password", "invalid credentials with SASL mechanism SCRAM-SHA-$hash",
+			qr/sasl\.password/, 'LOGIN', $settings =~ s/(sasl\.password=)\w+/$1wrong/r, $scram_relay);
+	}
+}
+
+# a topic in which somebody else may write
+$kafka->create_topic('denied', 1);
+$kafka->allow('denied', 'somebody', 'WRITE');
+published('rights', 'LOGIN', $example{'PLAIN over TLS'});
+$node->safe_psql('postgres', q{SELECT evpub.publish('t', 'acme', topic => 'denied')});
+ok(wait_for_status($node, q{state = 'blocked' AND state_reason LIKE '%"denied"%Topic authorization failed%'}, 60),
+	'no right to write: blocked, and the reason names the topic');
+like(status($node, 'hint'), qr/--operation Write.*--topic/, 'and what to type');
+$kafka->allow('denied', 'evpub', 'WRITE');
+ok(wait_published($node, 60), 'what is granted later is noticed');
+is($kafka->record_count('denied'), 1, 'and it is there once');
+published('again', 'TLS', $example{'TLS'});
+is(join(', ', map { $_->{event}{pk}{name} } events($kafka, 'connected')),
+	join(', ', @connected), 'each row came once, in order');
+
+# ---- certificates that are renewed ----
+
+# A pair of a CA that the broker does not trust; then a good one over it.
 sub use_pair
 {
 	my ($pair) = @_;
@@ -219,18 +323,12 @@ sub use_pair
 }
 
 use_pair('stranger');
-append_to_file($config, "$ca\nssl.certificate.location=$dir/client.crt\n"
-	  . "ssl.key.location=$dir/client.key\n");
-chmod 0600, $config;
 $node->safe_psql(
 	'postgres', q{
 CREATE TABLE t (id int PRIMARY KEY);
 SELECT evpub.capture_table('t', tenant => 'acme', topic => 'renewed');
 INSERT INTO t VALUES (1)});
-$node->append_conf('postgresql.conf',
-	"evpub.kafka_config_file = '$config'\nevpub.bootstrap_servers = '"
-	  . $kafka->bootstrap('MTLS') . q{'});
-$node->reload;
+connect_server('MTLS', "$ca\nssl.certificate.location=$dir/client.crt\nssl.key.location=$dir/client.key\n");
 ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%does not accept the certificate%'"),
 	'a certificate that the broker does not trust: blocked, with the reason');
 like(status($node, 'hint'), qr/pg_reload_conf/, 'and a hint');
