@@ -1,0 +1,45 @@
+/*
+ * readback.h
+ *		What is in partitions already, before anything is written to them.
+ */
+#ifndef EVPUB_RELAY_READBACK_H
+#define EVPUB_RELAY_READBACK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <librdkafka/rdkafka.h>
+
+#include "topics.h"
+
+/* conf: a copy of the producer's configuration, which is kept. */
+extern void readback_start(rd_kafka_conf_t *conf);
+
+/* An ORIGIN frame: there is read-back. */
+extern void readback_origin(const char *payload, uint32_t length);
+
+/* A READ_BACK frame. */
+extern void readback_topic(const char *payload, uint32_t length);
+
+/* A TAIL frame. */
+extern void readback_tail(const char *payload, uint32_t length);
+
+/*
+ * Reports the first count of a topic that is new, and with it where its partitions
+ * end, once that is known.  A topic that evpub has just created is empty.
+ */
+extern void readback_report(Topic *topic, int32_t count);
+
+/* Readable when a partition was read; -1: there is no read-back. */
+extern int	readback_fd(void);
+
+/* Takes what was read.  Returns when it wants to be called again. */
+extern int64_t readback_work(int64_t now);
+
+/*
+ * Why records have to wait, or "".  "waits_for": the topic whose next record waits
+ * for its partition, or NULL.
+ */
+extern const char *readback_trouble(const Topic *waits_for, int32_t partition, int64_t now);
+
+#endif							/* EVPUB_RELAY_READBACK_H */
