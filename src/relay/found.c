@@ -8,10 +8,14 @@
  * whatever it contains.
  *
  * Events of one publisher id are in a partition in the order of their ids, but for
- * those that a dead relay wrote late.  So the highest is kept and not the last.
+ * those that a dead relay wrote late.  So the highest is kept and not the last.  Of
+ * a history that was left, those that belong to it and those that were written after
+ * it was left are kept apart: the second would hide the first, which still count.
  * Announcements of gaps and dead letters have no such order, and are kept one by one;
  * there are few of them, and the bound is there for the memory of the relay only.
  */
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,12 +25,53 @@
 /* Digits of a publisher id: root and entry. */
 #define PUBLISHER_LENGTH 16
 
+#define LSN_LENGTH 16
+
+/* A publisher id whose history was left, as they stand in ids. */
+typedef struct Left
+{
+	char		publisher[PUBLISHER_LENGTH + 1];
+	char		lsn[LSN_LENGTH + 1];
+} Left;
+
 static char own_root[EVPUB_FRAME_ROOT_LENGTH];
+static Left *left;
+static uint32_t left_count;
 
 void
-found_start(const char *root)
+found_start(const char *payload, uint32_t length)
 {
-	memcpy(own_root, root, sizeof(own_root));
+	EvpubFrameOrigin origin;
+
+	if (length < sizeof(origin))
+		relay_fail(EVPUB_FAILURE_RETRY, "malformed ORIGIN frame from the server");
+	memcpy(&origin, payload, sizeof(origin));
+	if (length != sizeof(origin) + (uint64_t) origin.count * sizeof(EvpubFrameEntry))
+		relay_fail(EVPUB_FAILURE_RETRY, "malformed ORIGIN frame from the server");
+	memcpy(own_root, origin.root, sizeof(own_root));
+	left = relay_realloc(NULL, (size_t) origin.count * sizeof(*left) + 1);
+	left_count = origin.count;
+	for (uint32_t i = 0; i < left_count; i++)
+	{
+		EvpubFrameEntry entry;
+
+		memcpy(&entry, payload + sizeof(origin) + i * sizeof(entry), sizeof(entry));
+		snprintf(left[i].publisher, sizeof(left[i].publisher), "%016" PRIx64,
+				 entry.publisher_id);
+		snprintf(left[i].lsn, sizeof(left[i].lsn), "%016" PRIX64, entry.left_lsn);
+	}
+}
+
+/* Does the record belong to a history that was left before it was written? */
+static bool
+is_beyond(const char *id)
+{
+	for (uint32_t i = 0; i < left_count; i++)
+	{
+		if (memcmp(id, left[i].publisher, PUBLISHER_LENGTH) == 0)
+			return memcmp(id + EVPUB_FRAME_ID_ORDER_AT, left[i].lsn, LSN_LENGTH) > 0;
+	}
+	return false;
 }
 
 static bool
@@ -82,9 +127,12 @@ own_id(rd_kafka_message_t *message, EvpubFoundKind *kind)
 static bool
 is_same(const EvpubFrameFoundId *kept, EvpubFoundKind kind, const char *id)
 {
-	return kept->kind == (char) kind &&
-		memcmp(kept->id, id, kind == EVPUB_FOUND_EVENT ?
-			   PUBLISHER_LENGTH : EVPUB_FRAME_ID_LENGTH) == 0;
+	if (kept->kind != (char) kind)
+		return false;
+	if (kind != EVPUB_FOUND_EVENT)
+		return memcmp(kept->id, id, EVPUB_FRAME_ID_LENGTH) == 0;
+	return memcmp(kept->id, id, PUBLISHER_LENGTH) == 0 &&
+		is_beyond(kept->id) == is_beyond(id);
 }
 
 static void

@@ -20,8 +20,8 @@ typedef struct Found
 	uint32_t	size;
 } Found;
 
-/* The root of evpub's own ids; before anything is read. */
-extern void found_start(const char *root);
+/* An ORIGIN frame; before anything is read.  Ends the relay when it makes no sense. */
+extern void found_start(const char *payload, uint32_t length);
 
 /* Takes in a record that was read, whoever has written it. */
 extern void found_take(Found *found, rd_kafka_message_t *message);

@@ -34,7 +34,7 @@
 #include "frames.h"
 #include "lookup.h"
 #include "producer.h"
-#include "readback.h"
+#include "lookback.h"
 #include "relay.h"
 #include "sizes.h"
 #include "survey.h"
@@ -148,7 +148,7 @@ start(const char *payload, uint32_t length)
 	topics_start(client);
 	survey_start(client, settings);
 	lookup_start(client, copy);
-	readback_start(another);
+	lookback_start(another);
 	started = true;
 	send_hello();
 }
@@ -160,16 +160,16 @@ take_topic(const Frame *frame)
 	switch (frame->type)
 	{
 		case EVPUB_FRAME_TOPIC:
-			topics_announce(frame->payload, frame->length);
+			lookback_counted(topics_announce(frame->payload, frame->length));
 			return true;
 		case EVPUB_FRAME_OFFSET:
 			topics_set_offset(frame->payload, frame->length);
 			return true;
 		case EVPUB_FRAME_READ_BACK:
-			readback_topic(frame->payload, frame->length);
+			lookback_topic(frame->payload, frame->length);
 			return true;
 		case EVPUB_FRAME_TAIL:
-			readback_tail(frame->payload, frame->length);
+			lookback_tail(frame->payload, frame->length);
 			return true;
 		default:
 			return false;
@@ -208,7 +208,7 @@ take_frame(const Frame *frame)
 			start(frame->payload, frame->length);
 			break;
 		case EVPUB_FRAME_ORIGIN:
-			readback_origin(frame->payload, frame->length);
+			lookback_origin(frame->payload, frame->length);
 			break;
 		case EVPUB_FRAME_TOPIC:
 		case EVPUB_FRAME_OFFSET:
@@ -290,7 +290,7 @@ wait_for_events(int64_t until)
 		{.fd = EVPUB_RELAY_FD, .events = POLLRDHUP},
 		{.fd = started ? producer_fd() : -1, .events = POLLIN},
 		{.fd = started ? lookup_fd() : -1, .events = POLLIN},
-		{.fd = readback_fd(), .events = POLLIN}
+		{.fd = lookback_fd(), .events = POLLIN}
 	};
 	int64_t		timeout = -1;
 
@@ -305,7 +305,8 @@ wait_for_events(int64_t until)
 		timeout = until - relay_now();
 		timeout = timeout < 0 ? 0 : timeout > 60000 ? 60000 : timeout;
 	}
-	if (poll(fds, 4, (int) timeout) < 0 && errno != EINTR)
+	/* poll() takes no more entries than this process may have files open */
+	if (poll(fds, lookback_fd() < 0 ? 3 : 4, (int) timeout) < 0 && errno != EINTR)
 	{
 		fprintf(stderr, "evpub-relay: poll: %s\n", strerror(errno));
 		_exit(1);
@@ -337,13 +338,13 @@ look_after_topics(int64_t now)
 	/* an answer may just have made it ready */
 	if (cause != NULL && cause->state == TOPIC_READY)
 		until = now;
-	until = relay_earlier(until, readback_work(now));
+	until = relay_earlier(until, lookback_work(now));
 	if (cause == NULL && waiting_since != RELAY_NEVER)
 		cause = survey_vanished();
 	if (cause != NULL)
 		text = cause->trouble;
 	if (text[0] == '\0')
-		text = readback_trouble(closed != NULL ? closed : cause,
+		text = lookback_trouble(closed != NULL ? closed : cause,
 								producer_closed_partition(), now);
 	producer_report();
 	if (waiting_since != RELAY_NEVER && now - waiting_since > PRODUCER_GIVE_UP_MS)

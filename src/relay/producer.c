@@ -180,12 +180,8 @@ producer_closed_partition(void)
 bool
 producer_tail_owed(void)
 {
-	PartitionAccess access;
-
-	if (closed == NULL)
-		return false;
-	access = topics_partition(closed, closed_partition)->access;
-	return access != PARTITION_CLOSED && access != PARTITION_READ;
+	return closed != NULL &&
+		topics_partition(closed, closed_partition)->access == PARTITION_FOUND;
 }
 
 /*
@@ -273,6 +269,8 @@ judge(Topic *topic, int32_t number, const Record *record)
 	TopicPartition *partition = topics_partition(topic, number);
 	TailVerdict verdict = TAIL_PASSES;
 
+	if (partition->access == PARTITION_UNREAD)
+		return TAIL_SEND;
 	if (partition->access == PARTITION_OPEN)
 	{
 		verdict = tail_judge(&partition->tail, record->id);

@@ -261,7 +261,10 @@ take_end(ReaderTask *task, int64_t end, int64_t now)
 	if (end > task->from)
 		start_reading(task, now);
 	else
+	{
 		task->step = READER_HOLD;
+		atomic_store(&task->at, end);
+	}
 }
 
 /* Asks one leader for the ends of its partitions. */

@@ -24,7 +24,7 @@
 #include "creation.h"
 #include "frames.h"
 #include "lookup.h"
-#include "readback.h"
+#include "lookback.h"
 #include "relay.h"
 #include "survey.h"
 #include "trouble.h"
@@ -179,7 +179,7 @@ topic_exists(Topic *topic, const struct rd_kafka_metadata_topic *found, int64_t 
 		topic->reported = 0;
 		if (topic->scout)
 			creation_arrived(topic, now);
-		readback_report(topic, count);
+		lookback_report(topic, count);
 		return;
 	}
 	else if (count > topic->pinned)

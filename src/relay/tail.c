@@ -20,6 +20,9 @@
 #include "relay.h"
 #include "tail.h"
 
+/* The numbers of gaps, EVPUB_FRAME_GAP_NUMBERS and above, begin with it. */
+#define GAP_DIGIT 'f'
+
 struct Tail
 {
 	bool		open;			/* there is a tail, and nothing above it came */
@@ -83,7 +86,11 @@ judge(Tail *tail, const char *id)
 {
 	bool		exact = take_exact(tail, id);
 
-	if (tail->open)
+	/*
+	 * The announcement of an accepted gap stands in front of all transactions,
+	 * wherever the gap ends.
+	 */
+	if (tail->open && id[EVPUB_FRAME_ID_NUMBER_AT] != GAP_DIGIT)
 	{
 		if (!tail->met && memcmp(id, tail->id, EVPUB_FRAME_ID_LENGTH) == 0)
 		{

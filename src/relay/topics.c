@@ -26,18 +26,11 @@ static Topic **topics;			/* by number; holes are NULL */
 static uint32_t topics_size;
 static bool changed;			/* there may be something to ask */
 static bool new_ready;			/* there may be a size to ask for */
-static bool read_back;			/* partitions are read back first */
 
 void
 topics_start(rd_kafka_t *use_client)
 {
 	client = use_client;
-}
-
-void
-topics_close(void)
-{
-	read_back = true;
 }
 
 uint32_t
@@ -110,26 +103,13 @@ topics_ready(Topic *topic, int64_t now)
 	topic->due = now + TOPICS_GROWTH_CHECK_MS;
 }
 
-/*
- * A topic that was new has its count now.  Nobody has written to it for evpub, so its
- * partitions are open; those that it gets when it grows are not.
- */
-static void
-open_new(Topic *topic, int32_t count)
-{
-	topic->open_below = count;
-	for (int32_t i = 0; i < topic->partitions_size && i < count; i++)
-		topic->partitions[i].access = PARTITION_OPEN;
-}
-
-void
+Topic *
 topics_announce(const char *payload, uint32_t length)
 {
 	EvpubFrameTopic frame;
 	const char *name = payload + sizeof(frame);
 	uint32_t	name_len;
 	int32_t		pinned;
-	bool		was_new;
 	Topic	   *topic;
 
 	if (length < sizeof(frame))
@@ -141,7 +121,6 @@ topics_announce(const char *payload, uint32_t length)
 		relay_fail(EVPUB_FAILURE_RETRY, "malformed TOPIC frame from the server");
 
 	topic = topics_get(frame.number);
-	was_new = topic != NULL && topic->pinned == 0 && !topic->published;
 	if (topic == NULL)
 		topic = add_topic(frame.number, name, name_len);
 	else if (strlen(topic->name) != name_len ||
@@ -152,13 +131,12 @@ topics_announce(const char *payload, uint32_t length)
 		topics_ready(topic, relay_now());
 	else if (topic->reported < pinned || topic->state == TOPIC_PIN)
 		topic->state = TOPIC_ASK;
-	if (was_new && pinned > 0)
-		open_new(topic, pinned);
 	topic->pinned = pinned > 0 ? pinned : 0;
 	topic->published = pinned != EVPUB_FRAME_TOPIC_NEW;
 	if (topic->state != TOPIC_READY)
 		topic->due = 0;
 	changed = true;
+	return topic;
 }
 
 TopicPartition *
@@ -173,11 +151,7 @@ topics_partition(Topic *topic, int32_t partition)
 		topic->partitions = relay_realloc(topic->partitions,
 										  (size_t) size * sizeof(TopicPartition));
 		for (int32_t i = topic->partitions_size; i < size; i++)
-			topic->partitions[i] = (TopicPartition){
-				.offset = -1,
-				.access = read_back && i >= topic->open_below ?
-					PARTITION_CLOSED : PARTITION_OPEN
-			};
+			topic->partitions[i] = (TopicPartition){.offset = -1};
 		topic->partitions_size = size;
 	}
 	return &topic->partitions[partition];

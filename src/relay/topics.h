@@ -24,8 +24,8 @@ typedef enum TopicState
 /* May a partition be written to? */
 typedef enum PartitionAccess
 {
-	PARTITION_OPEN,				/* what is in it is known, or does not matter */
-	PARTITION_CLOSED,			/* it is to be read back, and READ_BACK has not come */
+	PARTITION_UNREAD,			/* yes; it was not to be read back, so far */
+	PARTITION_OPEN,				/* yes; what is in it is known */
 	PARTITION_READ,				/* it is being read back */
 	PARTITION_FOUND				/* that was reported; the worker answers by TAIL */
 } PartitionAccess;
@@ -59,7 +59,7 @@ typedef struct Topic
 	bool		auto_create;	/* the cluster cannot be asked to create it */
 	bool		asked;			/* the cluster has answered for it */
 	int64_t		waiting_since;	/* for the cluster to know it */
-	int32_t		open_below;		/* partitions below it are open from the beginning */
+	bool		read_back;		/* partitions are read before they are written to */
 	int32_t		count;			/* found, but not reported before ... */
 	int32_t		ends_awaited;	/* ... the ends of so many partitions are known */
 	int32_t		reported;		/* count in the last PARTITIONS frame */
@@ -76,11 +76,8 @@ typedef struct Topic
 
 extern void topics_start(rd_kafka_t *client);
 
-/* From now on partitions are closed until they are read back. */
-extern void topics_close(void);
-
 /* A TOPIC frame. */
-extern void topics_announce(const char *payload, uint32_t length);
+extern Topic *topics_announce(const char *payload, uint32_t length);
 
 /* An OFFSET frame. */
 extern void topics_set_offset(const char *payload, uint32_t length);

@@ -1,15 +1,16 @@
 /*
- * readback.c
+ * lookback.c
  *		What is in partitions already, before anything is written to them.
  *
- * With evpub.delivery = 'deduplicated' a partition is closed until the worker has
- * said by a TAIL frame what of it is in Kafka already.  It can say so when the relay
+ * With evpub.delivery = 'deduplicated' the partitions of a topic are closed from
+ * READ_BACK on, which comes before the first record: until the worker has said by a
+ * TAIL frame what of a partition is in Kafka already.  It can say so when the relay
  * has reported what it found behind the last acknowledged offset (reader.c).  So no
  * record goes to a partition whose tail is not known, while other partitions go on.
  *
- * Only a topic that nobody has published to is open from the beginning.  But it may
- * have records of other producers, and those need never be read: the worker gets the
- * ends of its partitions with its count, and keeps both.
+ * A topic that nobody has published to is not read.  But it may have records of other
+ * producers, and those need never be read: the worker gets the ends of its partitions
+ * with its count, and keeps both.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@
 #include <string.h>
 
 #include "frames.h"
-#include "readback.h"
+#include "lookback.h"
 #include "reader.h"
 #include "relay.h"
 
@@ -35,24 +36,23 @@ static uint32_t tasks_size;
 static int64_t next_look;
 
 void
-readback_start(rd_kafka_conf_t *use_conf)
+lookback_start(rd_kafka_conf_t *use_conf)
 {
 	conf = use_conf;
 }
 
 void
-readback_origin(const char *payload, uint32_t length)
+lookback_origin(const char *payload, uint32_t length)
 {
-	if (length != EVPUB_FRAME_ROOT_LENGTH || has_origin || topics_end() > 0)
-		relay_fail(EVPUB_FAILURE_RETRY, "malformed ORIGIN frame from the server");
+	if (has_origin)
+		relay_fail(EVPUB_FAILURE_RETRY, "unexpected ORIGIN frame from the server");
 	has_origin = true;
-	found_start(payload);
-	topics_close();
+	found_start(payload, length);
 	reader_start(conf);
 }
 
 int
-readback_fd(void)
+lookback_fd(void)
 {
 	return reader_fd();
 }
@@ -95,32 +95,27 @@ topic_of(uint32_t number, int32_t partition, int32_t least, const char *what)
 {
 	Topic	   *topic = has_origin ? topics_get(number) : NULL;
 
-	if (topic == NULL || topic->pinned == 0 || partition < least ||
-		partition >= topic->pinned)
+	if (topic == NULL || partition < least || partition >= topic->pinned)
 		relay_fail(EVPUB_FAILURE_RETRY, "malformed %s frame from the server", what);
 	return topic;
 }
 
 /*
  * All of its partitions at once, since one request to a broker covers all of them.
- * When the count has grown, those that are open stay so.
+ * When the count has grown, those that were read are not read again.
  */
 void
-readback_topic(const char *payload, uint32_t length)
+lookback_counted(Topic *topic)
 {
-	EvpubFramePartition frame;
-	Topic	   *topic;
 	ReaderTask *list = NULL;
 
-	if (length != sizeof(frame))
-		relay_fail(EVPUB_FAILURE_RETRY, "malformed READ_BACK frame from the server");
-	memcpy(&frame, payload, sizeof(frame));
-	topic = topic_of(frame.topic, frame.partition, -1, "READ_BACK");
+	if (!topic->read_back)
+		return;
 	for (int32_t i = topic->pinned - 1; i >= 0; i--)
 	{
 		TopicPartition *partition = topics_partition(topic, i);
 
-		if (partition->access != PARTITION_CLOSED)
+		if (partition->access != PARTITION_UNREAD)
 			continue;
 		partition->access = PARTITION_READ;
 		list = make_task(topic, i, list);
@@ -129,8 +124,26 @@ readback_topic(const char *payload, uint32_t length)
 	reader_ask(list);
 }
 
+/*
+ * From now on partitions of the topic are closed until they are read.  If it has no
+ * count yet, they are read from their beginning when it has.
+ */
 void
-readback_tail(const char *payload, uint32_t length)
+lookback_topic(const char *payload, uint32_t length)
+{
+	EvpubFramePartition frame;
+	Topic	   *topic;
+
+	if (length != sizeof(frame))
+		relay_fail(EVPUB_FAILURE_RETRY, "malformed READ_BACK frame from the server");
+	memcpy(&frame, payload, sizeof(frame));
+	topic = topic_of(frame.topic, frame.partition, -1, "READ_BACK");
+	topic->read_back = true;
+	lookback_counted(topic);
+}
+
+void
+lookback_tail(const char *payload, uint32_t length)
 {
 	EvpubFrameFound frame;
 	Topic	   *topic;
@@ -144,7 +157,7 @@ readback_tail(const char *payload, uint32_t length)
 		relay_fail(EVPUB_FAILURE_RETRY, "malformed TAIL frame from the server");
 	topic = topic_of(frame.topic, frame.partition, 0, "TAIL");
 	partition = topics_partition(topic, frame.partition);
-	if (partition->access == PARTITION_CLOSED || partition->access == PARTITION_READ)
+	if (partition->access == PARTITION_UNREAD || partition->access == PARTITION_READ)
 		relay_fail(EVPUB_FAILURE_RETRY, "the server sent a tail of topic \"%s\" partition %d before it was read back",
 				   topic->name, frame.partition);
 	tail_free(partition->tail);
@@ -153,15 +166,11 @@ readback_tail(const char *payload, uint32_t length)
 }
 
 void
-readback_report(Topic *topic, int32_t count)
+lookback_report(Topic *topic, int32_t count)
 {
 	ReaderTask *list = NULL;
 
-	/*
-	 * One that is made again, and that a person has accepted, is read from its
-	 * beginning once it has its count.
-	 */
-	if (!has_origin || topic->published || topic->fresh)
+	if (!has_origin || topic->read_back || topic->fresh)
 	{
 		topics_report(topic, count);
 		return;
@@ -205,10 +214,13 @@ take_new_end(const ReaderTask *task)
 	topics_report(topic, topic->count);
 	for (int32_t i = 0; i < topic->count; i++)
 	{
-		int64_t		offset = topics_partition(topic, i)->offset;
+		TopicPartition *partition = topics_partition(topic, i);
 
-		if (offset >= 0)
-			send_acked(topic, i, offset);
+		/* if READ_BACK has come meanwhile, it is read from its beginning */
+		if (partition->offset >= 0 && !topic->read_back)
+			send_acked(topic, i, partition->offset);
+		/* the worker gives it back */
+		partition->offset = -1;
 	}
 }
 
@@ -220,6 +232,7 @@ take_found(const ReaderTask *task)
 	EvpubFrameFound frame = {
 		.topic = task->number,
 		.partition = task->partition,
+		.end = atomic_load(&task->at),
 		.count = task->found.count
 	};
 
@@ -239,7 +252,7 @@ ends_below(const ReaderTask *task)
 }
 
 int64_t
-readback_work(int64_t now)
+lookback_work(int64_t now)
 {
 	ReaderTask *task;
 	ReaderTask *next;
@@ -296,7 +309,7 @@ compose(const ReaderTask *task, int64_t now, char *text, size_t size)
 }
 
 const char *
-readback_trouble(const Topic *waits_for, int32_t partition, int64_t now)
+lookback_trouble(const Topic *waits_for, int32_t partition, int64_t now)
 {
 	static char text[RELAY_TEXT_MAX];
 	static const Topic *last;
