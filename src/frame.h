@@ -111,6 +111,12 @@ typedef enum EvpubFrameType
 	 * its partitions are to be read back, those that were not yet.  Payload:
 	 * EvpubFramePartition with partition -1.  Comes only after ORIGIN.  A partition
 	 * of a topic for which it has not come is written to without being read.
+	 *
+	 * Behind a TOPIC frame without a count it means that the topic is read from its
+	 * beginning as soon as it has its count, and no ends of its partitions are
+	 * reported.  That must not wait until the count has come: the batch in hand could
+	 * go out between the TOPIC frame with the count and this one.  (Where a count
+	 * grows, nothing is on its way.)
 	 */
 	EVPUB_FRAME_READ_BACK = 'r',
 

@@ -34,6 +34,7 @@
 #include "frames.h"
 #include "lookup.h"
 #include "producer.h"
+#include "lookback.h"
 #include "relay.h"
 #include "sizes.h"
 #include "survey.h"
@@ -130,6 +131,7 @@ start(const char *payload, uint32_t length)
 	const RelaySettings *settings = config_parse(payload, length);
 	rd_kafka_conf_t *conf = config_build(settings);
 	rd_kafka_conf_t *copy = rd_kafka_conf_dup(conf);
+	rd_kafka_conf_t *another = rd_kafka_conf_dup(conf);
 	rd_kafka_t *client;
 
 	/*
@@ -146,34 +148,52 @@ start(const char *payload, uint32_t length)
 	topics_start(client);
 	survey_start(client, settings);
 	lookup_start(client, copy);
+	lookback_start(another);
 	started = true;
 	send_hello();
 }
 
-static void
+/* Takes a frame that need not wait for its turn; false: it is another one. */
+static bool
 take_topic(const Frame *frame)
 {
-	if (frame->type == EVPUB_FRAME_TOPIC)
-		topics_announce(frame->payload, frame->length);
-	else
-		topics_set_offset(frame->payload, frame->length);
+	switch (frame->type)
+	{
+		case EVPUB_FRAME_TOPIC:
+			lookback_counted(topics_announce(frame->payload, frame->length));
+			return true;
+		case EVPUB_FRAME_OFFSET:
+			topics_set_offset(frame->payload, frame->length);
+			return true;
+		case EVPUB_FRAME_READ_BACK:
+			lookback_topic(frame->payload, frame->length);
+			return true;
+		case EVPUB_FRAME_TAIL:
+			lookback_tail(frame->payload, frame->length);
+			return true;
+		default:
+			return false;
+	}
 }
 
 /*
- * The batch in hand waits for a topic.  What it waits for may have come behind
- * it: the count that the worker has made durable.  Frames about topics are taken
- * in at once, so that the cluster is asked for all of them early.  That is no
- * change of order for the records between: a count that has grown is sent by
- * the worker only when no records are on their way.
+ * The batch in hand waits for a topic or a partition.  What it waits for may have
+ * come behind it: the count that the worker has made durable, or the tail.  Frames
+ * about topics are taken in at once, so that the cluster is asked for all of them
+ * early.  That is no change of order for the records between: a count that has grown
+ * is sent by the worker only when no records are on their way, and of a partition
+ * whose tail is on its way none was sent, or none but those below the one that waits.
+ * True: there was such a frame.
  */
-static void
+static bool
 look_ahead(void)
 {
 	Frame frame;
+	bool		any = false;
 
 	while (frames_ahead(&frame))
-		if (frame.type == EVPUB_FRAME_TOPIC || frame.type == EVPUB_FRAME_OFFSET)
-			take_topic(&frame);
+		any = take_topic(&frame) || any;
+	return any;
 }
 
 static void
@@ -187,11 +207,16 @@ take_frame(const Frame *frame)
 		case EVPUB_FRAME_CONFIG:
 			start(frame->payload, frame->length);
 			break;
+		case EVPUB_FRAME_ORIGIN:
+			lookback_origin(frame->payload, frame->length);
+			break;
 		case EVPUB_FRAME_TOPIC:
 		case EVPUB_FRAME_OFFSET:
+		case EVPUB_FRAME_READ_BACK:
+		case EVPUB_FRAME_TAIL:
 			/* it may have been taken before its turn */
 			if (!frames_taken())
-				take_topic(frame);
+				(void) take_topic(frame);
 			break;
 		case EVPUB_FRAME_LIMIT:
 			topics_set_limit(frame->payload, frame->length);
@@ -218,11 +243,10 @@ take_frames(int64_t now)
 	{
 		if (producer_has_batch())
 		{
-			bool		more;
+			bool		more = producer_produce(now);
 
-			if (producer_head() != NULL)
-				look_ahead();
-			more = producer_produce(now);
+			if (producer_head() != NULL || producer_closed() != NULL)
+				more = look_ahead() || more;
 			if (producer_has_batch())
 				return more;
 			frames_done();
@@ -238,30 +262,35 @@ take_frames(int64_t now)
 }
 
 /*
- * Is the count that the batch in hand waits for to be looked for behind it?  For
- * a topic without a count the worker bounds what stands in between.  For others
- * this only lets the cluster be asked early.
+ * Is what the batch in hand waits for to be looked for behind it?  For a count or a
+ * tail that the worker owes, what stands in between is bounded by the worker.  For
+ * others this only lets the cluster be asked early.
  */
 static bool
 may_look_ahead(void)
 {
 	const Topic *topic = producer_head();
+	const Topic *closed = producer_closed();
+	bool		owed = (topic != NULL && topic->pinned == 0) ||
+		(closed != NULL && producer_tail_owed());
 
+	if (topic == NULL)
+		topic = closed;
 	if (frames_unread() > UNREAD_MAX)
 		relay_fail(EVPUB_FAILURE_RETRY,
-				   "the server sends records without end before the partition count of topic \"%s\"",
+				   "the server sends records without end before the partition count or a tail of topic \"%s\"",
 				   topic == NULL ? "" : topic->name);
-	return topic != NULL &&
-		(topic->pinned == 0 || frames_unread() < EVPUB_FRAME_AHEAD);
+	return topic != NULL && (owed || frames_unread() < EVPUB_FRAME_AHEAD);
 }
 
 static void
 wait_for_events(int64_t until)
 {
-	struct pollfd fds[3] = {
+	struct pollfd fds[4] = {
 		{.fd = EVPUB_RELAY_FD, .events = POLLRDHUP},
 		{.fd = started ? producer_fd() : -1, .events = POLLIN},
-		{.fd = started ? lookup_fd() : -1, .events = POLLIN}
+		{.fd = started ? lookup_fd() : -1, .events = POLLIN},
+		{.fd = lookback_fd(), .events = POLLIN}
 	};
 	int64_t		timeout = -1;
 
@@ -276,7 +305,8 @@ wait_for_events(int64_t until)
 		timeout = until - relay_now();
 		timeout = timeout < 0 ? 0 : timeout > 60000 ? 60000 : timeout;
 	}
-	if (poll(fds, 3, (int) timeout) < 0 && errno != EINTR)
+	/* poll() takes no more entries than this process may have files open */
+	if (poll(fds, lookback_fd() < 0 ? 3 : 4, (int) timeout) < 0 && errno != EINTR)
 	{
 		fprintf(stderr, "evpub-relay: poll: %s\n", strerror(errno));
 		_exit(1);
@@ -302,18 +332,25 @@ look_after_topics(int64_t now)
 	int64_t		until = relay_earlier(survey_work(now, producer_head(), stuck),
 									  sizes_work(now));
 	const Topic *cause = producer_head();
+	const Topic *closed = producer_closed();
+	const char *text = "";
 
 	/* an answer may just have made it ready */
 	if (cause != NULL && cause->state == TOPIC_READY)
 		until = now;
+	until = relay_earlier(until, lookback_work(now));
 	if (cause == NULL && waiting_since != RELAY_NEVER)
 		cause = survey_vanished();
+	if (cause != NULL)
+		text = cause->trouble;
+	if (text[0] == '\0')
+		text = lookback_trouble(closed != NULL ? closed : cause,
+								producer_closed_partition(), now);
 	producer_report();
 	if (waiting_since != RELAY_NEVER && now - waiting_since > PRODUCER_GIVE_UP_MS)
 		relay_fail(EVPUB_FAILURE_RETRY, "no acknowledgement for an hour: beginning anew");
 	return relay_earlier(until,
-						 trouble_report(now, cause != NULL ? cause->trouble : "",
-										waiting_since));
+						 trouble_report(now, text, waiting_since));
 }
 
 static int64_t

@@ -26,6 +26,7 @@
 #include "config.h"
 #include "failure.h"
 #include "frames.h"
+#include "offsets.h"
 #include "producer.h"
 #include "record.h"
 #include "relay.h"
@@ -55,16 +56,12 @@
 /* Acknowledgements wait while so much is unsent. */
 #define UNSENT_MAX 65536
 
+/* A record costs less than this. */
 #define DONE 0x80000000u
+#define DROPPED 0x40000000u
 
 /* Of syslog's levels: what is worse comes as an event of its own, too. */
 #define LOG_LEVEL_ERROR 3
-
-typedef struct Acked
-{
-	Topic	   *topic;
-	int32_t		partition;
-} Acked;
 
 static rd_kafka_t *client;
 static rd_kafka_queue_t *events;
@@ -77,21 +74,19 @@ static size_t batch_done;		/* of its bytes */
 static size_t batch_length;
 static uint32_t batch_left;
 static const Topic *head;
+static Topic *closed;			/* the topic of a record whose partition is closed */
+static int32_t closed_partition;
 
 /* In flight: acked < number < next. */
 static uint64_t next = 1;
 static uint64_t acked;
 static uint64_t acked_reported;
-static uint32_t ring[RING_SIZE];	/* cost, and DONE */
+static uint64_t dropped;		/* of those up to "acked" */
+static uint32_t ring[RING_SIZE];	/* cost, and DONE and DROPPED */
 static uint32_t wire[RING_SIZE];	/* bytes on the wire, about */
 static uint64_t unreported_records; /* in flight without a report */
 static size_t in_flight_cost;
 static int64_t last_progress;
-
-/* Partitions with an offset that was not reported to the worker yet. */
-static Acked *unreported;
-static size_t unreported_count;
-static size_t unreported_size;
 
 static void
 refuse_broken_versions(void)
@@ -170,6 +165,25 @@ producer_head(void)
 	return head;
 }
 
+const Topic *
+producer_closed(void)
+{
+	return closed;
+}
+
+int32_t
+producer_closed_partition(void)
+{
+	return closed_partition;
+}
+
+bool
+producer_tail_owed(void)
+{
+	return closed != NULL &&
+		topics_partition(closed, closed_partition)->access == PARTITION_FOUND;
+}
+
 /*
  * May a record go to this partition now?  The first one goes alone, and the
  * next only when it is acknowledged: a leader that knows nothing of a producer
@@ -235,11 +249,63 @@ refused_by_client(const Topic *topic, int32_t partition, const Record *record,
 	failure_end(client);
 }
 
+static void
+send_partition(EvpubFrameType type, const Topic *topic, int32_t partition)
+{
+	EvpubFramePartition frame = {.topic = topic->number,.partition = partition};
+
+	frames_send(type, &frame, sizeof(frame), NULL, 0);
+}
+
+/*
+ * What becomes of a record whose partition was read back, or is yet to be.  PASSED is
+ * sent once: the partition is then as one whose tail has not come, until it comes
+ * anew.  MET goes out before the acknowledgement that covers this record, since that
+ * is made only when the record is in the ring.
+ */
+static TailVerdict
+judge(Topic *topic, int32_t number, const Record *record)
+{
+	TopicPartition *partition = topics_partition(topic, number);
+	TailVerdict verdict = TAIL_PASSES;
+
+	if (partition->access == PARTITION_UNREAD)
+		return TAIL_SEND;
+	if (partition->access == PARTITION_OPEN)
+	{
+		verdict = tail_judge(&partition->tail, record->id);
+		if (verdict == TAIL_MEETS)
+			send_partition(EVPUB_FRAME_MET, topic, number);
+		else if (verdict == TAIL_PASSES)
+		{
+			send_partition(EVPUB_FRAME_PASSED, topic, number);
+			partition->access = PARTITION_FOUND;
+		}
+	}
+	if (verdict == TAIL_PASSES)
+	{
+		closed = topic;
+		closed_partition = number;
+	}
+	return verdict;
+}
+
+/* Acknowledges as far as all is done. */
+static void
+move_acked(void)
+{
+	while (acked + 1 < next && (ring[(acked + 1) & RING_MASK] & DONE))
+	{
+		acked++;
+		if (ring[acked & RING_MASK] & DROPPED)
+			dropped++;
+	}
+}
+
 static bool
-produce(Topic *topic, const Record *record, int64_t now)
+produce(Topic *topic, int32_t partition, const Record *record, int64_t now)
 {
 	rd_kafka_headers_t *headers;
-	int32_t		partition = choose_partition(topic, record);
 	rd_kafka_resp_err_t error;
 
 	uint32_t	bytes = record_wire_size(record);
@@ -299,10 +365,13 @@ static bool
 produce_all(int64_t now)
 {
 	head = NULL;
+	closed = NULL;
 	for (int i = 0; i < PRODUCE_TURN; i++)
 	{
 		Record		record;
 		Topic	   *topic;
+		int32_t		partition;
+		TailVerdict verdict;
 		uint32_t	cost;
 
 		if (batch_left == 0 || failure_noted())
@@ -321,7 +390,11 @@ produce_all(int64_t now)
 		if (next - acked > 1 &&
 			(next - acked > RING_SIZE || in_flight_cost + cost > BUDGET))
 			return false;
-		if (!produce(topic, &record, now))
+		partition = choose_partition(topic, &record);
+		verdict = judge(topic, partition, &record);
+		if (verdict == TAIL_PASSES)
+			return false;
+		if (verdict == TAIL_SEND && !produce(topic, partition, &record, now))
 		{
 			if (topic->state != TOPIC_READY)
 				head = topic;
@@ -329,9 +402,16 @@ produce_all(int64_t now)
 		}
 		if (next - acked == 1)
 			last_progress = now;
-		ring[next & RING_MASK] = cost;
-		in_flight_cost += cost;
+		if (verdict == TAIL_SEND)
+		{
+			ring[next & RING_MASK] = cost;
+			in_flight_cost += cost;
+		}
+		else
+			ring[next & RING_MASK] = DONE | DROPPED;
 		next++;
+		if (verdict != TAIL_SEND)
+			move_acked();
 		batch_at = record.end;
 		if (--batch_left == 0 && batch_at != batch_end)
 			record_malformed(next);
@@ -358,58 +438,23 @@ static void
 take_failure(const rd_kafka_message_t *message, int64_t now)
 {
 	uint64_t	sequence = (uint64_t) (uintptr_t) message->_private;
-	rd_kafka_headers_t *headers;
-	const void *id = NULL;
-	size_t		len = 0;
 	FailedRecord record = {
 		.error = message->err,
 		.topic = rd_kafka_topic_opaque(message->rkt),
 		.partition = message->partition,
 		.sequence = sequence,
-		.bytes = wire[sequence & RING_MASK]
+		.bytes = wire[sequence & RING_MASK],
+		.id = offsets_id(message)
 	};
 
-	if (rd_kafka_message_headers(message, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR &&
-		rd_kafka_header_get(headers, 0, "evpub-id", &id, &len) == RD_KAFKA_RESP_ERR_NO_ERROR &&
-		len == EVPUB_FRAME_ID_LENGTH)
-		record.id = id;
 	failure_note(&record, now);
-}
-
-static void
-take_offset(const rd_kafka_message_t *message)
-{
-	Topic	   *topic = rd_kafka_topic_opaque(message->rkt);
-	TopicPartition *partition = topics_partition(topic, message->partition);
-
-	/* an acknowledged duplicate has no offset */
-	if (message->offset < 0)
-		return;
-	if (message->offset <= partition->offset)
-	{
-		topics_remade(topic);
-		relay_fail(EVPUB_FAILURE_TOPIC,
-				   "topic \"%s\" partition %d acknowledged offset %" PRId64 " after %" PRId64 ": the topic was deleted and made again, or has lost records",
-				   topic->name, message->partition, message->offset,
-				   partition->offset);
-	}
-	partition->offset = message->offset;
-	if (partition->unreported)
-		return;
-	partition->unreported = true;
-	if (unreported_count == unreported_size)
-	{
-		unreported_size = unreported_size * 2 + 16;
-		unreported = relay_realloc(unreported,
-								   unreported_size * sizeof(*unreported));
-	}
-	unreported[unreported_count++] = (Acked){topic, message->partition};
 }
 
 static void
 take_reports(rd_kafka_event_t *event, int64_t now)
 {
 	const rd_kafka_message_t *message;
+	const rd_kafka_message_t *last = NULL;	/* acknowledged */
 
 	while ((message = rd_kafka_event_message_next(event)) != NULL)
 	{
@@ -434,12 +479,21 @@ take_reports(rd_kafka_event_t *event, int64_t now)
 		/* a record that alone was larger has shown that so much is taken */
 		if (partition->limit > 0 && partition->limit < wire[sequence & RING_MASK])
 			partition->limit = wire[sequence & RING_MASK];
-		take_offset(message);
-		in_flight_cost -= *slot & ~DONE;
+		offsets_take(message);
+		in_flight_cost -= *slot;
 		*slot |= DONE;
+
+		/* an acknowledged duplicate has no offset */
+		if (message->offset < 0)
+			continue;
+		if (last != NULL &&
+			(last->rkt != message->rkt || last->partition != message->partition))
+			offsets_take_id(last);
+		last = message;
 	}
-	while (acked + 1 < next && (ring[(acked + 1) & RING_MASK] & DONE))
-		acked++;
+	if (last != NULL)
+		offsets_take_id(last);
+	move_acked();
 	last_progress = now;
 	trouble_acknowledged();
 }
@@ -528,24 +582,11 @@ producer_serve(int64_t now)
 void
 producer_report(void)
 {
-	EvpubFrameAck ack = {.sequence = acked};
+	EvpubFrameAck ack = {.sequence = acked,.dropped = dropped};
 
 	if (acked == acked_reported || frames_unsent() > UNSENT_MAX)
 		return;
-	for (size_t i = 0; i < unreported_count; i++)
-	{
-		Acked	   *which = &unreported[i];
-		TopicPartition *partition = topics_partition(which->topic, which->partition);
-		EvpubFrameOffset frame = {
-			.topic = which->topic->number,
-			.partition = which->partition,
-			.offset = partition->offset
-		};
-
-		partition->unreported = false;
-		frames_send(EVPUB_FRAME_ACKED_OFFSET, &frame, sizeof(frame), NULL, 0);
-	}
-	unreported_count = 0;
+	offsets_send();
 	frames_send(EVPUB_FRAME_ACK, &ack, sizeof(ack), NULL, 0);
 	acked_reported = acked;
 }

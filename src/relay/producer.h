@@ -33,6 +33,15 @@ extern bool producer_produce(int64_t now);
 /* The topic that the next record waits for, or NULL. */
 extern const Topic *producer_head(void);
 
+/*
+ * The topic whose next record waits since its partition is closed, or its tail was
+ * passed; NULL: it does not.  And that partition; and is it for the worker to send a
+ * TAIL frame now?
+ */
+extern const Topic *producer_closed(void);
+extern int32_t producer_closed_partition(void);
+extern bool producer_tail_owed(void);
+
 /* Takes librdkafka's events.  Returns when it wants to be called again. */
 extern int64_t producer_serve(int64_t now);
 

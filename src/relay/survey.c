@@ -24,6 +24,7 @@
 #include "creation.h"
 #include "frames.h"
 #include "lookup.h"
+#include "lookback.h"
 #include "relay.h"
 #include "survey.h"
 #include "trouble.h"
@@ -178,7 +179,7 @@ topic_exists(Topic *topic, const struct rd_kafka_metadata_topic *found, int64_t 
 		topic->reported = 0;
 		if (topic->scout)
 			creation_arrived(topic, now);
-		topics_report(topic, count);
+		lookback_report(topic, count);
 		return;
 	}
 	else if (count > topic->pinned)
@@ -311,6 +312,7 @@ create_answer(Topic *topic, rd_kafka_resp_err_t error, const char *text, int64_t
 	{
 		topic->state = TOPIC_ASK;
 		topic->created = true;
+		topic->fresh = error == RD_KAFKA_RESP_ERR_NO_ERROR;
 		topic->group = 0;
 		topic->backoff = 0;
 		topic->due = now;

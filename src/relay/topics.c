@@ -103,7 +103,7 @@ topics_ready(Topic *topic, int64_t now)
 	topic->due = now + TOPICS_GROWTH_CHECK_MS;
 }
 
-void
+Topic *
 topics_announce(const char *payload, uint32_t length)
 {
 	EvpubFrameTopic frame;
@@ -136,6 +136,7 @@ topics_announce(const char *payload, uint32_t length)
 	if (topic->state != TOPIC_READY)
 		topic->due = 0;
 	changed = true;
+	return topic;
 }
 
 TopicPartition *

@@ -10,6 +10,8 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "tail.h"
+
 typedef enum TopicState
 {
 	TOPIC_ASK,					/* the cluster is to be asked for it, at "due" */
@@ -18,6 +20,15 @@ typedef enum TopicState
 								 * durable, and says so by a TOPIC frame */
 	TOPIC_READY					/* records may be produced */
 } TopicState;
+
+/* May a partition be written to? */
+typedef enum PartitionAccess
+{
+	PARTITION_UNREAD,			/* yes; it was not to be read back, so far */
+	PARTITION_OPEN,				/* yes; what is in it is known */
+	PARTITION_READ,				/* it is being read back */
+	PARTITION_FOUND				/* that was reported; the worker answers by TAIL */
+} PartitionAccess;
 
 typedef struct TopicPartition
 {
@@ -28,6 +39,9 @@ typedef struct TopicPartition
 	int64_t		limit;			/* of bytes, for more than one record; 0: none */
 	int64_t		acked_at;		/* when the last one was acknowledged */
 	bool		proved;			/* the leader is known to know this producer */
+	PartitionAccess access;
+	Tail	   *tail;			/* what is dropped; NULL: nothing */
+	char		id[EVPUB_FRAME_ID_LENGTH];	/* of the record at "offset", if unreported */
 } TopicPartition;
 
 typedef struct Topic
@@ -39,11 +53,15 @@ typedef struct Topic
 	int32_t		pinned;			/* partitions to choose from; 0: none yet */
 	bool		published;		/* says the worker: never to be created */
 	bool		created;		/* by us, and not seen since */
+	bool		fresh;			/* it was certainly we who created it */
 	uint32_t	group;			/* those created by one request; 0: alone */
 	bool		scout;			/* the one of them that is asked for often */
 	bool		auto_create;	/* the cluster cannot be asked to create it */
 	bool		asked;			/* the cluster has answered for it */
 	int64_t		waiting_since;	/* for the cluster to know it */
+	bool		read_back;		/* partitions are read before they are written to */
+	int32_t		count;			/* found, but not reported before ... */
+	int32_t		ends_awaited;	/* ... the ends of so many partitions are known */
 	int32_t		reported;		/* count in the last PARTITIONS frame */
 	int			times_smaller;	/* answers in a row with less than pinned */
 	int64_t		due;
@@ -59,7 +77,7 @@ typedef struct Topic
 extern void topics_start(rd_kafka_t *client);
 
 /* A TOPIC frame. */
-extern void topics_announce(const char *payload, uint32_t length);
+extern Topic *topics_announce(const char *payload, uint32_t length);
 
 /* An OFFSET frame. */
 extern void topics_set_offset(const char *payload, uint32_t length);

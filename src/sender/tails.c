@@ -22,7 +22,7 @@
  *
  * What a broker has taken and not yet copied to all followers in sync cannot be read,
  * nor can what is still on its way from a relay that was killed: see the relay's part,
- * relay/readback.c.
+ * relay/reader.c.
  *
  * Who is who:
  *

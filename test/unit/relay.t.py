@@ -40,7 +40,7 @@ MOCK = os.environ.get('EVPUB_MOCKBROKER',
                       os.path.join(TOP, 'test/mockbroker/evpub-mockbroker'))
 PATIENCE = float(os.environ.get('EVPUB_TEST_PATIENCE', '60'))
 
-VERSION = 4
+VERSION = 5
 ID_LENGTH = 51
 
 # EvpubFrameFailed
@@ -180,11 +180,11 @@ class Relay:
 
     def note(self, kind, payload):
         if kind == 'A':
-            value = struct.unpack('=Q', payload)[0]
+            value, self.dropped = struct.unpack('=QQ', payload)
             assert value > self.acked, 'acknowledgements must go up'
             self.acked = value
         elif kind == 'o':
-            topic, partition, offset = struct.unpack('=Iiq', payload)
+            topic, partition, offset, identity = struct.unpack('=Iiq51s5x', payload)
             assert offset > self.offsets.get((topic, partition), -1)
             self.offsets[topic, partition] = offset
         elif kind == 'P' and self.pin:

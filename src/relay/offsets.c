@@ -1,0 +1,105 @@
+/*
+ * offsets.c
+ *		Where acknowledged records are in their partitions.
+ *
+ * Of each partition the worker gets the newest offset and the id of its record, not
+ * more than once for each acknowledgement.  A later relay reads back what is behind
+ * that offset, and takes one below it for a topic that was made again.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "frames.h"
+#include "offsets.h"
+#include "relay.h"
+#include "topics.h"
+
+typedef struct Acked
+{
+	Topic	   *topic;
+	int32_t		partition;
+} Acked;
+
+/* Partitions with an offset that was not reported to the worker yet. */
+static Acked *unreported;
+static size_t unreported_count;
+static size_t unreported_size;
+
+const char *
+offsets_id(const rd_kafka_message_t *message)
+{
+	rd_kafka_headers_t *headers;
+	const void *id;
+	size_t		len;
+
+	if (rd_kafka_message_headers(message, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR &&
+		rd_kafka_header_get(headers, 0, "evpub-id", &id, &len) == RD_KAFKA_RESP_ERR_NO_ERROR &&
+		len == EVPUB_FRAME_ID_LENGTH)
+		return id;
+	return NULL;
+}
+
+void
+offsets_take_id(const rd_kafka_message_t *message)
+{
+	TopicPartition *partition = topics_partition(rd_kafka_topic_opaque(message->rkt),
+												 message->partition);
+	const char *id = offsets_id(message);
+
+	if (id != NULL)
+		memcpy(partition->id, id, EVPUB_FRAME_ID_LENGTH);
+	else
+		memset(partition->id, 0, EVPUB_FRAME_ID_LENGTH);
+}
+
+void
+offsets_take(const rd_kafka_message_t *message)
+{
+	Topic	   *topic = rd_kafka_topic_opaque(message->rkt);
+	TopicPartition *partition = topics_partition(topic, message->partition);
+
+	/* an acknowledged duplicate has no offset */
+	if (message->offset < 0)
+		return;
+	if (message->offset <= partition->offset)
+	{
+		topics_remade(topic);
+		relay_fail(EVPUB_FAILURE_TOPIC,
+				   "topic \"%s\" partition %d acknowledged offset %" PRId64 " after %" PRId64 ": the topic was deleted and made again, or has lost records",
+				   topic->name, message->partition, message->offset,
+				   partition->offset);
+	}
+	partition->offset = message->offset;
+	partition->id[0] = '\0';	/* not that of an older one */
+	if (partition->unreported)
+		return;
+	partition->unreported = true;
+	if (unreported_count == unreported_size)
+	{
+		unreported_size = unreported_size * 2 + 16;
+		unreported = relay_realloc(unreported,
+								   unreported_size * sizeof(*unreported));
+	}
+	unreported[unreported_count++] = (Acked){topic, message->partition};
+}
+
+void
+offsets_send(void)
+{
+	for (size_t i = 0; i < unreported_count; i++)
+	{
+		Acked	   *which = &unreported[i];
+		TopicPartition *partition = topics_partition(which->topic, which->partition);
+		EvpubFrameAcked frame = {
+			.topic = which->topic->number,
+			.partition = which->partition,
+			.offset = partition->offset
+		};
+
+		if (partition->id[0] != '\0')
+			memcpy(frame.id, partition->id, sizeof(frame.id));
+		partition->unreported = false;
+		frames_send(EVPUB_FRAME_ACKED_OFFSET, &frame, sizeof(frame), NULL, 0);
+	}
+	unreported_count = 0;
+}

@@ -1,0 +1,29 @@
+/*
+ * offsets.h
+ *		Where acknowledged records are in their partitions.
+ */
+#ifndef EVPUB_RELAY_OFFSETS_H
+#define EVPUB_RELAY_OFFSETS_H
+
+#include <librdkafka/rdkafka.h>
+
+/* The id of a record that was sent, by its header; NULL: there is none. */
+extern const char *offsets_id(const rd_kafka_message_t *message);
+
+/*
+ * The offset of a record that was acknowledged.  Ends the relay when it shows that
+ * the topic was made again.
+ */
+extern void offsets_take(const rd_kafka_message_t *message);
+
+/*
+ * The id of the last record of a partition in an event, which is what the worker gets
+ * with its offset.  Those of the others are not looked at: that would cost CPU for
+ * each record.
+ */
+extern void offsets_take_id(const rd_kafka_message_t *message);
+
+/* Reports to the worker the offsets that are new since the last call. */
+extern void offsets_send(void);
+
+#endif							/* EVPUB_RELAY_OFFSETS_H */
