@@ -86,15 +86,18 @@ are_digits(const char *text, size_t count, char first_letter)
 	return true;
 }
 
-/* publisher id, timeline, LSN in capitals and number, with hyphens between */
+/*
+ * Publisher id; timeline, LSN and number in capitals; hyphens between.  Ids are
+ * compared by memcmp(), so of what has no order like that none is taken.
+ */
 static bool
 is_own(const char *id)
 {
 	return memcmp(id, own_root, sizeof(own_root)) == 0 &&
 		are_digits(id, PUBLISHER_LENGTH, 'a') && id[16] == '-' &&
-		are_digits(id + 17, 8, 'a') && id[25] == '-' &&
+		are_digits(id + 17, 8, 'A') && id[25] == '-' &&
 		are_digits(id + EVPUB_FRAME_ID_ORDER_AT, 16, 'A') && id[42] == '-' &&
-		are_digits(id + EVPUB_FRAME_ID_NUMBER_AT, 8, 'a');
+		are_digits(id + EVPUB_FRAME_ID_NUMBER_AT, 8, 'A');
 }
 
 /* The id of a record of our own, or NULL. */
@@ -116,7 +119,7 @@ own_id(rd_kafka_message_t *message, EvpubFoundKind *kind)
 		RD_KAFKA_RESP_ERR_NO_ERROR)
 		*kind = EVPUB_FOUND_DEAD_LETTER;
 	/* numbers are in hexadecimal digits of fixed length: those from F0000000 on */
-	else if (((const char *) id)[EVPUB_FRAME_ID_NUMBER_AT] == 'f')
+	else if (((const char *) id)[EVPUB_FRAME_ID_NUMBER_AT] == 'F')
 		*kind = EVPUB_FOUND_GAP;
 	else
 		*kind = EVPUB_FOUND_EVENT;

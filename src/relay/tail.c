@@ -21,7 +21,7 @@
 #include "tail.h"
 
 /* The numbers of gaps, EVPUB_FRAME_GAP_NUMBERS and above, begin with it. */
-#define GAP_DIGIT 'f'
+#define GAP_DIGIT 'F'
 
 struct Tail
 {
