@@ -24,7 +24,7 @@ WALK = test/walk/evpub_walk.so
 
 CHECKED_RELAY = test/unit/lib/evpub-relay
 
-EXTRA_CLEAN = $(RELAY) $(UNIT_TESTS) $(CHECKED_RELAY) $(KAFKA_ADMIN) $(EAGER) $(WALK) $(FAULTS) test/mockbroker/evpub-mockbroker .pg-version
+EXTRA_CLEAN = $(RELAY) $(UNIT_TESTS) $(CHECKED_RELAY) test/fuzz/*.bin test/fuzz/*.so test/fuzz/relay $(KAFKA_ADMIN) $(EAGER) $(WALK) $(FAULTS) test/mockbroker/evpub-mockbroker .pg-version
 
 # for "installcheck", in a server that preloads evpub; "test" has its own server
 REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
@@ -81,6 +81,52 @@ $(CHECKED_RELAY): $(RELAY_SOURCES) $(RELAY_HEADERS)
 	$(CC) -std=gnu11 $(UNIT_FLAGS) $(WARNINGS) -DTROUBLE_GIVE_UP_MS=6000 -Isrc -o $@ \
 		$(RELAY_SOURCES) -lrdkafka -lpthread
 
+# Fuzz targets: libFuzzer and sanitizers, of the clang that PostgreSQL was built
+# with, which its package brings (test/deps sees to the rest).
+FUZZ_CLANG = $(or $(CLANG),clang)
+FUZZ_RUNTIME = $(shell $(FUZZ_CLANG) -print-file-name=libclang_rt.$(1)-$(shell uname -m).$(2))
+FUZZ_HEADERS = $(wildcard test/fuzz/lib/*.h)
+FUZZ_FLAGS = -std=gnu11 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all $(WARNINGS)
+FUZZ_PG_FLAGS = $(FUZZ_FLAGS) -Wno-ignored-attributes -D_GNU_SOURCE -DUSE_ASSERT_CHECKING=1 $(PG_CPPFLAGS)
+FUZZ_BYTES = $(patsubst %,test/fuzz/%.bin,chunk position relayclient statefile walpass)
+FUZZ_RELAY = $(patsubst %,test/fuzz/%.bin,kafkafile relay)
+FUZZ_SERVER = test/fuzz/server.so test/fuzz/nogettext.so test/fuzz/libasan.so
+
+# readers of bytes, each included by its target, as in a unit test
+$(FUZZ_BYTES): test/fuzz/%.bin: test/fuzz/%.c test/unit/position.c test/unit/walpass.c \
+		$(FUZZ_HEADERS) $(UNIT_LIBRARY) .pg-version $(wildcard src/*.h src/event/*.[ch] \
+		src/position/*.[ch] src/reader/walpass.[ch] src/sender/*.[ch] src/publisher/kafkafiles.[ch])
+	$(FUZZ_CLANG) $(FUZZ_PG_FLAGS) -fsanitize=fuzzer -o $@ $< test/unit/lib/assertion.c \
+		-L$(shell $(PG_CONFIG) --pkglibdir) -lpgcommon -lpgport -lcrypto
+
+# the files of the relay, in a made-up world
+FUZZ_RELAY_FLAGS = $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -D_GNU_SOURCE= -Isrc
+FUZZ_RELAY_OBJECTS = $(patsubst src/relay/%.c,test/fuzz/relay/%.o,\
+	$(filter-out src/relay/main.c src/relay/lookup.c,$(RELAY_SOURCES)))
+$(FUZZ_RELAY_OBJECTS): test/fuzz/relay/%.o: src/relay/%.c $(RELAY_HEADERS) $(FUZZ_HEADERS)
+	@$(MKDIR_P) test/fuzz/relay
+	$(FUZZ_CLANG) $(FUZZ_RELAY_FLAGS) -include test/fuzz/lib/relay.h -include test/fuzz/lib/tested.h -c -o $@ $<
+$(FUZZ_RELAY): test/fuzz/%.bin: test/fuzz/%.c test/fuzz/lib/relayworld.c src/relay/main.c $(FUZZ_RELAY_OBJECTS)
+	$(FUZZ_CLANG) $(FUZZ_RELAY_FLAGS) -fsanitize=fuzzer -o $@ $< test/fuzz/lib/relayworld.c \
+		$(FUZZ_RELAY_OBJECTS) -lrdkafka -lpthread
+
+# readers of texts, in a server: a module that has libFuzzer in it
+FUZZ_SERVER_SOURCES = $(addprefix src/,admin/filtertext.c capture/catalog.c capture/fixed.c \
+	capture/headers.c capture/optionjson.c capture/options.c capture/optiontable.c \
+	capture/render.c capture/template.c event/mac.c event/write.c settings.c)
+test/fuzz/server.so: test/fuzz/server.c $(FUZZ_SERVER_SOURCES) $(FUZZ_HEADERS) .pg-version \
+		$(wildcard src/*.h src/event/*.h src/capture/*.h src/admin/filtertext.h)
+	$(FUZZ_CLANG) $(FUZZ_PG_FLAGS) -fsanitize=fuzzer-no-link -fPIC -shared -shared-libasan \
+		-Wl,-Bsymbolic -o $@ $< $(FUZZ_SERVER_SOURCES) \
+		$(call FUZZ_RUNTIME,fuzzer_no_main,a) -lstdc++
+test/fuzz/nogettext.so: test/fuzz/lib/nogettext.c
+	$(FUZZ_CLANG) -std=gnu11 -O1 -g $(WARNINGS) -fPIC -shared -o $@ $<
+# under a name that the sanitizer takes for its own
+test/fuzz/libasan.so:
+	cp $(call FUZZ_RUNTIME,asan,so) $@
+
+fuzz-programs: $(FUZZ_BYTES) $(FUZZ_RELAY) $(FUZZ_SERVER)
+
 $(KAFKA_ADMIN): test/kafka/admin.c
 	$(CC) -std=gnu11 -O2 -g $(WARNINGS) -o $@ $< -lrdkafka
 
@@ -114,7 +160,7 @@ deps:
 
 # TESTS="thread order" runs only the tests whose names contain one of these
 test: deps
-	@$(AGAIN) WERROR=1 all test-programs
+	@$(AGAIN) WERROR=1 all test-programs fuzz-programs
 	@$(AGAIN) WERROR=1 install
 	@PG_CONFIG='$(PG_CONFIG)' test/run $(TESTS)
 
@@ -128,6 +174,13 @@ chaos: deps
 	@PG_CONFIG='$(PG_CONFIG)' EVPUB_CHAOS_MINUTES='$(MINUTES)' EVPUB_SEED='$(SEED)' \
 		EVPUB_CHAOS_PLAN='$(PLAN)' EVPUB_CHAOS_DELIVERY='$(DELIVERY)' EVPUB_CHAOS_WIDE='$(WIDE)' \
 		EVPUB_CHAOS_RATE='$(RATE)' EVPUB_CHAOS_REPORT='$(REPORT)' test/run 071_chaos
+
+# each fuzz target for so long, two at a time; TARGETS="relay chunk": only these
+SECONDS = 30
+fuzz: deps
+	@$(AGAIN) WERROR=1 all fuzz-programs
+	@PG_CONFIG='$(PG_CONFIG)' EVPUB_FUZZ_SECONDS='$(SECONDS)' EVPUB_FUZZ_TARGETS='$(TARGETS)' \
+		test/run fuzz
 
 # reads the source without running it, and looks at the form of all files
 lint: deps
@@ -148,4 +201,4 @@ bench: deps
 	@$(AGAIN) install
 	@PG_CONFIG='$(PG_CONFIG)' bench/run
 
-.PHONY: FORCE chaos deps lint format test test-programs mockbroker demo bench install-relay uninstall-relay
+.PHONY: FORCE chaos deps lint format test test-programs fuzz fuzz-programs mockbroker demo bench install-relay uninstall-relay

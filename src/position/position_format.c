@@ -513,8 +513,12 @@ merge_topics(EvpubPosition *position, const EvpubPosition *message, bool full)
 	position->topics = merged;
 	position->ntopics = n;
 	position->topic_slots = kept + message->ntopics + 8;
-	position->next_topic = message->next_topic;
-	position->next_number = message->next_number;
+
+	/* above the numbers that are kept, or the file would be taken for damaged */
+	position->next_topic = full ? message->next_topic :
+		Max(position->next_topic, message->next_topic);
+	position->next_number = full ? message->next_number :
+		Max(position->next_number, message->next_number);
 }
 
 void

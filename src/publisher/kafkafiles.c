@@ -61,9 +61,13 @@ evpub_kafka_files_take(EvpubKafkaFiles *files, const EvpubFrame *frame)
 bool
 evpub_kafka_files_changed(const EvpubKafkaFiles *files)
 {
-	const char *end = files->pairs + files->length;
 	const char *path = files->pairs;
+	const char *end;
 
+	/* no files: even adding 0 to a null pointer is not defined */
+	if (path == NULL)
+		return false;
+	end = path + files->length;
 	while (path != NULL)
 	{
 		const char *old = next_text(path, end);

@@ -68,7 +68,8 @@ add_topic(uint32_t number, const char *name, uint32_t len)
 {
 	Topic	   *topic;
 
-	if (number >= NUMBER_MAX || len == 0 || len > 249)
+	/* with a NUL in it, librdkafka would see another name, perhaps none */
+	if (number >= NUMBER_MAX || len == 0 || len > 249 || memchr(name, '\0', len) != NULL)
 		relay_fail(EVPUB_FAILURE_RETRY, "malformed TOPIC frame from the server");
 	if (number >= topics_size)
 	{

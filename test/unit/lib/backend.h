@@ -92,6 +92,20 @@ MemoryContextAlloc(MemoryContext context, Size size)
 	return palloc(size);
 }
 
+void *
+MemoryContextAllocZero(MemoryContext context, Size size)
+{
+	(void) context;
+	return palloc0(size);
+}
+
+void *
+MemoryContextAllocExtended(MemoryContext context, Size size, int flags)
+{
+	(void) context;
+	return flags & MCXT_ALLOC_ZERO ? palloc0(size) : palloc(size);
+}
+
 char *
 MemoryContextStrdup(MemoryContext context, const char *text)
 {

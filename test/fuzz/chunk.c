@@ -1,0 +1,218 @@
+/*
+ * chunk.c
+ *		Fuzzes the decoder of chunks, and what is rendered of their events.
+ *
+ * Anyone may write a message with our prefix into WAL.  The input is such a
+ * message: as it is, and again with a MAC that fits, so that a fault in the decoder
+ * does not hide behind the check of the MAC.
+ */
+#include "../unit/lib/backend.h"
+#include "../unit/lib/messages.h"
+
+#include "utils/resowner.h"
+
+#include "../../src/event/mac.c"
+#include "../../src/event/write.c"
+#include "../../src/event/read.c"
+#include "../../src/event/positionmessage.c"
+#define put put_text			/* each file has one of its own */
+#include "../../src/event/output.c"
+#undef put
+
+#include "frame.h"
+#include "../../src/sender/recordwriter.c"
+
+#include "lib/fuzz.h"
+
+#define DATABASE 5
+#define TRANSACTION 700
+
+ResourceOwner CurrentResourceOwner;
+
+ResourceOwner
+ResourceOwnerCreate(ResourceOwner parent, const char *name)
+{
+	(void) parent;
+	(void) name;
+	return NULL;
+}
+
+char *
+GetMockAuthenticationNonce(void)
+{
+	static char nonce[32] = "a key that is the same each time";
+
+	return nonce;
+}
+
+void *
+repalloc_huge(void *pointer, Size size)
+{
+	return repalloc(pointer, size);
+}
+
+/* As in the server, where it depends on nothing but its argument. */
+void
+j2date(int jd, int *year, int *month, int *day)
+{
+	*year = 2000 + jd % 1000;
+	*month = 1 + jd % 12;
+	*day = 1 + jd % 28;
+}
+
+/* ---- what is tested ---- */
+
+/* Headers are taken apart by the relay; what is not well-formed ends it. */
+static void
+render(const EvpubEvent *event)
+{
+	static const EvpubCommit commit = {
+		.publisher_id = 0x0123456789abcdef,.timeline = 1,.lsn = 0x1234567,
+		.time = 800000000000000,.events = 3
+	};
+	EvpubRecord record = {0};
+	StringInfoData batch;
+	Size		most = evpub_event_max_size(event);
+
+	fuzz_touch(event->key.data, event->key.len);
+	fuzz_touch(event->tenant.data, event->tenant.len);
+	fuzz_touch(event->subject.data, event->subject.len);
+	fuzz_touch(event->body.data, event->body.len);
+	fuzz_touch(event->tail.data, event->tail.len);
+	fuzz_touch(event->headers.data, event->headers.len);
+	fuzz_touch(event->route->topic.data, event->route->topic.len);
+	fuzz_touch(event->route->type.data, event->route->type.len);
+	fuzz_touch(event->route->source.data, event->route->source.len);
+
+	record.event = *event;
+	record.commit = &commit;
+	record.partition = -1;
+	initStringInfo(&batch);
+	evpub_record_append(&batch, &record);
+	/* evpub.max_event_bytes is checked by this before the commit */
+	FUZZ_EXPECT((Size) batch.len <= most + sizeof(EvpubFrameRecord) + 12 * 8);
+}
+
+static void
+decode(const char *data, size_t size)
+{
+	EvpubChunkReader reader;
+	EvpubEvent	event;
+	uint32		least = 0;
+
+	evpub_chunk_open(&reader, data, size);
+	PG_TRY();
+	{
+		while (evpub_chunk_next(&reader, &event))
+		{
+			FUZZ_EXPECT(event.number >= least);
+			least = event.number + 1;
+			render(&event);
+		}
+	}
+	PG_CATCH();
+	{
+		FUZZ_EXPECT(geterrcode() == ERRCODE_DATA_CORRUPTED);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	evpub_chunk_close(&reader);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	char	   *message = fuzz_copy(data, size);
+	EvpubChunkInfo info;
+	EvpubChunkVerdict verdict;
+	char		form;
+
+	(void) evpub_chunk_check(message, size, DATABASE, TRANSACTION, &info);
+	(void) evpub_position_message_check(message, size, &form);
+	if (size >= EVPUB_CHUNK_HEADER_LENGTH)
+	{
+		/* the same under a MAC that fits */
+		evpub_mac((uint8 *) message + EVPUB_CHUNK_MAC_AT, DATABASE, TRANSACTION,
+				  message, EVPUB_CHUNK_MAC_AT,
+				  message + EVPUB_CHUNK_HEADER_LENGTH, size - EVPUB_CHUNK_HEADER_LENGTH);
+		verdict = evpub_chunk_check(message, size, DATABASE, TRANSACTION, &info);
+		if (verdict == EVPUB_CHUNK_OK)
+			FUZZ_EXPECT(info.first + info.count >= info.first && info.events <= info.count);
+		FUZZ_EXPECT(evpub_chunk_check(message, size, DATABASE + 1, TRANSACTION, &info) ==
+					EVPUB_CHUNK_FORGED);
+		if (verdict == EVPUB_CHUNK_OK)
+			decode(message, size);
+	}
+	free(message);
+	forget_memory();
+	return 0;
+}
+
+/* ---- samples ---- */
+
+static EvpubSlice
+slice(const char *text)
+{
+	return (EvpubSlice) {text, (uint32) strlen(text)};
+}
+
+/* A chunk with all envelopes, holes, repeated parts, tombstones and headers. */
+static void
+sample(uint32 first, bool last, int variant)
+{
+	static const EvpubEnvelope envelopes[] = {
+		EVPUB_ENVELOPE_PLAIN, EVPUB_ENVELOPE_NONE, EVPUB_ENVELOPE_CLOUDEVENTS,
+		EVPUB_ENVELOPE_CLOUDEVENTS_BINARY
+	};
+	EvpubChunkWriter writer;
+	EvpubRoute	routes[lengthof(envelopes)];
+	StringInfoData buf;
+	StringInfoData headers;
+	uint32		number = first;
+
+	initStringInfo(&buf);
+	initStringInfo(&headers);
+	evpub_headers_add(&headers, "__TypeId__", 10, "member", 6);
+	evpub_headers_add(&headers, "empty", 5, "", 0);
+	evpub_chunk_begin(&writer, &buf, first);
+	for (int i = 0; i < (int) lengthof(envelopes) * 3; i++)
+	{
+		int			which = variant < 0 ? i % (int) lengthof(envelopes) : variant;
+		EvpubEvent	event = {0};
+
+		routes[which].number = which;
+		routes[which].envelope = envelopes[which];
+		routes[which].topic = slice("cms-hr-operation");
+		routes[which].type = slice("\"member.updated\"");
+		routes[which].source = slice("cms");
+		event.number = number;
+		number += i % 5 == 4 ? 3 : 1;
+		event.route = &routes[which];
+		event.has_key = i % 6 != 5;
+		event.has_value = i % 7 != 6;
+		event.key = event.has_key ? slice(i % 2 ? "acme" : "globex") : slice("");
+		event.tenant = event.route->envelope == EVPUB_ENVELOPE_NONE ? slice("") :
+			slice(i % 3 ? "\"acme\"" : "\"globex\"");
+		event.subject = slice(event.has_value ? "\"1\"" : "");
+		event.body = slice(event.has_value ? "{\"id\":1}" : "");
+		event.tail = slice(event.has_value && i % 2 ? ",\"data\":{\"name\":\"Anna\"}" : "");
+		event.headers = i % 4 ? (EvpubSlice) {headers.data, headers.len} : slice("");
+		evpub_chunk_add(&writer, &event);
+	}
+	evpub_chunk_finish(&writer, DATABASE, TRANSACTION, number, last);
+	fuzz_sample(buf.data, buf.len);
+}
+
+static void
+fuzz_samples(void)
+{
+	StringInfoData message;
+
+	for (int variant = -1; variant < 4; variant++)
+		sample(variant < 0 ? 0 : 17, variant % 2 == 0, variant);
+	initStringInfo(&message);
+	evpub_position_message_begin(&message, 'f');
+	append(&message, "position", 8);
+	evpub_position_message_finish(&message);
+	fuzz_sample(message.data, message.len);
+}

@@ -1,0 +1,242 @@
+/*
+ * relayclient.c
+ *		Fuzzes what the worker makes of what its relay sends.
+ *
+ * The input is what comes over the socket, in pieces.  The relay is of the same
+ * build, but it holds librdkafka, OpenSSL and SASL, which talk to the network: what
+ * gets hold of it must not get hold of the worker, which has the rights of the server.
+ */
+#include "../unit/lib/backend.h"
+#include "../unit/lib/messages.h"
+#include "../unit/lib/files.h"
+
+#include <sys/socket.h>
+
+#include "common/hashfn.h"
+
+#include "lib/fuzz.h"
+
+static ssize_t world_recv(int fd, void *buffer, size_t size, int flags);
+static int64_t world_now(void);
+
+/* instead of the socket, and of the clock */
+#include "clock.h"
+#define recv(fd, buffer, size, flags) world_recv(fd, buffer, size, flags)
+#define evpub_clock_now() world_now()
+
+#include "lib/restore.h"
+#include "lib/tested.h"
+#include "../../src/position/position.c"
+#include "../../src/position/pins.c"
+#define announce caps_announce
+#include "../../src/sender/caps.c"
+#undef announce
+#include "../../src/sender/relaytopics.c"
+#include "../../src/sender/relayclient.c"
+#include "../../src/publisher/kafkafiles.c"
+#include "lib/not_tested.h"
+
+#undef recv
+
+char	   *evpub_relay_program = "";
+char		my_exec_path[MAXPGPATH];
+
+MemoryContext
+AllocSetContextCreateInternal(MemoryContext parent, const char *name,
+							  Size minContextSize, Size initBlockSize, Size maxBlockSize)
+{
+	(void) name;
+	(void) minContextSize;
+	(void) initBlockSize;
+	(void) maxBlockSize;
+	return parent;
+}
+
+void
+MemoryContextReset(MemoryContext context)
+{
+	(void) context;
+}
+
+/* ---- the relay: sends the input, and is silent behind it ---- */
+
+static const uint8_t *sent;
+static size_t sent_left;
+static size_t piece;
+
+static ssize_t
+world_recv(int fd, void *buffer, size_t size, int flags)
+{
+	size_t		length = Min(Min(size, piece), sent_left);
+
+	(void) fd;
+	(void) flags;
+	if (sent_left == 0)
+	{
+		errno = piece % 2 ? EAGAIN : ECONNRESET;
+		return piece % 3 ? -1 : 0;
+	}
+	memcpy(buffer, sent, length);
+	sent += length;
+	sent_left -= length;
+	return (ssize_t) length;
+}
+
+static int64_t
+world_now(void)
+{
+	static int64_t now = 1000000;
+
+	return now += 7;
+}
+
+/* ---- what the worker does with frames (publisher/supervise.c) ---- */
+
+static EvpubPosition position;
+static EvpubRelay relay;
+static EvpubKafkaFiles files;
+
+static void
+take_failed(const EvpubFrame *frame)
+{
+	EvpubFrameFailed failed;
+
+	if (frame->length < sizeof(failed))
+		return;
+	memcpy(&failed, frame->data, sizeof(failed));
+	(void) pnstrdup(frame->data + sizeof(failed), frame->length - sizeof(failed));
+	evpub_caps_lower(&position, &failed);
+	evpub_caps_raise(&relay, &position);
+}
+
+static bool
+take(const EvpubFrame *frame)
+{
+	const EvpubTopic *topic;
+
+	fuzz_touch(frame->data, frame->length);
+	switch (frame->type)
+	{
+		case EVPUB_FRAME_HELLO:
+			(void) pnstrdup(frame->data, frame->length);
+			if (!evpub_kafka_files_take(&files, frame))
+				return false;
+			(void) evpub_kafka_files_changed(&files);
+			return true;
+		case EVPUB_FRAME_PARTITIONS:
+			return evpub_relaytopics_partitions(&position, frame);
+		case EVPUB_FRAME_ACKED_OFFSET:
+			return evpub_relaytopics_offset(&position, frame);
+		case EVPUB_FRAME_TOPIC_SIZE:
+			if (!evpub_relaytopics_size(&position, frame, &topic))
+				return false;
+			evpub_caps_size(&relay, &position, topic);
+			return true;
+		case EVPUB_FRAME_TROUBLE:
+		case EVPUB_FRAME_NOTE:
+			(void) pnstrdup(frame->data, frame->length);
+			return true;
+		case EVPUB_FRAME_FAILED:
+			take_failed(frame);
+			return true;
+		default:
+			/* it ends the relay; here it goes on */
+			return true;
+	}
+}
+
+static void
+begin(void)
+{
+	evpub_relay_init(&relay);
+	initStringInfo(&relay.in);
+	initStringInfo(&relay.out);
+	relay.socket = 99;
+	memset(&position, 0, sizeof(position));
+	memset(&files, 0, sizeof(files));
+	for (int i = 0; i < 3; i++)
+	{
+		char		name[] = {'t', (char) ('0' + i), '\0'};
+
+		(void) evpub_relaytopics_number(&position, &relay, name, 2);
+	}
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	EvpubFrame	frame;
+
+	if (size == 0)
+		return 0;
+	fuzz_restore();
+	piece = 1 + (size_t) data[0] * data[0];
+	sent = data + 1;
+	sent_left = size - 1;
+	begin();
+	while (evpub_relay_receive(&relay, &frame) == EVPUB_RELAY_FRAME)
+	{
+		if (!take(&frame))
+			break;
+		if (evpub_pins_wanted(&position))
+			evpub_relaytopics_pins_durable(&position, &relay);
+	}
+	for (int i = 0; i < position.ntopics; i++)
+		FUZZ_EXPECT(position.topics[i].nnumbers >= position.topics[i].partitions &&
+					position.topics[i].partitions <= EVPUB_FRAME_PARTITIONS_MAX);
+	forget_memory();
+	return 0;
+}
+
+/* ---- samples ---- */
+
+static char sample[4096];
+static size_t sample_length;
+
+static void
+put_frame(char type, const void *data, size_t size, const char *text, size_t text_size)
+{
+	EvpubFrameHeader header = {0};
+
+	header.length = (uint32) (size + text_size);
+	header.type = (uint8) type;
+	header.version = EVPUB_PROTOCOL_VERSION;
+	memcpy(sample + sample_length, &header, sizeof(header));
+	memcpy(sample + sample_length + sizeof(header), data, size);
+	memcpy(sample + sample_length + sizeof(header) + size, text, text_size);
+	sample_length += sizeof(header) + size + text_size;
+}
+
+static void
+fuzz_samples(void)
+{
+	static const char hello[] = "2.0.2\0/etc/ssl/ca.pem\0none";
+	static const char why[] = "topic \"t1\" is gone\nMake it again.";
+	EvpubFrameFailed failed = {.kind = EVPUB_FAILURE_RECORD,.size = 1,.topic = 1,.partition = 2};
+
+	failed.first = 1;
+	failed.last = 9;
+	failed.count = 4;
+	failed.bytes = 5000;
+	for (int i = 0; i < 8; i++)
+	{
+		EvpubFrameTopic topic = {.number = i % 3,.partitions = i == 7 ? -1 : 4 + i};
+		EvpubFrameOffset offset = {.topic = i % 3,.partition = 1,.offset = 1000 + i};
+		EvpubFrameAck ack = {.sequence = i};
+
+		sample[0] = (char) (i * 5);
+		sample_length = 1;
+		put_frame(EVPUB_FRAME_HELLO, hello, i % 2 ? sizeof(hello) : 5, "", 0);
+		put_frame(EVPUB_FRAME_PARTITIONS, &topic, sizeof(topic), "", 0);
+		put_frame(EVPUB_FRAME_ACKED_OFFSET, &offset, sizeof(offset), "", 0);
+		put_frame(EVPUB_FRAME_ACK, &ack, sizeof(ack), "", 0);
+		put_frame(EVPUB_FRAME_HEARTBEAT, "", 0, "", 0);
+		offset.partition = -1;
+		put_frame(EVPUB_FRAME_TOPIC_SIZE, &offset, sizeof(offset), "", 0);
+		put_frame(EVPUB_FRAME_TROUBLE, why, strlen(why), "", 0);
+		topic.partitions += 2;
+		put_frame(EVPUB_FRAME_PARTITIONS, &topic, sizeof(topic), "", 0);
+		put_frame(EVPUB_FRAME_FAILED, &failed, sizeof(failed), why, strlen(why));
+		fuzz_sample(sample, sample_length);
+	}
+}
