@@ -76,9 +76,11 @@ test/unit/%.bin: test/unit/%.c $(UNIT_LIBRARY) $(wildcard src/*.[ch] src/positio
 	$(CC) -std=gnu11 $(UNIT_FLAGS) $(WARNINGS) -D_GNU_SOURCE $(PG_CPPFLAGS) -o $@ \
 		$< test/unit/lib/assertion.c -L$(shell $(PG_CONFIG) --pkglibdir) -lpgport
 
-# a relay that notices each byte too far, and soon that no broker answers
+# a relay that notices each byte too far, and soon that no broker answers or that a
+# partition ends too early
 $(CHECKED_RELAY): $(RELAY_SOURCES) $(RELAY_HEADERS)
-	$(CC) -std=gnu11 $(UNIT_FLAGS) $(WARNINGS) -DTROUBLE_GIVE_UP_MS=6000 -Isrc -o $@ \
+	$(CC) -std=gnu11 $(UNIT_FLAGS) $(WARNINGS) -DTROUBLE_GIVE_UP_MS=6000 \
+		-DREADER_BELOW_MS=3000 -Isrc -o $@ \
 		$(RELAY_SOURCES) -lrdkafka -lpthread
 
 # Fuzz targets: libFuzzer and sanitizers, of the clang that PostgreSQL was built

@@ -7,7 +7,8 @@
  *		evpub-kafka-admin BROKERS delete TOPIC
  *		evpub-kafka-admin BROKERS grow TOPIC PARTITIONS
  *		evpub-kafka-admin BROKERS set TOPIC NAME=VALUE ...
- *		evpub-kafka-admin BROKERS allow TOPIC USER WRITE|CREATE|DESCRIBE_CONFIGS
+ *		evpub-kafka-admin BROKERS allow TOPIC USER READ|WRITE|CREATE|DESCRIBE_CONFIGS
+ *		evpub-kafka-admin BROKERS transact TOPIC PARTITION COUNT commit|abort
  *		evpub-kafka-admin BROKERS offsets TOPIC
  *		evpub-kafka-admin BROKERS delete-records TOPIC PARTITION OFFSET
  *		evpub-kafka-admin BROKERS topics
@@ -15,7 +16,8 @@
  * Kafka's own tools do this as well, but each call starts a Java machine, two
  * seconds on a small computer.  "offsets" prints a line "partition low high"
  * for each partition, "topics" a line "topic partitions" for each topic.
- * "delete-records" deletes those before the offset.  A new topic has as many
+ * "delete-records" deletes those before the offset.  "transact" writes records in
+ * a transaction, whose end is a record that no reader gets.  A new topic has as many
  * replicas as the brokers' default.replication.factor says.
  * Errors go to stderr, with exit status 1.
  */
@@ -25,6 +27,7 @@
 #include <string.h>
 
 #define TIMEOUT_MS 30000
+#define USAGE "BROKERS create|delete|grow|set|allow|transact|offsets|delete-records|topics ..."
 
 static rd_kafka_t *rk;
 static char errstr[512];
@@ -158,7 +161,8 @@ set(rd_kafka_queue_t *queue, char **args, int count)
 static void
 allow(rd_kafka_queue_t *queue, char **args)
 {
-	rd_kafka_AclOperation_t operation = strcmp(args[2], "WRITE") == 0 ?
+	rd_kafka_AclOperation_t operation = strcmp(args[2], "READ") == 0 ?
+		RD_KAFKA_ACL_OPERATION_READ : strcmp(args[2], "WRITE") == 0 ?
 		RD_KAFKA_ACL_OPERATION_WRITE : strcmp(args[2], "CREATE") == 0 ?
 		RD_KAFKA_ACL_OPERATION_CREATE : RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS;
 	char		user[256];
@@ -217,6 +221,35 @@ delete_records(rd_kafka_queue_t *queue, char **args)
 }
 
 static void
+check(const char *what, rd_kafka_error_t *error)
+{
+	if (error != NULL)
+		die(what, rd_kafka_error_string(error));
+}
+
+static void
+transact(char **args)
+{
+	int			count = atoi(args[2]);
+
+	check("transact", rd_kafka_init_transactions(rk, TIMEOUT_MS));
+	check("transact", rd_kafka_begin_transaction(rk));
+	for (int i = 0; i < count; i++)
+	{
+		rd_kafka_resp_err_t err = rd_kafka_producev(
+			rk, RD_KAFKA_V_TOPIC(args[0]), RD_KAFKA_V_PARTITION(atoi(args[1])),
+			RD_KAFKA_V_VALUE("foreign", 7), RD_KAFKA_V_END);
+
+		if (err)
+			die("transact", rd_kafka_err2str(err));
+	}
+	rd_kafka_flush(rk, TIMEOUT_MS);
+	check("transact", strcmp(args[3], "abort") == 0 ?
+		  rd_kafka_abort_transaction(rk, TIMEOUT_MS) :
+		  rd_kafka_commit_transaction(rk, TIMEOUT_MS));
+}
+
+static void
 offsets(const char *name)
 {
 	const rd_kafka_metadata_t *found = metadata(name);
@@ -258,9 +291,11 @@ main(int argc, char **argv)
 	if (argc < 3 ||
 		rd_kafka_conf_set(conf, "bootstrap.servers", argv[1], errstr,
 						  sizeof(errstr)) != RD_KAFKA_CONF_OK)
-		die("usage", "BROKERS create|delete|grow|set|allow|offsets|delete-records|topics ...");
+		die("usage", USAGE);
 	/* "connection refused" is told by the command's own error */
 	rd_kafka_conf_set(conf, "log_level", "0", NULL, 0);
+	if (strcmp(command, "transact") == 0)
+		rd_kafka_conf_set(conf, "transactional.id", "evpub-kafka-admin", NULL, 0);
 	rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, errstr, sizeof(errstr));
 	if (rk == NULL)
 		die("start", errstr);
@@ -289,6 +324,8 @@ main(int argc, char **argv)
 		set(queue, args, count);
 	else if (strcmp(command, "allow") == 0 && count == 3)
 		allow(queue, args);
+	else if (strcmp(command, "transact") == 0 && count == 4)
+		transact(args);
 	else if (strcmp(command, "offsets") == 0 && count == 1)
 		offsets(args[0]);
 	else if (strcmp(command, "delete-records") == 0 && count == 3)
@@ -296,7 +333,7 @@ main(int argc, char **argv)
 	else if (strcmp(command, "topics") == 0 && count == 0)
 		topics();
 	else
-		die("usage", "BROKERS create|delete|grow|set|allow|offsets|delete-records|topics ...");
+		die("usage", USAGE);
 
 	/* the process ends here: no need to wait for librdkafka's threads */
 	fflush(stdout);
