@@ -295,7 +295,11 @@ wait_for_events(int64_t until)
 	int64_t		timeout = -1;
 
 	if (leaving_since != 0)
+	{
 		fds[0].events = 0;		/* it stays at the end of file */
+		/* answers are not taken any more, so they would wake us for ever */
+		fds[2].fd = fds[3].fd = -1;
+	}
 	else if (!producer_has_batch() || may_look_ahead())
 		fds[0].events |= POLLIN;
 	if (frames_unsent() > 0)

@@ -335,7 +335,7 @@ ask_due(int64_t now)
 			continue;
 		if (consumer == NULL && (consumer = consumer_new(conf)) == NULL)
 		{
-			ask_later(task, RD_KAFKA_RESP_ERR__RESOLVE, now);
+			ask_later(task, RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, now);
 			continue;
 		}
 		if (consumer_topic(consumer, task->number, task->topic, task->partition) == NULL)
@@ -469,7 +469,8 @@ has_stalled(int64_t now)
 {
 	for (uint32_t i = 0; i < active_count; i++)
 	{
-		if (active[i]->step == READER_READ && !atomic_load(&active[i]->error) &&
+		if (active[i]->step == READER_READ &&
+			!reader_lacks_rights(atomic_load(&active[i]->error)) &&
 			now - active[i]->progress_at > STALLED_MS)
 			return true;
 	}
@@ -485,7 +486,6 @@ take_questions(void)
 	pthread_mutex_lock(&lock);
 	if (active_count == 0)
 	{
-		/* librdkafka's threads free what others allocated */
 		while (questions == NULL && consumer == NULL)
 			pthread_cond_wait(&asked, &lock);
 	}
@@ -520,6 +520,7 @@ reader_main(void *unused)
 		if (consumer != NULL)
 			read_on(active_count > 0 ? 5 : 20);
 		else if (active_count > 0)
+			/* librdkafka gave no consumer; nothing else can wake us usefully */
 			usleep(BACKOFF_MIN_MS * 1000);
 		if (has_stalled(relay_now()))
 			drop_consumer();

@@ -48,7 +48,7 @@ class Kafka:
         self.process = subprocess.Popen(
             [os.path.join(HERE, '..', 'kafka', 'broker'), '--listener', 'SASL=SASL_PLAINTEXT',
              'authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer',
-             'super.users=User:ANONYMOUS',
+             'super.users=User:ANONYMOUS', 'log.cleaner.backoff.ms=100',
              'listener.name.sasl.sasl.enabled.mechanisms=PLAIN',
              'listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security'
              '.plain.PlainLoginModule required user_evpub="secret";'],
@@ -242,6 +242,23 @@ def test_deleted(t):
     r.known(0, 'deleted', [3, 3])
     assert r.wait_found() == (10, {(b'e', own(9))})
     assert r.wait_found(0, 1)[1] == set()
+
+
+def test_compacted(t):
+    "in a compacted topic, what is left decides"
+    kafka.create('compact', 1, 'cleanup.policy=compact', 'segment.ms=10',
+                 'min.cleanable.dirty.ratio=0.001')
+    n = 0
+    while True:
+        n += 3
+        # with one key, so that only the newest stays
+        kafka.write_own('compact', *[own(i) for i in range(n - 2, n + 1)])
+        if own(1) not in kafka.ids('compact'):
+            break
+    r = reader(t)
+    r.origin()
+    r.known(0, 'compact', [0])
+    assert r.wait_found() == (n, {(b'e', own(n))})
 
 
 def test_below(t):
