@@ -89,6 +89,73 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	return 0;
 }
 
+/* ---- inputs that are positions with one number changed ---- */
+
+extern size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
+size_t		LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size,
+									unsigned int seed);
+
+static void
+change(EvpubPosition *position)
+{
+	EvpubTopic *topic = position->ntopics > 0 ?
+		&position->topics[below(position->ntopics)] : NULL;
+	uint32		number = below(2) ? below(8) : edge(1000);
+
+	switch (topic ? below(8) : below(2))
+	{
+		case 0:
+			position->next_topic = number;
+			break;
+		case 1:
+			position->role = below(256);
+			break;
+		case 2:
+			topic->number = number;
+			break;
+		case 3:
+			/* no more than there are */
+			topic->partitions = (int32) below(topic->partitions + 2) - 1;
+			break;
+		case 4:
+			topic->nnumbers = below(topic->nnumbers + 1);
+			break;
+		case 5:
+			topic->grown = (int32) number;
+			break;
+		case 6:
+			topic->grown_from = below(2) ? InvalidXLogRecPtr : next_random();
+			break;
+		case 7:
+			topic->name = random_text(300);
+			break;
+	}
+}
+
+/*
+ * Two counts and what they count have to change together for most of what the
+ * decoder refuses, which bytes that change by chance hardly do.
+ */
+size_t
+LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed)
+{
+	StringInfoData bytes = bytes_of(data, (int) size);
+	EvpubPosition position;
+
+	random_state = seed;
+	if (below(3) && evpub_position_parse(&bytes, &position))
+	{
+		change(&position);
+		bytes = serialized(&position, random_form());
+		size = Min((size_t) bytes.len, max_size);
+		memcpy(data, bytes.data, size);
+	}
+	else
+		size = LLVMFuzzerMutate(data, size, max_size);
+	forget_memory();
+	return size;
+}
+
 static void
 fuzz_samples(void)
 {

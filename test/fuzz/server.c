@@ -15,6 +15,8 @@
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "nodes/nodes.h"
+#include "nodes/parsenodes.h"
+#include "parser/parser.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -200,16 +202,38 @@ read_options(const char *text)
 
 /* ---- filters ---- */
 
-/* One expression, whatever is in the text: nothing else gets into the trigger. */
+/*
+ * One expression, whatever is in the text: nothing else gets into the trigger.  So it
+ * is the same one wherever an expression may stand.
+ */
 static void
 read_filter(const char *text)
 {
+	volatile bool parsed = false;
+	const char *row = "NEW";
 	Node	   *expression;
 
 	evpub_filtertext_check(text);
-	expression = evpub_filtertext_parse(text, "NEW");
-	FUZZ_EXPECT(expression != NULL);
+	expression = evpub_filtertext_parse(text, row);
 	(void) evpub_filtertext_query(evpub_filtertext_replace(text, "OLD"));
+	PG_TRY();
+	{
+		List	   *statements = raw_parser(psprintf("SELECT 1 WHERE (%s\n)",
+													 evpub_filtertext_replace(text, row)),
+											RAW_PARSE_DEFAULT);
+		SelectStmt *select = (SelectStmt *) linitial_node(RawStmt, statements)->stmt;
+
+		FUZZ_EXPECT(list_length(statements) == 1);
+		FUZZ_EXPECT(equal(select->whereClause, expression));
+		parsed = true;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	FUZZ_EXPECT(parsed);
 }
 
 /* ---- one input ---- */
@@ -274,7 +298,8 @@ static const char *const filters[] = {
 	"{row}.deleted_at IS NULL", "{row}.a > 1 AND coalesce({row}.b, '') <> 'x'",
 	"{row}.xmin = 1", "true) ; DROP TABLE t; SELECT (true", "{row}.a -- a comment",
 	"{row}.a /* a comment", "{row}.a IN (SELECT b FROM c WHERE d = {row}.e)", "{row}.*",
-	"({row}).a::text ~ 'b' AS x", "{row}.a, {row}.b", "{row}.a UNION SELECT 1",
+	"({row}).a::text ~ 'b' AS x", "{row}.a, {row}.b", "{row}.a), ({row}.b", "{row}.a) FROM t WHERE (true", "{row}).a + (1",
+	"{row}.a UNION SELECT 1",
 	"CASE WHEN {row}.a THEN {row}.b[1:2] ELSE U&'\\0041' END", "{row}.a = $1", "DEFAULT {row}",
 	"exists(VALUES ({row}.a)) AND {row}.b = ANY (ARRAY[1,2]) AND NOT {row}.c", "{row"
 };

@@ -72,4 +72,10 @@ fuzz_samples(void)
 		make_message(bytes + KNOBS, length, prefix, strlen(prefix) + 1);
 		fuzz_sample(bytes, KNOBS + length);
 	}
+	/* short headers without an end */
+	for (uint32 i = 0; i < 1000; i++)
+		bytes[KNOBS + i] = (char) (below(2) ? XLR_BLOCK_ID_ORIGIN : XLR_BLOCK_ID_TOPLEVEL_XID);
+	fuzz_sample(bytes, KNOBS + 1000);
+	memset(bytes + KNOBS, XLR_BLOCK_ID_ORIGIN, 1000);
+	fuzz_sample(bytes, KNOBS + 1000);
 }
