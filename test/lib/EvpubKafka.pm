@@ -313,7 +313,8 @@ sub set_topic
 	return $self;
 }
 
-# allow(topic, user, 'WRITE' | 'CREATE' | 'DESCRIBE_CONFIGS'), with an authorizer.
+# allow(topic, user, 'READ' | 'WRITE' | 'CREATE' | 'DESCRIBE_CONFIGS'), with an
+# authorizer.
 sub allow
 {
 	my ($self, $topic, $user, $operation) = @_;
@@ -410,16 +411,17 @@ sub each_record
 	return;
 }
 
-# For millions of records: calls $sub with (partition, key, value) of each.
+# For millions of records: calls $sub with (partition, key, value, timestamp) of each.
 # Only for topics in which no key has a tab and no value a line end.
 sub each_line
 {
 	my ($self, $topic, $sub, %args) = @_;
-	my $pipe = $self->_reader($topic, "%p\t%k\t%s\n", %args);
+	my $pipe = $self->_reader($topic, "%p\t%T\t%k\t%s\n", %args);
 	while (<$pipe>)
 	{
 		chomp;
-		$sub->(split /\t/, $_, 3);
+		my ($partition, $timestamp, $key, $value) = split /\t/, $_, 4;
+		$sub->($partition, $key, $value, $timestamp);
 	}
 	close $pipe or croak "kcat failed while reading $topic: $?";
 	return;
