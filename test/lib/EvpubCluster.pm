@@ -14,9 +14,9 @@ use warnings;
 
 use Carp;
 use EvpubKafka;
+use EvpubProxy;
 use File::Basename qw(dirname);
 use File::Spec;
-use IPC::Open2 qw(open2);
 use JSON::PP ();
 use Time::HiRes qw(time usleep);
 
@@ -67,29 +67,16 @@ sub new
 sub _start_proxy
 {
 	my ($self) = @_;
-	$self->{proxied} = [ map { EvpubKafka::free_port() } 0 .. 2 ];
-	my @links =
-	  map { "$self->{proxied}[$_]:$self->{brokers}[$_]{ports}{PROXIED}" } 0 .. 2;
-	$self->{proxy_pid} = open2($self->{proxy_says}, $self->{proxy}, 'setpriv', '--pdeathsig', 'KILL',
-		'python3', "$programs/proxy.py", @links);
-	$self->_proxy_answer;
-	return;
-}
-
-sub _proxy_answer
-{
-	my ($self) = @_;
-	my $line = readline $self->{proxy_says};
-	croak 'the proxy has ended' unless defined $line && $line eq "ok\n";
+	$self->{proxy} = EvpubProxy->new(map { $_->{ports}{PROXIED} } $self->brokers);
+	$self->{proxied} = [ $self->{proxy}->ports ];
 	return;
 }
 
 # network(link | 'all', order, value): see test/chaos/proxy.py.
 sub network
 {
-	my ($self, $link, $mode, $value) = @_;
-	syswrite $self->{proxy}, join(' ', $link, $mode, $value // ()) . "\n";
-	return $self->_proxy_answer;
+	my ($self, @order) = @_;
+	return $self->{proxy}->order(@order);
 }
 
 sub brokers { return @{ $_[0]{brokers} } }
@@ -121,8 +108,7 @@ sub stop
 {
 	my ($self) = @_;
 	$_->kill9 for $self->brokers;
-	close $self->{proxy};
-	waitpid $self->{proxy_pid}, 0;
+	$self->{proxy}->stop;
 	return $self;
 }
 
