@@ -194,7 +194,7 @@ look_ahead(EvpubWorker *worker)
 		worker->stream.queue.read_again_at = 1;
 		(void) evpub_stream_read(&worker->stream);
 	}
-	if (worker->stream.queue.broken && evpub_stream_drained(&worker->stream))
+	if (evpub_stream_at_break(&worker->stream))
 		evpub_gap_unreadable(worker);
 }
 

@@ -212,7 +212,7 @@ publish(EvpubWorker *worker)
 		evpub_stream_idle(stream);
 
 		/* what could be read before the break has been published */
-		if (stream->queue.broken && evpub_stream_drained(stream))
+		if (evpub_stream_at_break(stream))
 			evpub_gap_unreadable(worker);
 		else if (evpub_stream_at_stuck(stream))
 			evpub_gap_unpublishable(worker, evpub_stream_head_lsn(stream), stream->batch.stuck);

@@ -22,12 +22,14 @@
 #define BATCH_RECORDS (64 * 1024)
 
 void
-evpub_batch_init(EvpubBatch *batch, EvpubQueue *queue, EvpubFlight *flight)
+evpub_batch_init(EvpubBatch *batch, EvpubQueue *queue, EvpubFlight *flight,
+				 EvpubTails *tails)
 {
 	memset(batch, 0, sizeof(*batch));
 	batch->context = CurrentMemoryContext;
 	batch->queue = queue;
 	batch->flight = flight;
+	batch->tails = tails;
 	initStringInfo(&batch->data);
 	evpub_cursor_init(&batch->cursor, queue);
 }
@@ -171,7 +173,11 @@ put_head(EvpubBatch *batch, EvpubTransaction *head, EvpubRelay *relay, uint32 mo
 				return false;
 			case EVPUB_CURSOR_END:
 				if (head->gap)
+				{
 					evpub_flight_end_gap(flight, head->gap);
+					if (!accepted)
+						evpub_tails_cut(batch->tails, head->gap->to_lsn);
+				}
 				else
 					evpub_flight_end_transaction(flight, head->commit.lsn);
 				return true;

@@ -15,12 +15,14 @@
 #include "sender/flight.h"
 #include "sender/queue.h"
 #include "sender/relayclient.h"
+#include "sender/tails.h"
 
 typedef struct EvpubBatch
 {
 	MemoryContext context;
 	EvpubQueue *queue;
 	EvpubFlight *flight;
+	EvpubTails *tails;
 	EvpubCursor cursor;			/* in the head of the queue */
 	bool		head_visible;
 	StringInfoData data;		/* the BATCH frame that is being filled */
@@ -39,7 +41,7 @@ typedef struct EvpubBatch
 
 /* In the current context, which has to outlive it. */
 extern void evpub_batch_init(EvpubBatch *batch, EvpubQueue *queue,
-							 EvpubFlight *flight);
+							 EvpubFlight *flight, EvpubTails *tails);
 
 /* Begin anew, since the queue does. */
 extern void evpub_batch_reset(EvpubBatch *batch);

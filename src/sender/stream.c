@@ -24,7 +24,8 @@ evpub_stream_init(EvpubStream *stream, EvpubPosition *position)
 	stream->context = context;
 	evpub_flight_init(&stream->flight, position);
 	evpub_tails_init(&stream->tails, &stream->flight);
-	evpub_batch_init(&stream->batch, &stream->queue, &stream->flight);
+	evpub_batch_init(&stream->batch, &stream->queue, &stream->flight,
+					 &stream->tails);
 	evpub_queue_init(&stream->queue, position);
 	MemoryContextSwitchTo(old);
 }
@@ -47,7 +48,7 @@ evpub_stream_read(EvpubStream *stream)
 bool
 evpub_stream_at_stuck(const EvpubStream *stream)
 {
-	return stream->batch.stuck != NULL && !evpub_flight_busy(&stream->flight);
+	return stream->batch.stuck != NULL && !evpub_flight_under_way(&stream->flight);
 }
 
 XLogRecPtr
@@ -86,6 +87,17 @@ evpub_stream_head_lost(EvpubStream *stream)
 	lost.events = head->commit.events > next_event ?
 		head->commit.events - next_event : 0;
 	return lost;
+}
+
+bool
+evpub_stream_at_break(const EvpubStream *stream)
+{
+	/*
+	 * The position may be held by a tail from behind the break, which cannot be met
+	 * before the break is mended or given up.
+	 */
+	return stream->queue.broken && stream->queue.length == 0 &&
+		!evpub_flight_under_way(&stream->flight);
 }
 
 bool

@@ -42,10 +42,13 @@ extern bool evpub_stream_read(EvpubStream *stream);
 /* Move confirmed over WAL without events, while nothing is on its way. */
 extern void evpub_stream_idle(EvpubStream *stream);
 
-/* Nothing is queued, and nothing is in flight. */
+/* Nothing is queued, and the position has followed all that was sent. */
 extern bool evpub_stream_drained(const EvpubStream *stream);
 
-/* Nothing is in flight, and the queue begins with what cannot be published. */
+/* Reading has come to WAL that cannot be read, and all before that is in Kafka. */
+extern bool evpub_stream_at_break(const EvpubStream *stream);
+
+/* Nothing is under way, and the queue begins with what cannot be published. */
 extern bool evpub_stream_at_stuck(const EvpubStream *stream);
 
 /* All transactions that commit up to here were handed to the relay. */

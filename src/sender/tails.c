@@ -281,12 +281,23 @@ evpub_tails_passed(EvpubTails *tails, XLogRecPtr passed_lsn)
 	return NULL;
 }
 
+void
+evpub_tails_cut(EvpubTails *tails, XLogRecPtr lsn)
+{
+	for (int i = 0; i < tails->count; i++)
+		if (tails->unmet[i].id.lsn == lsn)
+			tails->unmet[i].cut = true;
+}
+
 bool
 evpub_tails_explained(const EvpubTails *tails, const EvpubTail *tail,
 					  const EvpubPosition *position)
 {
 	const EvpubFlight *flight = tails->flight;
 	char		text[EVPUB_ID_LENGTH + 1];
+
+	if (tail->cut)
+		return true;
 
 	/* sending resumed inside its transaction, behind it: it is confirmed */
 	if (tail->id.lsn == flight->resumed_lsn && tail->id.number < flight->resumed_next)

@@ -20,6 +20,7 @@ typedef struct EvpubTail
 	int32		partition;
 	EvpubId		id;
 	int64		end;			/* the partition was read up to here */
+	bool		cut;			/* its transaction was cut by a gap, and is announced */
 	uint64		passed_seq;		/* sent_seq, when all transactions up to the tail's
 								 * were sent; 0: they were not yet */
 } EvpubTail;
@@ -79,6 +80,12 @@ extern void evpub_tails_remove(EvpubTails *tails, EvpubTail *tail);
  * that commit up to passed_lsn have been handed to the relay.
  */
 extern EvpubTail *evpub_tails_passed(EvpubTails *tails, XLogRecPtr passed_lsn);
+
+/*
+ * The transaction that commits at lsn is not published, since a gap has cut it: a part
+ * of it may have been published before.
+ */
+extern void evpub_tails_cut(EvpubTails *tails, XLogRecPtr lsn);
 
 /* Is there a reason why a tail of our own is not met? */
 extern bool evpub_tails_explained(const EvpubTails *tails, const EvpubTail *tail,
