@@ -308,6 +308,38 @@ like(status($node, 'hint'), qr/--operation Write.*--topic/, 'and what to type');
 $kafka->allow('denied', 'evpub', 'WRITE');
 ok(wait_published($node, 60), 'what is granted later is noticed');
 is($kafka->record_count('denied'), 1, 'and it is there once');
+
+# A relay that begins anew has to read what is there already.
+sub publish_denied
+{
+	$node->safe_psql('postgres', q{SELECT evpub.publish('t', 'acme', topic => 'denied')});
+	return;
+}
+sub deliver
+{
+	my ($delivery) = @_;
+	$node->append_conf('postgresql.conf', "evpub.delivery = '$delivery'");
+	$node->reload;
+	return;
+}
+my $unreadable =
+  q{state = 'blocked' AND state_reason LIKE '%topic "denied" cannot be read%Topic authorization failed%'};
+kill 'KILL', wait_until('a relay', sub { relay_pid($node) });
+publish_denied();
+ok(wait_for_status($node, $unreadable, 60), 'no right to read: blocked, and the reason names the topic');
+like(status($node, 'hint'), qr/Grant READ and DESCRIBE on topic "denied".*at_least_once/s, 'and what to do');
+like($node->safe_psql('postgres', q{SELECT string_agg(concat_ws(' ', detail, hint), ' ') FROM evpub.check() WHERE NOT ok}),
+	qr/"denied" cannot be read.*Grant READ/s, 'evpub.check() says so, too');
+deliver('at_least_once');
+ok(wait_published($node, 60), 'at_least_once goes on without');
+deliver('deduplicated');
+publish_denied();
+ok(wait_for_status($node, $unreadable, 60), 'deduplicated again: blocked again');
+my $patient = relay_pid($node);
+$kafka->allow('denied', 'evpub', 'READ');
+ok(wait_published($node, 60), 'the right to read is granted later: published');
+is(relay_pid($node), $patient, 'by the same relay');
+is($kafka->record_count('denied'), 3, 'each is there once');
 published('again', 'TLS', $example{'TLS'});
 is(join(', ', map { $_->{event}{pk}{name} } events($kafka, 'connected')),
 	join(', ', @connected), 'each row came once, in order');
