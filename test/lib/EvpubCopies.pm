@@ -35,7 +35,7 @@ sub new
 		tables => \%tables,
 		dir => PostgreSQL::Test::Utils::tempdir(),
 		read => {},       # topic and partition => offset of the next record
-		last => {},       # topic and partition => id of the last event
+		last => {},       # topic and partition => [id of the last event, when it was sent]
 		copy => {},       # table => identity => row
 		open => {},       # group => events of a transaction that is not whole yet
 		marks => {},      # group => numbers of the boundaries that were reached
@@ -52,7 +52,8 @@ sub wrong
 	return;
 }
 
-# New records of all topics, without those that came again.
+# New records of all topics.  Only what a relay that was killed had sent last may
+# come behind what its successor has sent.
 sub fetch
 {
 	my ($self) = @_;
@@ -70,12 +71,14 @@ sub fetch
 				$self->{read}{$place} = $record->{offset} + 1;
 				my ($id) = $record->{headers} =~ /(?:^|,)evpub-id=([^,]*)/;
 				return $self->wrong("a record without an id in $topic") unless defined $id;
-				if (defined $self->{last}{$place} && $id le $self->{last}{$place})
+				my $last = $self->{last}{$place};
+				if ($last && $id le $last->[0])
 				{
-					$self->{count}{again}++;
+					$self->{count}{late}++;
+					$self->wrong("$place: $id comes behind $last->[0]") if $record->{timestamp} >= $last->[1];
 					return;
 				}
-				$self->{last}{$place} = $id;
+				$self->{last}{$place} = [ $id, $record->{timestamp} ];
 				push @records, { %$record, topic => $topic, id => $id };
 			});
 	}

@@ -128,7 +128,7 @@ sub load
 	while (grep { running($_) } @sessions)
 	{
 		$copies->step;
-		# what was not confirmed comes again
+		# what was not confirmed is read back
 		kill 'KILL', grep { defined } relay_pid($node) if $kill;
 		$kill = 0;
 	}
