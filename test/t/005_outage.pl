@@ -48,7 +48,7 @@ ok(finish($load), 'writers do not notice') or diag $load->{err};
 $kafka->start;
 ok(wait_for_state($node, 'streaming'), 'goes on by itself');
 ok(wait_published($node), 'all is published');
-check_complete('away for a while', $node, $kafka, duplicates => 1);
+check_complete('away for a while', $node, $kafka);
 
 note "worker and relay: at most $memory kB";
 cmp_ok($memory, '>', 0, 'memory was seen');
@@ -121,6 +121,7 @@ set_brokers($node, $kafka->bootstrap);
 $kafka->start;
 ok(wait_for_state($node, 'streaming'), 'the broker is back');
 ok(wait_published($node), 'all is published');
-check_complete('in the end', $node, $kafka, duplicates => 1);
+# a thawed broker may take what a relay had sent that is long dead
+check_complete('in the end', $node, $kafka, late => 1);
 $node->stop;
 done_testing();
