@@ -151,7 +151,7 @@ take_found(EvpubWorker *worker, const EvpubFrame *frame)
 	/* nothing of the partition was sent yet, so nothing is dropped before this */
 	if (judgement.replaced != 0)
 		evpub_position_add_replaced(&worker->position, judgement.replaced);
-	if (evpub_id_known(&tail.id))
+	if (evpub_id_known(&tail.id) && !judgement.acknowledged)
 		evpub_tails_add(&stream->tails, &tail);
 	else if (!judgement.exact)
 		note_read(worker, tail.topic, tail.partition, tail.end, NULL);
@@ -210,7 +210,10 @@ evpub_readback_take(EvpubWorker *worker, const EvpubFrame *frame)
 	else if (tail)
 		take_passed(worker, tail);
 	else
-		/* it was explained a moment ago, and the relay does not know yet */
+		/*
+		 * It needed not be met, as it was acknowledged to us; or it was explained a
+		 * moment ago, and the relay does not know yet.
+		 */
 		put_no_tail(worker, which.topic, which.partition);
 	return true;
 }

@@ -15,7 +15,9 @@
  * an LSN that may lie within our WAL.  So the tail has to be met: reading WAL, we
  * must come to an event of exactly this id for this partition.  Until then the
  * position does not move over anything that was sent, so nothing is confirmed that
- * was dropped without being there.  A tail that is passed without being met, and
+ * was dropped without being there.  (The record that was the last to be acknowledged
+ * to us need not be met: it is ours, and so is what is before it.  Its transaction may
+ * lie in a gap that was accepted since.)  A tail that is passed without being met, and
  * that nothing explains, is another server's, and ours is fenced.  (Where nothing was
  * sent, flight.c moves the position over what has no events all the same: nothing was
  * dropped there either.)
@@ -187,6 +189,7 @@ static uint32
 judge_last(const EvpubFound *found, EvpubJudgement *judgement, StringInfo ids)
 {
 	const EvpubId *id = &found->topic->last[found->frame.partition].id;
+	EvpubId		read = judgement->tail;
 	bool		exact;
 
 	/* a publisher of before is not asked whether it is ours: it was, when it was sent */
@@ -195,6 +198,8 @@ judge_last(const EvpubFound *found, EvpubJudgement *judgement, StringInfo ids)
 		return 0;
 	judge_id(found, found->dead_letters ? EVPUB_FOUND_DEAD_LETTER : EVPUB_FOUND_EVENT,
 			 id, judgement, &exact);
+	judgement->acknowledged = evpub_id_known(&judgement->tail) &&
+		(!evpub_id_known(&read) || evpub_id_compare(&read, id) <= 0);
 	if (exact)
 		put_id(ids, EVPUB_FOUND_EXACT, id);
 	return exact ? 1 : 0;

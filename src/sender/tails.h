@@ -51,6 +51,7 @@ typedef struct EvpubJudgement
 	bool		malformed;		/* the frame makes no sense */
 	char	   *fenced;			/* why this server may not publish; NULL: it may */
 	EvpubId		tail;			/* publisher 0: there is none */
+	bool		acknowledged;	/* it was acknowledged to us, and so need not be met */
 	uint64		replaced;		/* a publisher that take_over() has replaced; 0: none
 								 * that was not known */
 	bool		exact;			/* the answer has ids that are dropped exactly */
