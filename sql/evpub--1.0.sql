@@ -691,7 +691,7 @@ RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'evpub_skip_event';
 COMMENT ON FUNCTION evpub.skip_event(text) IS
-'give up exactly the event that Kafka refuses and that publishing stands still at; evpub.status names it; consumers get an evpub.skipped event of the same id instead; an error for any other id';
+'give up exactly the event that Kafka refuses and that publishing stands still at, or that waits for the dead-letter topic; evpub.status names it; consumers get an evpub.skipped event of the same id instead; an error for any other id';
 REVOKE ALL ON FUNCTION evpub.skip_event(text) FROM PUBLIC;
 
 CREATE FUNCTION evpub.register_database()
@@ -754,7 +754,7 @@ COMMENT ON COLUMN evpub.status.transactions_published IS 'acknowledged since the
 COMMENT ON COLUMN evpub.status.events_in_flight IS 'sent to the relay, not acknowledged';
 COMMENT ON COLUMN evpub.status.forged_dropped IS
 'messages in WAL that bear our prefix, but that evpub did not write';
-COMMENT ON COLUMN evpub.status.dead_lettered IS 'events put into the dead-letter topic';
+COMMENT ON COLUMN evpub.status.dead_lettered IS 'events that the dead-letter topic has acknowledged since the server started';
 COMMENT ON COLUMN evpub.status.duplicates_dropped IS 'events found in Kafka after a restart';
 COMMENT ON COLUMN evpub.status.events_skipped IS 'events given up by skip_event() since the server started';
 COMMENT ON COLUMN evpub.status.relay_pid IS 'process id of evpub-relay, NULL: none runs';
@@ -1114,6 +1114,38 @@ COMMENT ON FUNCTION evpub._check_messages() IS
 REVOKE ALL ON FUNCTION evpub._check_messages() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION evpub._check_messages() TO pg_monitor;
 
+-- a dead-letter topic that takes less than an event may have is no fault: what does
+-- not fit is cut
+CREATE FUNCTION evpub._check_dead_letters()
+RETURNS TABLE (detail text, hint text)
+LANGUAGE sql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT CASE WHEN s.on_error <> 'dead_letter'
+			THEN 'an event that Kafka refuses blocks what is behind it'
+			WHEN s.topic = ''
+			THEN 'evpub.on_error is dead_letter, and evpub.dead_letter_topic is not set: an event that Kafka refuses blocks what is behind it'
+			WHEN t.tables IS NOT NULL
+			THEN format('dead-letter topic "%s" is also a topic of events, of table %s: one of these that Kafka refuses blocks what is behind it', s.topic, t.tables)
+			WHEN NOT s.creates AND NOT EXISTS (SELECT FROM evpub._topics() u WHERE u.topic = s.topic)
+			THEN format('dead-letter topic "%s" was not used yet, and is not created by evpub (evpub.create_topics is off): it has to be there', s.topic)
+			ELSE format('an event that Kafka refuses goes to topic "%s"', s.topic)
+	   END,
+	   CASE WHEN s.on_error = 'dead_letter' AND s.topic = ''
+			THEN 'ALTER SYSTEM SET evpub.dead_letter_topic = ''<topic>''; SELECT pg_reload_conf();'
+			WHEN s.on_error = 'dead_letter' AND t.tables IS NOT NULL
+			THEN 'Have another topic for dead letters alone: ALTER SYSTEM SET evpub.dead_letter_topic = ''<topic>''; SELECT pg_reload_conf();'
+	   END
+  FROM (SELECT current_setting('evpub.on_error'), current_setting('evpub.dead_letter_topic'),
+			   current_setting('evpub.create_topics')::boolean) AS s (on_error, topic, creates)
+	   CROSS JOIN LATERAL (SELECT string_agg(c."table"::text, ', ' ORDER BY c."table"::text)
+							 FROM evpub.tables c WHERE c.topic = s.topic) AS t (tables)
+$$;
+COMMENT ON FUNCTION evpub._check_dead_letters() IS
+'one row of evpub.check(): what becomes of events that Kafka refuses';
+REVOKE ALL ON FUNCTION evpub._check_dead_letters() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub._check_dead_letters() TO pg_monitor;
+
 CREATE FUNCTION evpub.check()
 RETURNS TABLE (name text, ok boolean, detail text, hint text)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
@@ -1129,6 +1161,8 @@ SELECT c.name, c.hint IS NULL OR c.name = 'logical_messages', c.detail, c.hint
 			   CASE WHEN s.detail IS NOT NULL
 					THEN 'Raise max.message.bytes of the topic, or lower evpub.max_event_bytes: then the writer of such an event gets an error, instead of a publisher that stands still at it.' END
 		  FROM (SELECT evpub._small_topics()) s (detail)
+		UNION ALL
+		SELECT 16, 'dead_letters', d.detail, d.hint FROM evpub._check_dead_letters() d
 		UNION ALL
 		SELECT place, fine.name, coalesce(f.detail, fine.detail), f.hint
 		  FROM (VALUES (7, 'registration', 'this database is registered'),

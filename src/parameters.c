@@ -14,10 +14,17 @@
 #include "capture/template.h"
 #include "parameters.h"
 #include "settings.h"
+#include "shmem.h"
 
 static const struct config_enum_entry delivery_options[] = {
 	{"at_least_once", EVPUB_AT_LEAST_ONCE, false},
 	{"deduplicated", EVPUB_DEDUPLICATED, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry on_error_options[] = {
+	{"block", EVPUB_ON_ERROR_BLOCK, false},
+	{"dead_letter", EVPUB_ON_ERROR_DEAD_LETTER, false},
 	{NULL, 0, false}
 };
 
@@ -60,6 +67,24 @@ assign_default_topic(const char *newval, void *extra)
 	(void) extra;
 
 	evpub_default_topic_generation++;
+}
+
+/* Empty, or a name as Kafka takes it. */
+static bool
+check_dead_letter_topic(char **newval, void **extra, GucSource source)
+{
+	const char *name = *newval;
+
+	(void) extra;
+	(void) source;
+
+	if (strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == strlen(name) &&
+		strlen(name) < EVPUB_TOPIC_LENGTH &&
+		strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
+		return true;
+	GUC_check_errdetail("The name of a topic has at most %d letters, digits, dots, underscores and dashes.",
+						EVPUB_TOPIC_LENGTH - 1);
+	return false;
 }
 
 static bool
@@ -187,6 +212,23 @@ define_limits(void)
 }
 
 static void
+define_error_settings(void)
+{
+	DefineCustomEnumVariable("evpub.on_error",
+							 "Sets what becomes of an event that Kafka refuses for what it is.",
+							 "\"block\": nothing behind it is published; \"dead_letter\": it goes to evpub.dead_letter_topic.",
+							 &evpub_on_error, EVPUB_ON_ERROR_BLOCK, on_error_options,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	DefineCustomStringVariable("evpub.dead_letter_topic",
+							   "Sets the topic for events that Kafka refuses.",
+							   "Only with evpub.on_error = dead_letter.",
+							   &evpub_dead_letter_topic, "",
+							   PGC_SIGHUP, 0,
+							   check_dead_letter_topic, NULL, NULL);
+}
+
+static void
 define_publisher_settings(void)
 {
 	DefineCustomStringVariable("evpub.bootstrap_servers",
@@ -284,6 +326,7 @@ void
 evpub_parameters_define(void)
 {
 	define_publisher_settings();
+	define_error_settings();
 	define_limits();
 	define_capture_settings();
 	MarkGUCPrefixReserved("evpub");

@@ -14,6 +14,13 @@ typedef enum EvpubDelivery
 	EVPUB_DEDUPLICATED
 } EvpubDelivery;
 
+/* evpub.on_error: what becomes of an event that Kafka refuses alone */
+typedef enum EvpubOnError
+{
+	EVPUB_ON_ERROR_BLOCK,
+	EVPUB_ON_ERROR_DEAD_LETTER	/* it goes to evpub.dead_letter_topic */
+} EvpubOnError;
+
 /* for the publisher and the relay; changed by a reload */
 extern char *evpub_bootstrap_servers;
 extern char *evpub_kafka_config_file;
@@ -21,6 +28,8 @@ extern bool evpub_create_topics;
 extern int	evpub_topic_partitions; /* -1: the broker's default */
 extern int	evpub_topic_replication_factor; /* -1: the broker's default */
 extern int	evpub_delivery;
+extern int	evpub_on_error;
+extern char *evpub_dead_letter_topic;	/* "": none */
 extern int	evpub_decode_memory;	/* kB */
 extern int	evpub_max_lag_size; /* MB; -1: no limit */
 extern char *evpub_min_disk_free;	/* percentage or size */

@@ -137,6 +137,7 @@ typedef struct EvpubStatus
 	uint64		forged_dropped;
 	uint64		duplicates_dropped; /* found in Kafka by read-back */
 	uint64		events_skipped; /* given up by skip_event() */
+	uint64		dead_lettered;	/* acknowledged by the dead-letter topic */
 	pid_t		relay_pid;		/* 0: none */
 	uint64		relay_restarts;
 	char		last_error[EVPUB_TEXT_LENGTH];

@@ -169,7 +169,7 @@ evpub_status(PG_FUNCTION_ARGS)
 	set_count(row, "transactions_published", status.transactions_published);
 	set_count(row, "events_in_flight", status.events_in_flight);
 	set_count(row, "forged_dropped", status.forged_dropped);
-	set_count(row, "dead_lettered", 0); /* no dead letters yet */
+	set_count(row, "dead_lettered", status.dead_lettered);
 	set_count(row, "duplicates_dropped", status.duplicates_dropped);
 	set_count(row, "events_skipped", status.events_skipped);
 	if (status.relay_pid == 0)

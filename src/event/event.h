@@ -218,7 +218,7 @@ extern void evpub_chunk_close(EvpubChunkReader *reader);
 /* ---- position messages (event/positionmessage.c) ---- */
 
 /* Kind, version, form, zero, MAC; then the position. */
-#define EVPUB_POSITION_VERSION 4
+#define EVPUB_POSITION_VERSION 5
 #define EVPUB_POSITION_HEADER_LENGTH (4 + EVPUB_MAC_LENGTH)
 
 /*

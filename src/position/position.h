@@ -72,6 +72,9 @@ typedef struct EvpubTopic
 	int32		nnumbers;
 	uint32	   *numbers;
 
+	uint32		letters;		/* dead letters in a row: so many events of it, and
+								 * no record that it took in between */
+
 	/*
 	 * The partitions that it has got meanwhile, 0: no more.  They count for
 	 * what commits after grown_from, the end of the position message that
@@ -151,14 +154,23 @@ typedef struct EvpubGap
 #define EVPUB_ID_LSN_AT 26
 
 /*
- * An event that a person gave up, because Kafka refuses it: an evpub.skipped
- * event of the same id and key is published instead of it.
+ * An event that Kafka refuses.  A person gave it up: an evpub.skipped event of the
+ * same id and key is published instead of it.  Or it is a dead letter: a record of
+ * the same id and key goes to the dead-letter topic instead.
  */
 typedef struct EvpubSkip
 {
 	char		id[EVPUB_ID_LENGTH + 1];
 	char	   *reason;			/* of the refusal */
-	bool		silent;			/* that one is refused, too: nothing is published */
+	bool		silent;			/* evpub.skipped is refused, too: nothing is published */
+	bool		letter;			/* it is a dead letter; the rest is about that alone */
+	char	   *topic;			/* that refused the event; else NULL */
+	int32		partition;
+	int32		code;			/* Kafka's, of the refusal */
+
+	/* not in the file */
+	bool		counted;		/* the dead letter is in Kafka, and was counted */
+	bool		passed;			/* the position is behind it */
 } EvpubSkip;
 
 /* Publishers that were replaced, and are remembered. */

@@ -90,6 +90,17 @@ put_gaps(StringInfo out, const EvpubPosition *position, EvpubPositionForm form)
 }
 
 static void
+put_letter(StringInfo out, const EvpubSkip *skip)
+{
+	pq_sendint8(out, skip->letter);
+	if (!skip->letter)
+		return;
+	put_text(out, skip->topic);
+	pq_sendint32(out, skip->partition);
+	pq_sendint32(out, skip->code);
+}
+
+static void
 put_skips(StringInfo out, const EvpubPosition *position)
 {
 	pq_sendint32(out, position->nskips);
@@ -98,6 +109,7 @@ put_skips(StringInfo out, const EvpubPosition *position)
 		pq_sendbytes(out, position->skips[i].id, EVPUB_ID_LENGTH);
 		put_text(out, position->skips[i].reason);
 		pq_sendint8(out, position->skips[i].silent);
+		put_letter(out, &position->skips[i]);
 	}
 }
 
@@ -151,6 +163,7 @@ put_topics(StringInfo out, const EvpubPosition *position, EvpubPositionForm form
 		/* growth after that is reported again */
 		pq_sendint32(out, before ? topic->partitions : topic->grown);
 		pq_sendint64(out, before ? topic->before_line : topic->grown_from);
+		pq_sendint32(out, topic->letters);
 	}
 }
 
@@ -282,7 +295,7 @@ get_open_gap(StringInfo in, EvpubOpenGap *gap)
 
 /* Bytes of a gap, and of a topic, without texts and lists. */
 #define GAP_LENGTH 66
-#define TOPIC_LENGTH 28
+#define TOPIC_LENGTH 32
 
 static void
 get_gaps(StringInfo in, EvpubPosition *position)
@@ -347,6 +360,7 @@ get_topic(StringInfo in, EvpubTopic *topic)
 		topic->numbers[p] = pq_getmsgint(in, 4);
 	topic->grown = pq_getmsgint(in, 4);
 	topic->grown_from = pq_getmsgint64(in);
+	topic->letters = pq_getmsgint(in, 4);
 	topic->grown_durable = topic->grown_from != InvalidXLogRecPtr;
 
 	/* what is adopted later must be more than there is, and not beyond reason */
@@ -356,11 +370,22 @@ get_topic(StringInfo in, EvpubTopic *topic)
 		malformed();
 }
 
+static void
+get_letter(StringInfo in, EvpubSkip *skip)
+{
+	skip->letter = pq_getmsgbyte(in) != 0;
+	if (!skip->letter)
+		return;
+	skip->topic = get_text(in);
+	skip->partition = pq_getmsgint(in, 4);
+	skip->code = pq_getmsgint(in, 4);
+}
+
 /* An id consists of hexadecimal digits and dashes; it is compared, and shown. */
 static void
 get_skips(StringInfo in, EvpubPosition *position)
 {
-	position->nskips = get_count(in, EVPUB_ID_LENGTH + 5);
+	position->nskips = get_count(in, EVPUB_ID_LENGTH + 6);
 	position->skips = palloc0(sizeof(EvpubSkip) * Max(position->nskips, 1));
 	for (int i = 0; i < position->nskips; i++)
 	{
@@ -371,6 +396,7 @@ get_skips(StringInfo in, EvpubPosition *position)
 			malformed();
 		skip->reason = get_text(in);
 		skip->silent = pq_getmsgbyte(in) != 0;
+		get_letter(in, skip);
 	}
 }
 
@@ -476,7 +502,11 @@ merge_skips(EvpubPosition *position, const EvpubPosition *message)
 	position->nskips = message->nskips;
 	position->skips = copy_of(message->skips, sizeof(EvpubSkip) * message->nskips);
 	for (int i = 0; i < message->nskips; i++)
+	{
 		position->skips[i].reason = pstrdup(message->skips[i].reason);
+		if (message->skips[i].letter)
+			position->skips[i].topic = pstrdup(message->skips[i].topic);
+	}
 }
 
 static EvpubTopic

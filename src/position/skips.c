@@ -1,11 +1,11 @@
 /*
  * skips.c
- *		Events that a person gave up, because Kafka refuses them.
+ *		Events that Kafka refuses: given up by a person, or dead letters.
  *
  * They are few, so they are kept in a list.  An entry is durable before anything
  * follows from it, and is needed until the confirmed position has passed the
  * event: then whoever starts from the state file, or from a position message,
- * gives up the same events, and no others.
+ * replaces the same events, and no others.
  */
 #include "postgres.h"
 
@@ -47,9 +47,36 @@ evpub_skips_add(EvpubPosition *position, const char *id, const char *reason)
 	copy = MemoryContextStrdup(TopMemoryContext, reason);
 	copy_list(position);
 	skip = &position->skips[position->nskips++];
+	memset(skip, 0, sizeof(*skip));
 	strlcpy(skip->id, id, sizeof(skip->id));
 	skip->reason = copy;
-	skip->silent = false;
+}
+
+void
+evpub_skips_add_letter(EvpubPosition *position, const char *id, const char *reason,
+					   const char *topic, int32 partition, int32 code)
+{
+	char	   *copy = MemoryContextStrdup(TopMemoryContext, topic);
+	EvpubSkip  *skip;
+
+	Assert(!evpub_skips_find(position, id));
+	evpub_skips_add(position, id, reason);
+	skip = evpub_skips_find(position, id);
+	skip->letter = true;
+	skip->topic = copy;
+	skip->partition = partition;
+	skip->code = code;
+}
+
+void
+evpub_skips_give_up(EvpubPosition *position, const char *id)
+{
+	EvpubSkip  *skip;
+
+	copy_list(position);
+	skip = evpub_skips_find(position, id);
+	if (skip)
+		skip->letter = false;
 }
 
 void
@@ -70,6 +97,8 @@ passed(const EvpubPosition *position, const EvpubSkip *skip)
 	unsigned long long lsn;
 	unsigned int number;
 
+	if (skip->passed)
+		return true;
 	if (sscanf(skip->id + EVPUB_ID_LSN_AT, "%16llX-%8X", &lsn, &number) != 2)
 		return true;
 
@@ -99,4 +128,24 @@ evpub_skips_prune(EvpubPosition *position)
 		if (!passed(position, &position->skips[i]))
 			position->skips[kept++] = position->skips[i];
 	position->nskips = kept;
+}
+
+void
+evpub_skips_release(const EvpubPosition *before, const EvpubPosition *now)
+{
+	if (before->skips == now->skips)
+		return;
+	for (int i = 0; i < before->nskips; i++)
+	{
+		const EvpubSkip *kept = evpub_skips_find(now, before->skips[i].id);
+
+		/* what is in both lists has the same texts */
+		if (kept)
+			continue;
+		pfree(before->skips[i].reason);
+		if (before->skips[i].topic)
+			pfree(before->skips[i].topic);
+	}
+	if (before->skips)
+		pfree(before->skips);
 }

@@ -1,6 +1,6 @@
 /*
  * skips.h
- *		Events that a person gave up, because Kafka refuses them.
+ *		Events that Kafka refuses: given up by a person, or dead letters.
  */
 #ifndef EVPUB_SKIPS_H
 #define EVPUB_SKIPS_H
@@ -19,6 +19,17 @@ extern EvpubSkip *evpub_skips_find(const EvpubPosition *position, const char *id
 extern void evpub_skips_add(EvpubPosition *position, const char *id,
 							const char *reason);
 
+/* An event is a dead letter; else as above.  There is no entry of it. */
+extern void evpub_skips_add_letter(EvpubPosition *position, const char *id,
+								   const char *reason, const char *topic,
+								   int32 partition, int32 code);
+
+/*
+ * A person gives up what waits for the dead-letter topic.  The old array stays as it
+ * was.
+ */
+extern void evpub_skips_give_up(EvpubPosition *position, const char *id);
+
 /*
  * The evpub.skipped event of this one is refused, too: it goes without.  The old
  * array stays as it was.
@@ -30,5 +41,9 @@ extern void evpub_skips_silence(EvpubPosition *position, const char *id);
  * never sent again.  The old array stays as it was.
  */
 extern void evpub_skips_prune(EvpubPosition *position);
+
+/* "now" has taken the place of "before": free what only that one had. */
+extern void evpub_skips_release(const EvpubPosition *before,
+								const EvpubPosition *now);
 
 #endif							/* EVPUB_SKIPS_H */

@@ -27,7 +27,7 @@
 #include "position/position_format.h"
 #include "position/statefile.h"
 
-#define STATE_MAGIC "evpubst7"
+#define STATE_MAGIC "evpubst8"
 #define STATE_HEADER 16
 #define STATE_TEMPORARY EVPUB_STATE_FILE ".tmp"
 

@@ -130,6 +130,7 @@ evpub_persist_store(EvpubWorker *worker, const EvpubPosition *before,
 						 worker->position.skips != before->skips ||
 						 worker->position.gaps != before->gaps);
 		worker->persist_problem[0] = '\0';
+		evpub_skips_release(before, &worker->position);
 	}
 	PG_CATCH();
 	{

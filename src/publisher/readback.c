@@ -128,6 +128,8 @@ take_found(EvpubWorker *worker, const EvpubFrame *frame)
 		(frame->length - sizeof(found.frame)) % sizeof(EvpubFrameFoundId) != 0)
 		return false;
 
+	found.dead_letters = strcmp(found.topic->name, evpub_dead_letter_topic) == 0;
+
 	/*
 	 * The WAL up to which the predecessor has published was flushed when it did,
 	 * so what is flushed now has all of it.

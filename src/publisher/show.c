@@ -56,6 +56,7 @@ fill_status(EvpubWorker *worker, EvpubStatus *status)
 	status->slot_lsn = evpub_slot_position();
 	status->relay_pid = worker->relay.pid;
 	status->events_skipped = worker->before.events_skipped + worker->events_skipped;
+	status->dead_lettered = worker->before.dead_lettered + worker->dead_lettered;
 	status->relay_restarts = worker->before.relay_restarts + worker->relay_restarts;
 	strlcpy(status->last_error, worker->last_error, sizeof(status->last_error));
 	status->last_error_at = worker->last_error_at;

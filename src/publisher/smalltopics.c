@@ -42,6 +42,10 @@ evpub_smalltopics_report(const EvpubPosition *position, char *text, Size length)
 	{
 		const EvpubTopic *topic = &position->topics[i];
 
+		/* what does not fit into a dead letter is cut */
+		if (evpub_on_error == EVPUB_ON_ERROR_DEAD_LETTER &&
+			strcmp(topic->name, evpub_dead_letter_topic) == 0)
+			continue;
 		if (topic->size == 0 ||
 			topic->size >= (int64) evpub_max_event_bytes + BATCH_OVERHEAD)
 			continue;

@@ -141,6 +141,7 @@ evpub_state_end_streaming(EvpubWorker *worker)
 
 	/* the event may be given up by a gap, or be another's now: see refused.h */
 	worker->refused_id[0] = '\0';
+	worker->letter_waits = false;
 	worker->before.events_published += worker->stream.flight.events_published;
 	worker->before.transactions_published += worker->stream.flight.transactions_published;
 	worker->before.duplicates_dropped += worker->stream.flight.duplicates_dropped;

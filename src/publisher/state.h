@@ -59,7 +59,10 @@ typedef struct EvpubWorker
 	EvpubMsec	retry_at;
 	char		refused_id[EVPUB_ID_LENGTH + 1];	/* see refused.h; "" none */
 	char		refused_reason[EVPUB_TEXT_LENGTH];
+	uint32		refused_topic;	/* its number */
+	bool		letter_waits;	/* refused_id is a dead letter, not acknowledged */
 	uint64		events_skipped;
+	uint64		dead_lettered;
 	int			failures;		/* in a row, for the backoff */
 	uint64		relay_starts;
 	uint64		relay_restarts;	/* of these, after a failure */

@@ -40,6 +40,7 @@ pause_or_resume(EvpubWorker *worker, bool pause, const char *role,
 				EvpubAnswer *answer)
 {
 	EvpubPosition before = worker->position;
+	bool		letters = false;
 
 	if (worker->position.role == EVPUB_ROLE_NONE)
 	{
@@ -52,6 +53,8 @@ pause_or_resume(EvpubWorker *worker, bool pause, const char *role,
 	worker->position.paused = pause;
 	strlcpy(worker->position.paused_by, role, sizeof(worker->position.paused_by));
 	worker->position.paused_at = GetCurrentTimestamp();
+	if (!pause)
+		letters = evpub_refused_resume(worker);
 	if (!evpub_persist_store(worker, &before, worker->position.restart_lsn,
 							 worker->verdict == EVPUB_PUBLISH))
 	{
@@ -59,6 +62,8 @@ pause_or_resume(EvpubWorker *worker, bool pause, const char *role,
 							"Try again when the state file can be written.");
 		return;
 	}
+	if (letters)
+		evpub_state_retry_now(worker);
 	if (!pause)
 		evpub_caps_lift(&worker->relay, &worker->position, NULL);
 	if (!pause && worker->hindrance == EVPUB_HINDRANCE_RESUME)

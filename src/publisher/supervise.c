@@ -177,11 +177,12 @@ relay_failed(EvpubWorker *worker, const EvpubFrame *frame)
 {
 	EvpubHindrance hindrance = EVPUB_HINDRANCE_RETRY;
 	EvpubFrameFailed failed;
-	char	   *text;
+	const char *text;
+	bool		goes_on;
 
 	memcpy(&failed, frame->data, sizeof(failed));
 	text = pnstrdup(frame->data + sizeof(failed), frame->length - sizeof(failed));
-	evpub_refused_take(worker, &failed, text);
+	goes_on = evpub_refused_take(worker, &failed, &text);
 	if (failed.kind == EVPUB_FAILURE_TOPIC)
 		hindrance = EVPUB_HINDRANCE_RESUME;
 	if (failed.kind == EVPUB_FAILURE_RECORD)
@@ -191,6 +192,11 @@ relay_failed(EvpubWorker *worker, const EvpubFrame *frame)
 		evpub_caps_lower(&worker->position, &failed);
 	}
 	evpub_state_end_relay(worker);
+	if (goes_on)
+	{
+		evpub_state_retry_now(worker);
+		return;
+	}
 	evpub_state_hinder(worker, hindrance, text);
 	if (failed.kind == EVPUB_FAILURE_CONFIG)
 		worker->retry_at = evpub_clock_now() + RETRY_CONFIG;
@@ -225,6 +231,7 @@ take_ack(EvpubWorker *worker, const EvpubFrame *frame)
 	memcpy(&ack, frame->data, sizeof(ack));
 	if (!evpub_flight_acknowledge(&stream->flight, ack.sequence, ack.dropped))
 		return false;
+	evpub_refused_acknowledged(worker);
 	note_progress(worker, progress);
 	return true;
 }
@@ -280,7 +287,8 @@ take_frame(EvpubWorker *worker, const EvpubFrame *frame)
 		case EVPUB_FRAME_PASSED:
 			return take_read_back(worker, frame);
 		case EVPUB_FRAME_TROUBLE:
-			strlcpy(worker->trouble, pnstrdup(frame->data, frame->length),
+			strlcpy(worker->trouble,
+					evpub_refused_context(worker, pnstrdup(frame->data, frame->length)),
 					sizeof(worker->trouble));
 			if (worker->trouble[0])
 				evpub_state_error(worker, worker->trouble);
@@ -359,6 +367,7 @@ send_batches(EvpubWorker *worker)
 	uint64		progress = worker->stream.flight.progress;
 
 	evpub_batch_send(&worker->stream.batch, &worker->relay, &worker->gate);
+	evpub_refused_sent(worker);
 	evpub_readback_look(worker);
 	if (worker->verdict == EVPUB_PUBLISH)
 		note_progress(worker, progress);

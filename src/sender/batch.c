@@ -6,6 +6,10 @@
  * A head that is not visible yet holds all transactions behind it.  What was sent
  * is remembered record by record, with the position that its acknowledgement means
  * (flight.c).
+ *
+ * Behind a dead letter nothing goes before it is acknowledged, so events that follow
+ * never overtake it.  What is in front of it is mostly acknowledged already: no event
+ * becomes one before all in front of it is, and then sending begins with it.
  */
 #include "postgres.h"
 
@@ -39,8 +43,15 @@ evpub_batch_reset(EvpubBatch *batch)
 {
 	evpub_cursor_close(&batch->cursor);
 	batch->head_visible = false;
+	batch->letter.seq = 0;
 	batch->waiting_xid = InvalidTransactionId;
 	batch->stuck = NULL;
+}
+
+bool
+evpub_batch_letter_waits(const EvpubBatch *batch)
+{
+	return batch->letter.seq > batch->flight->done_seq;
 }
 
 /*
@@ -122,13 +133,27 @@ adopt_growth(EvpubBatch *batch, EvpubTransaction *head, uint64 before)
 }
 
 /*
- * Put one record into the batch, or what stands for an event that was given up.
+ * What becomes of the record's event, if Kafka has refused it; NULL: nothing, it is
+ * sent.  What was to be a dead letter is sent as well when the settings do not say
+ * so any more.
+ */
+static const EvpubSkip *
+skip_of(const EvpubBatch *batch, const EvpubRecord *record)
+{
+	const EvpubSkip *skip = evpub_skipped_find(batch->queue->position, record);
+
+	return skip && skip->letter && !evpub_deadletter_possible(skip->topic) ? NULL : skip;
+}
+
+/*
+ * Put one record into the batch, or what stands for an event that is not published.
  * "accepted": it announces this gap.  False: it goes without a record.
  */
 static bool
-put_record(EvpubBatch *batch, EvpubRecord *record, const EvpubGap *accepted)
+put_record(EvpubBatch *batch, EvpubRelay *relay, EvpubRecord *record,
+		   const EvpubGap *accepted)
 {
-	const EvpubSkip *skip = evpub_skipped_find(batch->queue->position, record);
+	const EvpubSkip *skip = skip_of(batch, record);
 	EvpubSkipped skipped;
 
 	if (skip && skip->silent)
@@ -136,7 +161,13 @@ put_record(EvpubBatch *batch, EvpubRecord *record, const EvpubGap *accepted)
 		evpub_flight_pass_event(batch->flight, accepted, record->next);
 		return false;
 	}
-	if (skip)
+	if (skip && skip->letter)
+	{
+		evpub_deadletter_replace(&batch->letter, record, skip,
+								 batch->queue->position, relay);
+		batch->letter.seq = batch->flight->sent_seq + 1;
+	}
+	else if (skip)
 		evpub_skipped_replace(&skipped, record, skip);
 	evpub_record_append(&batch->data, record);
 	if (accepted)
@@ -184,8 +215,10 @@ put_head(EvpubBatch *batch, EvpubTransaction *head, EvpubRelay *relay, uint32 mo
 			case EVPUB_CURSOR_RECORD:
 				break;
 		}
-		if (put_record(batch, &record, accepted))
+		if (put_record(batch, relay, &record, accepted))
 			n++;
+		if (evpub_batch_letter_waits(batch))
+			return false;
 	}
 	return false;
 }
@@ -213,7 +246,8 @@ send_one(EvpubBatch *batch, EvpubRelay *relay, EvpubGate *gate, bool *fresh)
 	bool		ended = false;
 
 	/* the record in flight may be the one that is refused; nothing joins it */
-	if (flight->careful > 0 && evpub_flight_under_way(flight))
+	if ((flight->careful > 0 && evpub_flight_under_way(flight)) ||
+		evpub_batch_letter_waits(batch))
 		return false;
 
 	resetStringInfo(&batch->data);

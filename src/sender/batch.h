@@ -12,6 +12,7 @@
 #include "clock.h"
 #include "reader/gate.h"
 #include "sender/cursor.h"
+#include "sender/deadletter.h"
 #include "sender/flight.h"
 #include "sender/queue.h"
 #include "sender/relayclient.h"
@@ -25,6 +26,7 @@ typedef struct EvpubBatch
 	EvpubTails *tails;
 	EvpubCursor cursor;			/* in the head of the queue */
 	bool		head_visible;
+	EvpubDeadLetter letter;		/* in flight: the last record that was sent */
 	StringInfoData data;		/* the BATCH frame that is being filled */
 
 	/* what the head of the queue waits for, if it is not visible */
@@ -52,5 +54,8 @@ extern void evpub_batch_reset(EvpubBatch *batch);
  */
 extern void evpub_batch_send(EvpubBatch *batch, EvpubRelay *relay,
 							 EvpubGate *gate);
+
+/* A dead letter was sent, and is not acknowledged. */
+extern bool evpub_batch_letter_waits(const EvpubBatch *batch);
 
 #endif							/* EVPUB_BATCH_H */

@@ -330,6 +330,13 @@ evpub_flight_be_careful(EvpubFlight *flight, uint64 last_seq)
 }
 
 void
+evpub_flight_be_careful_behind(EvpubFlight *flight, uint64 records)
+{
+	flight->careful = Max(flight->careful,
+						  flight->done_seq - flight->acked_seq + 1 + records);
+}
+
+void
 evpub_flight_pass(EvpubFlight *flight, XLogRecPtr lsn)
 {
 	/* next_event stays: it belongs to the next transaction with events */

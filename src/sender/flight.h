@@ -174,6 +174,9 @@ evpub_flight_under_way(const EvpubFlight *flight)
  */
 extern void evpub_flight_be_careful(EvpubFlight *flight, uint64 last_seq);
 
+/* The first record that is not in Kafka, and so many behind it, go one by one. */
+extern void evpub_flight_be_careful_behind(EvpubFlight *flight, uint64 records);
+
 /* There is no event before lsn, and nothing is in flight: confirm up to lsn. */
 extern void evpub_flight_pass(EvpubFlight *flight, XLogRecPtr lsn);
 

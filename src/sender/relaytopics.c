@@ -197,6 +197,9 @@ evpub_relaytopics_offset(EvpubPosition *position, const EvpubFrame *frame)
 	{
 		last->id = id;
 		last->replaces = false;
+
+		/* it takes records, so none of them is a dead letter for the topic's sake */
+		topic->letters = 0;
 	}
 	topic->changed = true;
 	return true;

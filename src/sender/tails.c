@@ -115,9 +115,9 @@ judge_id(const EvpubFound *found, EvpubFoundKind kind, const EvpubId *id,
 	int			entry = entry_of(position, id->publisher_id);
 
 	*exact = false;
-	if (found->dead_letters || kind == EVPUB_FOUND_DEAD_LETTER)
+	if (kind == EVPUB_FOUND_DEAD_LETTER)
 	{
-		*exact = kind == EVPUB_FOUND_DEAD_LETTER;
+		*exact = true;
 		return;
 	}
 	if (entry < 0)

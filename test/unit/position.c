@@ -68,6 +68,7 @@ random_topic(EvpubPosition *position)
 		topic.grown = topic.partitions + 1 + (int32) below(5);
 		topic.grown_from = below(2) ? next_random() >> 1 : InvalidXLogRecPtr;
 	}
+	topic.letters = below(101);
 	topic.changed = below(2);
 	return topic;
 }
@@ -108,6 +109,13 @@ random_skip(void)
 			 (unsigned long long) next_random(), below(100));
 	skip.reason = random_text(100);
 	skip.silent = below(2);
+	skip.letter = below(2);
+	if (skip.letter)
+	{
+		skip.topic = random_text(249);
+		skip.partition = (int32) below(100) - 1;
+		skip.code = (int32) next_random();
+	}
 	return skip;
 }
 
