@@ -287,7 +287,8 @@ ask_ends(ReaderTask **tasks, uint32_t count)
 		const rd_kafka_topic_partition_t *answer = &list->elems[i];
 		rd_kafka_resp_err_t why = error ? error : answer->err;
 
-		if (!why && (answer->partition != tasks[i]->partition || answer->offset < 0))
+		if (!why && (answer->partition != tasks[i]->partition ||
+					 strcmp(answer->topic, tasks[i]->topic) != 0 || answer->offset < 0))
 			why = RD_KAFKA_RESP_ERR__BAD_MSG;
 		if (why)
 			ask_later(tasks[i], why, now);
