@@ -45,12 +45,6 @@ GetMockAuthenticationNonce(void)
 	return nonce;
 }
 
-void *
-repalloc_huge(void *pointer, Size size)
-{
-	return repalloc(pointer, size);
-}
-
 /* As in the server, where it depends on nothing but its argument. */
 void
 j2date(int jd, int *year, int *month, int *day)

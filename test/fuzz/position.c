@@ -47,7 +47,7 @@ use(EvpubPosition *position)
 	evpub_pins_logged(position, position->confirmed_lsn + 8);
 	evpub_pins_written(position);
 	if (evpub_pins_growth_due(position, PG_UINT64_MAX))
-		evpub_pins_adopt_growth(position, PG_UINT64_MAX);
+		evpub_pins_adopt_growth(position, PG_UINT64_MAX, position->confirmed_lsn);
 	(void) evpub_pins_topic(position, "one that is new");
 	FUZZ_EXPECT(evpub_pins_forget_topic(position, "one that is new"));
 }

@@ -3,9 +3,9 @@
  *		Fuzzes what the relay makes of its worker's frames: the whole program.
  *
  * The input is what comes over the socket (relayworld.h).  All files of the relay
- * run as they are, main.c with them, but for lookup.c; what they call of the system
- * and of librdkafka is made up.  Whatever the worker sends, the relay takes it or
- * says why it ends.
+ * run as they are, main.c with them, but for lookup.c and reader.c, which have threads;
+ * what they call of the system and of librdkafka is made up.  Whatever the worker
+ * sends, the relay takes it or says why it ends.
  */
 #define main relay_main
 #include "lib/relay.h"
@@ -111,6 +111,24 @@ put_partition(char type, uint32_t topic, int32_t partition, int64_t number)
 	put_frame(type, &offset, sizeof(offset), "", 0);
 }
 
+static void
+put_origin(void)
+{
+	EvpubFrameOrigin origin = {.count = 1};
+	EvpubFrameEntry entry = {.publisher_id = 0x0123456700000001,.left_lsn = 0x1234565};
+
+	memcpy(origin.root, "01234567", sizeof(origin.root));
+	put_frame(EVPUB_FRAME_ORIGIN, &origin, sizeof(origin), &entry, sizeof(entry));
+}
+
+static void
+put_read_back(uint32_t topic)
+{
+	EvpubFramePartition all = {.topic = topic,.partition = -1};
+
+	put_frame(EVPUB_FRAME_READ_BACK, &all, sizeof(all), "", 0);
+}
+
 static size_t
 add(char *to, const void *data, size_t size)
 {
@@ -128,6 +146,7 @@ put_batch(uint64_t first, uint32_t count, int variant)
 	for (uint32_t i = 0; i < count; i++)
 	{
 		uint32_t	four = 4;
+		char		id[EVPUB_FRAME_ID_LENGTH + 1];
 		EvpubFrameRecord record = {
 			.topic = i % 2,.partition = variant % 3 - 1,
 			.key_len = i % 4 == 3 ? -1 : 4,.value_len = i % 5 == 4 ? -1 : 8,
@@ -135,8 +154,9 @@ put_batch(uint64_t first, uint32_t count, int variant)
 		};
 
 		length += add(records + length, &record, sizeof(record));
-		length += add(records + length, "0123456789abcdef-00000001-0000000001234567-00000001",
-					  EVPUB_FRAME_ID_LENGTH);
+		snprintf(id, sizeof(id), "0123456789abcdef-00000001-%016X-%08X",
+				 (unsigned int) (0x1234560 + first + i / 2), i % 2);
+		length += add(records + length, id, EVPUB_FRAME_ID_LENGTH);
 		if (record.key_len > 0)
 			length += add(records + length, "acme", 4);
 		if (record.value_len > 0)
@@ -168,10 +188,17 @@ fuzz_samples(void)
 		sample_length = 0;
 		put(knobs, sizeof(knobs));
 		put_config();
+		if (variant % 2)
+			put_origin();
 		put_topic(0, variant % 4 == 3 ? EVPUB_FRAME_TOPIC_NEW : 4);
 		put_topic(1, variant % 3 == 2 ? EVPUB_FRAME_TOPIC_UNPINNED : 4);
 		put_partition(EVPUB_FRAME_OFFSET, 0, 1, -1);
 		put_partition(EVPUB_FRAME_LIMIT, 0, 1, 300);
+		if (variant % 2)
+		{
+			put_read_back(0);
+			put_read_back(1);
+		}
 		put_batch(1, 5, variant);
 		if (variant % 2)
 			put_frame(WORLD_ERROR, errors[variant % 5], strlen(errors[variant % 5]), "", 0);

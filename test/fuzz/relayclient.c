@@ -27,11 +27,15 @@ static int64_t world_now(void);
 #include "lib/restore.h"
 #include "lib/tested.h"
 #include "../../src/position/position.c"
+#include "../../src/position/eventid.c"
 #include "../../src/position/pins.c"
+#include "../../src/position/skips.c"
 #define announce caps_announce
 #include "../../src/sender/caps.c"
 #undef announce
 #include "../../src/sender/relaytopics.c"
+#include "../../src/sender/flight.c"
+#include "../../src/sender/tails.c"
 #include "../../src/sender/relayclient.c"
 #include "../../src/publisher/kafkafiles.c"
 #include "lib/not_tested.h"
@@ -109,6 +113,42 @@ take_failed(const EvpubFrame *frame)
 	evpub_caps_raise(&relay, &position);
 }
 
+/* publisher/readback.c */
+static bool
+take_found(const EvpubFrame *frame)
+{
+	EvpubFound	found = {0};
+	EvpubJudgement judgement;
+
+	if (frame->length < sizeof(found.frame))
+		return false;
+	memcpy(&found.frame, frame->data, sizeof(found.frame));
+	found.ids = frame->data + sizeof(found.frame);
+	found.position = &position;
+	found.topic = evpub_pins_topic_of_number(&position, found.frame.topic);
+	if (!found.topic || found.frame.partition < 0 ||
+		found.frame.partition >= found.topic->partitions ||
+		(frame->length - sizeof(found.frame)) / sizeof(EvpubFrameFoundId) != found.frame.count ||
+		(frame->length - sizeof(found.frame)) % sizeof(EvpubFrameFoundId) != 0)
+		return false;
+	found.flushed = 0x2000000;
+	found.confirmed_lsn = 0x1000000;
+	found.dead_letters = found.frame.end % 5 == 4;
+	evpub_tails_judge(&found, &judgement);
+	if (judgement.malformed)
+		return false;
+	if (judgement.fenced)
+	{
+		FUZZ_EXPECT(judgement.fenced[0] != '\0');
+		return true;
+	}
+	fuzz_touch(judgement.answer.data, judgement.answer.len);
+	if (!evpub_id_known(&judgement.tail))
+		return true;
+	FUZZ_EXPECT(judgement.tail.lsn > found.confirmed_lsn && judgement.tail.lsn <= found.flushed);
+	return true;
+}
+
 static bool
 take(const EvpubFrame *frame)
 {
@@ -127,6 +167,8 @@ take(const EvpubFrame *frame)
 			return evpub_relaytopics_partitions(&position, frame);
 		case EVPUB_FRAME_ACKED_OFFSET:
 			return evpub_relaytopics_offset(&position, frame);
+		case EVPUB_FRAME_FOUND:
+			return take_found(frame);
 		case EVPUB_FRAME_TOPIC_SIZE:
 			if (!evpub_relaytopics_size(&position, frame, &topic))
 				return false;
@@ -154,6 +196,9 @@ begin(void)
 	relay.socket = 99;
 	memset(&position, 0, sizeof(position));
 	memset(&files, 0, sizeof(files));
+	evpub_position_add_lineage(&position, UINT64CONST(0x0123456700000001), 1, 0);
+	evpub_position_add_lineage(&position, UINT64CONST(0x0123456789abcdef), 1, 0x1234565);
+	relay.reads_back = true;
 	for (int i = 0; i < 3; i++)
 	{
 		char		name[] = {'t', (char) ('0' + i), '\0'};
@@ -211,6 +256,8 @@ static void
 fuzz_samples(void)
 {
 	static const char hello[] = "2.0.2\0/etc/ssl/ca.pem\0none";
+	static const char an_id[] = "0123456789abcdef-00000001-0000000001234567-00000001";
+	static const char a_gap[] = "0123456789abcdef-00000001-0000000001234567-F0000001";
 	static const char why[] = "topic \"t1\" is gone\nMake it again.";
 	EvpubFrameFailed failed = {.kind = EVPUB_FAILURE_RECORD,.size = 1,.topic = 1,.partition = 2};
 
@@ -221,17 +268,26 @@ fuzz_samples(void)
 	for (int i = 0; i < 8; i++)
 	{
 		EvpubFrameTopic topic = {.number = i % 3,.partitions = i == 7 ? -1 : 4 + i};
-		EvpubFrameOffset offset = {.topic = i % 3,.partition = 1,.offset = 1000 + i};
+		EvpubFrameOffset offset = {.topic = i % 3,.partition = -1,.offset = 1000 + i};
+		EvpubFrameAcked acked = {.topic = i % 3,.partition = 1,.offset = 1000 + i};
+		EvpubFrameFound found = {.topic = i % 3,.partition = i % 4,.end = 1000 + i,.count = 3};
+		EvpubFrameFoundId ids[] = {
+			{.kind = EVPUB_FOUND_EVENT}, {.kind = EVPUB_FOUND_GAP}, {.kind = EVPUB_FOUND_DEAD_LETTER}
+		};
 		EvpubFrameAck ack = {.sequence = i};
 
 		sample[0] = (char) (i * 5);
 		sample_length = 1;
 		put_frame(EVPUB_FRAME_HELLO, hello, i % 2 ? sizeof(hello) : 5, "", 0);
 		put_frame(EVPUB_FRAME_PARTITIONS, &topic, sizeof(topic), "", 0);
-		put_frame(EVPUB_FRAME_ACKED_OFFSET, &offset, sizeof(offset), "", 0);
+		if (i % 2)
+			memcpy(acked.id, an_id, sizeof(acked.id));
+		put_frame(EVPUB_FRAME_ACKED_OFFSET, &acked, sizeof(acked), "", 0);
+		for (size_t j = 0; j < lengthof(ids); j++)
+			memcpy(ids[j].id, j == 1 ? a_gap : an_id, sizeof(ids[j].id));
+		put_frame(EVPUB_FRAME_FOUND, &found, sizeof(found), (const char *) ids, sizeof(ids));
 		put_frame(EVPUB_FRAME_ACK, &ack, sizeof(ack), "", 0);
 		put_frame(EVPUB_FRAME_HEARTBEAT, "", 0, "", 0);
-		offset.partition = -1;
 		put_frame(EVPUB_FRAME_TOPIC_SIZE, &offset, sizeof(offset), "", 0);
 		put_frame(EVPUB_FRAME_TROUBLE, why, strlen(why), "", 0);
 		topic.partitions += 2;

@@ -112,7 +112,11 @@ like(wait_check($nothing), $nothing, 'smaller events are a cure');
 $node->safe_psql('postgres', q{ALTER SYSTEM RESET evpub.max_event_bytes; SELECT pg_reload_conf()});
 
 # --- who may write, and not ask
-$kafka->allow($_, 'evpub', 'WRITE') for qw(denied allowed);
+for my $topic (qw(denied allowed))
+{
+	# a new relay reads what is there
+	$kafka->allow($topic, 'evpub', $_) for qw(READ WRITE);
+}
 $kafka->allow('allowed', 'evpub', 'DESCRIBE_CONFIGS');
 $kafka->create_topic($_, 1, { 'max.message.bytes' => 5000 }) for qw(denied allowed);
 my $file = PostgreSQL::Test::Utils::tempdir() . '/kafka.properties';

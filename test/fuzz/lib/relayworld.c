@@ -22,7 +22,10 @@
 #include "restore.h"
 
 #include "frame.h"
+#include "relay/found.h"
 #include "relay/lookup.h"
+#include "relay/reader.h"
+#include "relay/topics.h"
 
 /* The worker takes no longer frame (sender/relayclient.c). */
 #define LONGEST_REPLY (1024 * 1024)
@@ -237,16 +240,119 @@ pin(const EvpubFrameTopic *counted)
 	}
 }
 
+/* What the worker has said of a partition: what is up to the tail is not sent. */
+typedef struct WorldTail
+{
+	EvpubFramePartition of;
+	char		id[EVPUB_FRAME_ID_LENGTH];
+} WorldTail;
+
+#define TAILS_MAX 64
+
+static WorldTail tails[TAILS_MAX];
+static int	tails_count;
+
+/* What a worker makes of it: an event may be the tail, others are dropped exactly. */
+static void
+answer_found(const EvpubFrameFound *found, const char *ids)
+{
+	struct
+	{
+		EvpubFrameHeader header;
+		EvpubFrameFound found;
+		EvpubFrameFoundId ids[3 * EVPUB_FOUND_MOST];
+	}			tail = {0};
+	uint32_t	tails_of_frame = 0;
+
+	tail.found.topic = found->topic;
+	tail.found.partition = found->partition;
+	for (uint32_t i = 0; i < found->count; i++)
+	{
+		EvpubFrameFoundId one;
+
+		memcpy(&one, ids + i * sizeof(one), sizeof(one));
+		EXPECT(one.kind == EVPUB_FOUND_EVENT || one.kind == EVPUB_FOUND_GAP ||
+			   one.kind == EVPUB_FOUND_DEAD_LETTER);
+		if (one.kind == EVPUB_FOUND_EVENT && (tails_of_frame > 0 || below(4) == 0))
+			continue;
+		if (one.kind == EVPUB_FOUND_EVENT && tails_count < TAILS_MAX)
+		{
+			tails[tails_count].of.topic = found->topic;
+			tails[tails_count].of.partition = found->partition;
+			memcpy(tails[tails_count++].id, one.id, sizeof(one.id));
+			tails_of_frame++;
+			one.kind = EVPUB_FOUND_TAIL;
+		}
+		else
+			one.kind = EVPUB_FOUND_EXACT;
+		tail.ids[tail.found.count++] = one;
+	}
+	tail.header.length = (uint32_t) (sizeof(tail.found) + tail.found.count * sizeof(*tail.ids));
+	tail.header.type = EVPUB_FRAME_TAIL;
+	tail.header.version = EVPUB_PROTOCOL_VERSION;
+	say(&tail, sizeof(tail.header) + tail.header.length);
+}
+
+/* A tail is met, or is given up: it does not count any more. */
+static void
+forget_tail(const EvpubFramePartition *of)
+{
+	for (int i = 0; i < tails_count; i++)
+	{
+		if (tails[i].of.topic == of->topic && tails[i].of.partition == of->partition)
+			tails[i--] = tails[--tails_count];
+	}
+}
+
 static bool taken[RECORDS_MAX]; /* by the cluster, by sequence number */
+static bool handed_over[RECORDS_MAX];	/* to the cluster; the others are dropped */
 static uint64_t produced;
+
+/* Only what the cluster has taken is acknowledged, and what it had already. */
+static void
+hear_ack(const EvpubFrameAck *ack)
+{
+	uint64_t	dropped = 0;
+
+	EXPECT(ack->sequence < RECORDS_MAX);
+	for (uint64_t i = 1; i <= ack->sequence; i++)
+	{
+		EXPECT(taken[i] || !handed_over[i]);
+		dropped += !handed_over[i];
+	}
+	EXPECT(dropped == ack->dropped);
+}
 
 static void
 hear(const EvpubFrameHeader *header, const char *payload)
 {
 	EvpubFrameTopic counted;
 	EvpubFrameAck ack;
+	EvpubFrameFound found;
+	EvpubFramePartition partition;
 
-	if (header->type == EVPUB_FRAME_PARTITIONS)
+	if (header->type == EVPUB_FRAME_FOUND)
+	{
+		EXPECT(header->length >= sizeof(found));
+		memcpy(&found, payload, sizeof(found));
+		EXPECT(header->length == sizeof(found) + found.count * sizeof(EvpubFrameFoundId));
+		answer_found(&found, payload + sizeof(found));
+	}
+	else if (header->type == EVPUB_FRAME_MET || header->type == EVPUB_FRAME_PASSED)
+	{
+		EXPECT(header->length == sizeof(partition));
+		memcpy(&partition, payload, sizeof(partition));
+		forget_tail(&partition);
+		if (header->type == EVPUB_FRAME_PASSED)
+		{
+			/* it need not be met after all */
+			memset(&found, 0, sizeof(found));
+			found.topic = partition.topic;
+			found.partition = partition.partition;
+			answer_found(&found, NULL);
+		}
+	}
+	else if (header->type == EVPUB_FRAME_PARTITIONS)
 	{
 		EXPECT(header->length == sizeof(counted));
 		memcpy(&counted, payload, sizeof(counted));
@@ -257,9 +363,7 @@ hear(const EvpubFrameHeader *header, const char *payload)
 	{
 		EXPECT(header->length == sizeof(ack));
 		memcpy(&ack, payload, sizeof(ack));
-		EXPECT(ack.sequence <= produced);
-		for (uint64_t i = 1; i <= ack.sequence; i++)
-			EXPECT(taken[i % RECORDS_MAX]);
+		hear_ack(&ack);
 	}
 	else if (header->type == EVPUB_FRAME_FAILED)
 		EXPECT(header->length > sizeof(EvpubFrameFailed));
@@ -624,6 +728,27 @@ touch(const void *data, size_t size)
 		(void) bytes[i];
 }
 
+/* What is in a partition already does not go there once more. */
+static void
+check_tail(const rd_kafka_message_t *message, rd_kafka_headers_t *headers)
+{
+	const Topic *topic = world_topic_opaque(message->rkt);
+	const void *value;
+	const char *id;
+	size_t		length;
+
+	EXPECT(rd_kafka_header_get(headers, 0, "evpub-id", &value, &length) ==
+		   RD_KAFKA_RESP_ERR_NO_ERROR && length == EVPUB_FRAME_ID_LENGTH);
+	id = value;
+	for (int i = 0; i < tails_count; i++)
+	{
+		if (tails[i].of.topic == topic->number && tails[i].of.partition == message->partition)
+			EXPECT(id[EVPUB_FRAME_ID_NUMBER_AT] == 'F' ||
+				   memcmp(id + EVPUB_FRAME_ID_ORDER_AT, tails[i].id + EVPUB_FRAME_ID_ORDER_AT,
+						  EVPUB_FRAME_ID_LENGTH - EVPUB_FRAME_ID_ORDER_AT) > 0);
+	}
+}
+
 rd_kafka_resp_err_t
 world_producev(rd_kafka_t *client,...)
 {
@@ -673,9 +798,10 @@ world_producev(rd_kafka_t *client,...)
 	if (below(100) == 0 || pending_count == RECORDS_MAX)
 		return refusals[below(3)];
 	sequence = (uint64_t) (uintptr_t) message._private;
-	EXPECT(sequence == produced + 1);
+	EXPECT(sequence > produced && sequence < RECORDS_MAX);
+	check_tail(&message, headers);
 	produced = sequence;
-	taken[sequence % RECORDS_MAX] = false;
+	handed_over[sequence] = true;
 	headers_of[sequence % RECORDS_MAX] = headers;
 	headers_new = NULL;
 	message.payload = NULL;
@@ -721,7 +847,7 @@ report(void)
 		}
 		message.err = fails ? error : RD_KAFKA_RESP_ERR_NO_ERROR;
 		message.offset = below(500) ? next_offset++ : -1;
-		taken[(uint64_t) (uintptr_t) message._private % RECORDS_MAX] = !fails;
+		taken[(uint64_t) (uintptr_t) message._private] = !fails;
 		event->messages[event->count++] = message;
 	}
 	pending_count = left;
@@ -798,10 +924,14 @@ world_event_destroy(rd_kafka_event_t *event)
 	world_free(reports);
 }
 
+static rd_kafka_headers_t *found_headers;	/* of the record that is read back */
+static rd_kafka_message_t found_message;
+
 rd_kafka_resp_err_t
 world_message_headers(const rd_kafka_message_t *message, rd_kafka_headers_t **headers)
 {
-	*headers = headers_of[(uint64_t) (uintptr_t) message->_private % RECORDS_MAX];
+	*headers = message == &found_message ? found_headers :
+		headers_of[(uint64_t) (uintptr_t) message->_private % RECORDS_MAX];
 	return *headers != NULL ? RD_KAFKA_RESP_ERR_NO_ERROR : RD_KAFKA_RESP_ERR__NOENT;
 }
 
@@ -814,6 +944,95 @@ world_describe(rd_kafka_t *client, rd_kafka_ConfigResource_t **resources, size_t
 	(void) count;
 	(void) options;
 	(void) queue;
+}
+
+/* ---- instead of reader.c, whose thread reads from brokers ---- */
+
+static ReaderTask *reading;
+
+void
+reader_start(rd_kafka_conf_t *conf)
+{
+	(void) conf;
+}
+
+int
+reader_fd(void)
+{
+	return -1;
+}
+
+bool
+reader_lacks_rights(rd_kafka_resp_err_t error)
+{
+	return error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+}
+
+void
+reader_ask(ReaderTask *tasks)
+{
+	while (tasks != NULL)
+	{
+		ReaderTask *next = tasks->next;
+
+		tasks->next = reading;
+		reading = tasks;
+		tasks = next;
+	}
+}
+
+/* A record of ours, or nearly so, as the samples have them. */
+static void
+find(Found *found)
+{
+	char		id[EVPUB_FRAME_ID_LENGTH + 1];
+
+	snprintf(id, sizeof(id), "%s-%08X-%016X-%08X",
+			 below(8) ? "0123456789abcdef" : below(2) ? "0123456700000001" : "an id of another",
+			 1, 0x1234560 + below(20), below(8) ? below(4) : 0xF0000000 + below(3));
+	found_headers = rd_kafka_headers_new(2);
+	if (below(10))
+		rd_kafka_header_add(found_headers, "evpub-id", -1, id,
+							below(10) ? EVPUB_FRAME_ID_LENGTH : (ssize_t) below(EVPUB_FRAME_ID_LENGTH));
+	if (below(6) == 0)
+		rd_kafka_header_add(found_headers, "evpub-error-code", -1, "1", 1);
+	found_take(found, &found_message);
+	rd_kafka_headers_destroy(found_headers);
+}
+
+ReaderTask *
+reader_take(void)
+{
+	static const rd_kafka_resp_err_t errors[] = {
+		RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+		RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE
+	};
+	ReaderTask *done = NULL;
+	ReaderTask *left = NULL;
+
+	while (reading != NULL)
+	{
+		ReaderTask *task = reading;
+		int64_t		end = task->from + below(100);
+
+		reading = task->next;
+		atomic_store(&task->end, end);
+		atomic_store(&task->at, end);
+		if (below(3) == 0)
+		{
+			atomic_store(&task->error, below(3) ? RD_KAFKA_RESP_ERR_NO_ERROR : errors[below(3)]);
+			task->next = left;
+			left = task;
+			continue;
+		}
+		task->outcome = below(200) ? READER_DONE : READER_BELOW;
+		for (uint32_t n = task->end_only ? 0 : below(below(10) ? 4 : 300); n > 0; n--)
+			find(&task->found);
+		task->next = done;
+		done = task;
+	}
+	reading = left;
+	return done;
 }
 
 /* ---- one life ---- */
@@ -836,6 +1055,10 @@ begin(const uint8_t *input, size_t size)
 	next_offset = 0;
 	fatal = false;
 	question = NULL;
+	reading = NULL;
+	tails_count = 0;
+	memset(taken, 0, sizeof(taken));
+	memset(handed_over, 0, sizeof(handed_over));
 	topic_opaque = NULL;
 	stream_length = stream_at = 0;
 	heard_length = 0;
@@ -847,7 +1070,6 @@ forget(void)
 {
 	for (uint64_t i = 1; i <= produced && i < RECORDS_MAX; i++)
 		forget_headers(i);
-	forget_headers(0);
 	if (headers_new != NULL)
 		rd_kafka_headers_destroy(headers_new);
 	headers_new = NULL;

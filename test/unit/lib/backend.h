@@ -93,6 +93,19 @@ MemoryContextAlloc(MemoryContext context, Size size)
 }
 
 void *
+MemoryContextAllocHuge(MemoryContext context, Size size)
+{
+	(void) context;
+	return palloc(size);
+}
+
+void *
+repalloc_huge(void *pointer, Size size)
+{
+	return repalloc(pointer, size);
+}
+
+void *
 MemoryContextAllocZero(MemoryContext context, Size size)
 {
 	(void) context;
