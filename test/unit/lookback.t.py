@@ -291,7 +291,8 @@ def test_many_foreign(t):
     kafka.write('crowd', values=[b'foreign'] * n)
     kafka.write_own('crowd', own(1))
     # the relay that is measured is the one that is delivered
-    relay.RELAY, checked = relay.find_relay(), relay.RELAY
+    delivered = os.environ.get('EVPUB_RELAY') or relay.find_relay()
+    relay.RELAY, checked = delivered, relay.RELAY
     try:
         r = reader(t)
     finally:
