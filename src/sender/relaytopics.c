@@ -35,9 +35,9 @@ announce(const EvpubPosition *position, EvpubTopic *topic, EvpubRelay *relay,
 		partitions = topic->partitions;
 	else if (topic->partitions < 0)
 		partitions = EVPUB_FRAME_TOPIC_UNPINNED;
-	if (partitions == EVPUB_FRAME_TOPIC_NEW)
-		topic->reread = position->nlineage > 1 && position->confirmed_lsn <
-			position->lineage[position->nlineage - 1].from_lsn;
+	if (!was_new)
+		topic->reread = partitions == EVPUB_FRAME_TOPIC_NEW && position->nlineage > 1 &&
+			position->confirmed_lsn < position->lineage[position->nlineage - 1].from_lsn;
 	if (partitions <= 0 && !topic->awaited)
 	{
 		topic->awaited = true;
@@ -62,14 +62,13 @@ announce(const EvpubPosition *position, EvpubTopic *topic, EvpubRelay *relay,
 		evpub_relay_put(relay, EVPUB_FRAME_OFFSET, &offset, sizeof(offset));
 	}
 	pfree(data.data);
-	if (partitions > 0 && relay->reads_back && (!was_new || topic->reread))
+	if (relay->reads_back && !was_new && (partitions > 0 || topic->reread))
 	{
 		EvpubFramePartition all;
 
 		all.topic = topic->number;
 		all.partition = -1;
 		evpub_relay_put(relay, EVPUB_FRAME_READ_BACK, &all, sizeof(all));
-		topic->reread = false;
 	}
 	evpub_caps_announce(relay, topic);
 	topic->relay_knows = true;
