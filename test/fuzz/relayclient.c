@@ -256,7 +256,6 @@ static void
 fuzz_samples(void)
 {
 	static const char hello[] = "2.0.2\0/etc/ssl/ca.pem\0none";
-	static const char an_id[] = "0123456789abcdef-00000001-0000000001234567-00000001";
 	static const char a_gap[] = "0123456789abcdef-00000001-0000000001234567-F0000001";
 	static const char why[] = "topic \"t1\" is gone\nMake it again.";
 	EvpubFrameFailed failed = {.kind = EVPUB_FAILURE_RECORD,.size = 1,.topic = 1,.partition = 2};
@@ -274,6 +273,11 @@ fuzz_samples(void)
 		EvpubFrameFoundId ids[] = {
 			{.kind = EVPUB_FOUND_EVENT}, {.kind = EVPUB_FOUND_GAP}, {.kind = EVPUB_FOUND_DEAD_LETTER}
 		};
+		char		an_id[EVPUB_FRAME_ID_LENGTH + 1];
+
+		/* confirmed, in WAL, and beyond its end */
+		snprintf(an_id, sizeof(an_id), "0123456789abcdef-00000001-%016X-00000001",
+				 (i % 4 + 1) * 0xA00000);
 		EvpubFrameAck ack = {.sequence = i};
 
 		sample[0] = (char) (i * 5);

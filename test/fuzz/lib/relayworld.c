@@ -57,7 +57,7 @@ below(uint32_t limit)
 
 /* ---- the system ---- */
 
-#define BLOCKS_MAX 20000
+#define BLOCKS_MAX 100000
 #define FDS_MAX 64
 
 static void *blocks[BLOCKS_MAX];
@@ -183,6 +183,26 @@ say(const void *data, size_t size)
 	stream_length += size;
 }
 
+/* More partitions are only more of the same, and slow. */
+#define PARTITIONS_MAX 1000
+
+/* A frame of the worker's. */
+static void
+say_frame(const EvpubFrameHeader *header, const uint8_t *payload)
+{
+	EvpubFrameTopic topic;
+	size_t		at = stream_length;
+
+	say(header, sizeof(*header));
+	say(payload, header->length);
+	if (header->type != EVPUB_FRAME_TOPIC || header->length < sizeof(topic))
+		return;
+	memcpy(&topic, payload, sizeof(topic));
+	if (topic.partitions > PARTITIONS_MAX && topic.partitions <= EVPUB_FRAME_PARTITIONS_MAX)
+		topic.partitions = PARTITIONS_MAX;
+	memcpy(stream + at + sizeof(*header), &topic, sizeof(topic));
+}
+
 /* The frames of the input, less those that are none of the worker's. */
 static void
 say_input(const uint8_t *input, size_t size)
@@ -205,7 +225,7 @@ say_input(const uint8_t *input, size_t size)
 			error_at = stream_length;
 		}
 		else
-			say(input + at, sizeof(header) + header.length);
+			say_frame(&header, input + at + sizeof(header));
 		at += sizeof(header) + header.length;
 	}
 	say(input + at, size - at);
