@@ -16,6 +16,7 @@
 #include "publisher/persist.h"
 #include "publisher/readback.h"
 #include "reader/walend.h"
+#include "sender/relaytopics.h"
 #include "settings.h"
 
 void
@@ -48,6 +49,12 @@ evpub_readback_begin(EvpubWorker *worker)
 	}
 	evpub_relay_put(&worker->relay, EVPUB_FRAME_ORIGIN, data.data, data.len);
 	pfree(data.data);
+
+	/*
+	 * Not only what is to be written is read: so a server that another one has
+	 * replaced finds that out at its start, and not when it has published.
+	 */
+	evpub_relaytopics_announce_known(&worker->position, &worker->relay);
 }
 
 /*

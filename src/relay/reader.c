@@ -49,6 +49,9 @@
 #define BACKOFF_MIN_MS 20
 #define BACKOFF_MAX_MS 1000
 
+/* A topic that is gone is mostly one that nothing is published to any more. */
+#define BACKOFF_GONE_MS 10000
+
 /* So long nothing may come of a partition before another consumer tries. */
 #define STALLED_MS 15000
 
@@ -127,12 +130,15 @@ finish(ReaderTask *task, ReaderOutcome outcome)
 static void
 ask_later(ReaderTask *task, rd_kafka_resp_err_t error, int64_t now)
 {
+	int			most = error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ?
+		BACKOFF_GONE_MS : BACKOFF_MAX_MS;
+
 	task->step = READER_ASK;
 	task->backoff = task->backoff * 2;
 	if (task->backoff < BACKOFF_MIN_MS)
 		task->backoff = BACKOFF_MIN_MS;
-	if (task->backoff > BACKOFF_MAX_MS)
-		task->backoff = BACKOFF_MAX_MS;
+	if (task->backoff > most)
+		task->backoff = most;
 	task->due = now + task->backoff;
 	atomic_store(&task->error, error);
 }

@@ -94,6 +94,18 @@ evpub_relaytopics_number(EvpubPosition *position, EvpubRelay *relay,
 }
 
 void
+evpub_relaytopics_announce_known(EvpubPosition *position, EvpubRelay *relay)
+{
+	for (int i = 0; i < position->ntopics && i < EVPUB_ANNOUNCED_AT_START; i++)
+	{
+		EvpubTopic *topic = &position->topics[i];
+
+		if (topic->durable && !topic->relay_knows)
+			announce(position, topic, relay, false);
+	}
+}
+
+void
 evpub_relaytopics_started(EvpubPosition *position)
 {
 	for (int i = 0; i < position->ntopics; i++)

@@ -17,6 +17,14 @@
 extern uint32 evpub_relaytopics_number(EvpubPosition *position, EvpubRelay *relay,
 									   const char *name, uint32 length);
 
+/*
+ * Announce topics that were published to, so that a relay that reads back looks at
+ * them at once: EVPUB_ANNOUNCED_AT_START of them, at most, since each costs memory of
+ * the relay.
+ */
+#define EVPUB_ANNOUNCED_AT_START 100
+extern void evpub_relaytopics_announce_known(EvpubPosition *position, EvpubRelay *relay);
+
 /* A relay was started; it finds out by itself which topics were made again. */
 extern void evpub_relaytopics_started(EvpubPosition *position);
 

@@ -132,7 +132,7 @@ without_brokers(
 		$kafka->create_topic('tb', 2);
 		insert('b', 'a');
 	});
-ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%\"tb\"%acknowledged offset%'"),
+ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%\"tb\"%deleted and made again%'"),
 	'its offsets go back');
 sql('SELECT evpub.resume()');
 ok(wait_published($node), 'accepted');
