@@ -205,10 +205,11 @@ typedef enum EvpubFrameType
 	 * What was read back of a partition.  Payload: EvpubFrameFound.  Of evpub's
 	 * own records: for each publisher id the one with the highest LSN and number
 	 * (EVPUB_FOUND_EVENT), and if ORIGIN says that its history was left, that of
-	 * those whose LSN is not above that place, and that of the others; each announcement of a gap, whose number is not below
-	 * EVPUB_FRAME_GAP_NUMBERS, the newest EVPUB_FOUND_MOST of them
-	 * (EVPUB_FOUND_GAP); each dead letter, which has the header
-	 * "evpub-error-code", the newest EVPUB_FOUND_MOST (EVPUB_FOUND_DEAD_LETTER).
+	 * those whose LSN is not above that place, and that of the others; each
+	 * announcement of a gap, whose number is not below EVPUB_FRAME_GAP_NUMBERS,
+	 * the newest EVPUB_FOUND_MOST of them (EVPUB_FOUND_GAP); each dead letter,
+	 * which has the header "evpub-error-code", the newest EVPUB_FOUND_MOST
+	 * (EVPUB_FOUND_DEAD_LETTER).
 	 */
 	EVPUB_FRAME_FOUND = 'f',
 

@@ -28,7 +28,7 @@ static const struct
 	{"cannot be created", "Create the topic (kafka-topics.sh --create), or let evpub's user create it (kafka-acls.sh --add --allow-principal User:<name> --operation Create --topic <topic>); evpub.topic_partitions and evpub.topic_replication_factor must suit the cluster."},
 	{" being created", "Nothing yet: Kafka takes its time. If this stays, look at the log of the cluster's controller."},
 	{"without a leader", "Start the brokers that hold these partitions; kafka-topics.sh --describe --unavailable-partitions names them."},
-	{"authorization failed", "Grant evpub's user WRITE and DESCRIBE on the topic: kafka-acls.sh --add --allow-principal User:<name> --operation Write --operation Describe --topic <topic>. It goes on by itself."},
+	{"authorization failed", "Grant evpub's user WRITE and READ on the topic: kafka-acls.sh --add --allow-principal User:<name> --operation Write --operation Read --topic <topic>. (Not READ with evpub.delivery = 'at_least_once'.) It goes on by itself."},
 
 	/* records */
 	{"MSG_SIZE_TOO_LARGE", "Let the topic take larger records (max.message.bytes); it goes on by itself. With a lower evpub.max_event_bytes writers of later ones get an error. To give up exactly this event: SELECT evpub.skip_event('<id>');"},

@@ -40,7 +40,7 @@ ResourceOwnerCreate(ResourceOwner parent, const char *name)
 char *
 GetMockAuthenticationNonce(void)
 {
-	static char nonce[32] = "a key that is the same each time";
+	static char nonce[32] = "the same key for each input";
 
 	return nonce;
 }
