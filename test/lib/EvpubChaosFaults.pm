@@ -123,6 +123,8 @@ our %FAULTS = (
 		end => sub {
 			my ($run) = @_;
 			$run->free_disk('wal');
+			# (the fault is still the one that lasts, and would keep it from that)
+			local $run->{active} = [];
 			$run->start_server;
 		} },
 
@@ -174,10 +176,11 @@ our %FAULTS = (
 		} },
 
 	# ---- topics ----
-	# up to what was read, which is nearly all
+	# Up to what was read, which is nearly all.  A relay that starts then finds
+	# little or nothing of what its predecessor got in.
 	delete_records => {
 		begin => sub {
-			my ($run, $which, $how) = @_;
+			my ($run, $which, $how, $kill) = @_;
 			my @topics = sort keys %{ $run->{topics} };
 			my $topic = $topics[ int($which * @topics) ];
 			$run->{follow}->take;
@@ -189,6 +192,7 @@ our %FAULTS = (
 				# refused while there is no leader; the record of the deletion stays
 				eval { $run->{cluster}->delete_records($topic, $partition, $before) };
 			}
+			signal_to('KILL', relay_pid($run->{node})) if $kill < 0.5;
 		} },
 	grow_topic => {
 		begin => sub {

@@ -18,7 +18,7 @@ use EvpubCluster;
 use EvpubFaults;
 use EvpubTest;
 use List::Util qw(max sum0);
-use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC time usleep);
+use Time::HiRes qw(clock_gettime CLOCK_BOOTTIME CLOCK_MONOTONIC time usleep);
 
 # After the last fault is over, all must be published within this (s).
 our $BOUND = 60;
@@ -177,6 +177,8 @@ sub start_server
 	my ($self) = @_;
 	my $node = $self->{node};
 	my $deadline = now() + 60;
+	# it cannot: the end of that fault starts it
+	return if $self->is_active('wal_disk_full');
 	while (now() < $deadline)
 	{
 		return if attempt($node, 'SELECT 1');
@@ -202,12 +204,28 @@ sub tick
 	keep_writing($self->{load}) if $self->{writing};
 	foreign_records($self->{cluster}) if $self->{writing};
 	$self->{follow}->take;
+	$self->note_relay;
 	if (now() > ($self->{looked_at} // 0) + 0.5)
 	{
 		$self->look;
 		$self->{looked_at} = now();
 	}
 	usleep(30_000);
+	return;
+}
+
+# Is there another relay, and since when?
+sub note_relay
+{
+	my ($self) = @_;
+	my $pid = relay_pid($self->{node});
+	return if !$pid || $self->{relays}{$pid};
+	open my $in, '<', "/proc/$pid/stat" or return;
+	# the time of its start, in hundredths of a second since the machine's
+	my $start = (split / /, <$in> =~ s/.*\)//sr)[20];
+	my $age = clock_gettime(CLOCK_BOOTTIME) - $start / 100;
+	$self->{relays}{$pid} = 1;
+	$self->{verify}->relay_began(1000 * (time - $age));
 	return;
 }
 
@@ -274,7 +292,6 @@ sub look
 		return;
 	}
 	$self->{last_status} = $out;
-	$self->{relays}{$relay} = 1 if $relay;
 	$self->{relay} = $relay;
 	if ($state =~ /^(gap|fenced|unconfigured|paused|standby)$/ && ($self->{state} // '') ne $state)
 	{
@@ -434,7 +451,8 @@ sub run
 	while ($self->{plan} ? @deck : now() < $self->{began} + $self->{seconds})
 	{
 		@deck = $self->draw_deck unless @deck;
-		$self->play($self->draw_round(shift @deck));
+		my $round = $self->draw_round(shift @deck);
+		eval { $self->play($round); 1 } or $self->failed("$round->{name}: $@"), last;
 		# what stands still now would stand still for the rest
 		last if @{ $self->{failures} } > 3;
 	}
@@ -457,6 +475,8 @@ sub end_run
 	$self->{last_settle} = now() - $began;
 	$self->until('the cluster is whole', $BOUND, sub { $self->{cluster}->is_whole });
 	$self->{follow}->finish;
+	$self->{compacted_left} = () = $self->{cluster}->consume('chaos-compacted');
+	$self->{compacted} = $self->{cluster}->record_count('chaos-compacted');
 	$self->{verify}->finish(sub { truth_lines($self->{node}, $_[0]) });
 	return $self;
 }
@@ -481,7 +501,8 @@ sub report
 	  : "no faults of disks: no file system can be mounted here\n";
 	$text .= sprintf "events committed: %d, in Kafka: %d, of another producer: %d\n",
 	  map { $verify->count($_) } qw(committed events foreign);
-	$text .= "removed by compaction before they were read: @{[ $verify->count('compacted') ]}\n";
+	$text .= sprintf "compacted topic: %d records of %d are left; removed before they were read: %d\n",
+	  $self->{compacted_left}, $self->{compacted}, $verify->count('compacted');
 	$text .= sprintf "holes: %d, phantoms: %d, out of order: %d, wrong: %d, strange: %d\n",
 	  map { $verify->count($_) } qw(hole phantom reordered wrong strange);
 	$text .= sprintf "duplicates: %d; late ones of dead relays: %d, of records that were not readable yet: %d, of deleted ones: %d\n",

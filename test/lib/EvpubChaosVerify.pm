@@ -10,9 +10,9 @@
 #	duplicate	a failure: the relay could have known that it was there;
 #	late		the copy that came second was sent first, by a relay that was
 #				dead by then;
-#	unseen		the first copy became readable only after the second was made:
-#				it was not yet on enough replicas.  Nobody could know of these
-#				two, as is documented;
+#	unseen		the first copy was not yet readable when the relay that sent the
+#				second began: too few replicas had it.  Nobody could know of
+#				these two, as is documented;
 #	deleted		the first copy had been deleted before the second was sent.
 package EvpubChaosVerify;
 
@@ -20,10 +20,6 @@ use strict;
 use warnings;
 
 use EvpubTest qw(partition_of);
-
-# A first copy that becomes readable so much later than the second was made
-# counts as not seen (ms).
-my $UNSEEN_MS = 1500;
 
 # What is a failure in each mode.
 my @ALWAYS = qw(hole phantom reordered wrong strange);
@@ -44,6 +40,7 @@ sub new
 		next => {},    # topic, partition => offset
 		counts => {},
 		clock => [ [ 0, 0 ] ],    # [since when, milliseconds that it is off]
+		relays => [],    # when relays began (true times, ms)
 		deletions => {},    # topic, partition => [[before which offset, when]]
 		examples => [] }, $class;
 	return $self;
@@ -90,6 +87,22 @@ sub true_time
 		  && ($i == $#clock || $time < $clock[ $i + 1 ][0] + 1000);
 	}
 	return $stamp;
+}
+
+sub relay_began
+{
+	my ($self, $now) = @_;
+	push @{ $self->{relays} }, $now;
+	return;
+}
+
+# When did the relay begin that has sent something then?
+sub relay_of
+{
+	my ($self, $sent) = @_;
+	my $began = 0;
+	for (@{ $self->{relays} }) { $began = $_ if $_ > $began && $_ <= $sent }
+	return $began;
 }
 
 sub records_deleted
@@ -184,9 +197,10 @@ sub again
 		$self->counted('reordered', "$where: $event is in partition $first->[2], too");
 		return;
 	}
+	my $began = $self->relay_of($copy->[4]);
 	my $kind =
 	    $copy->[4] < $first->[4] ? 'late'
-	  : $first->[5] > $copy->[4] + $UNSEEN_MS ? 'unseen'
+	  : $first->[4] < $began && $first->[5] > $began ? 'unseen'
 	  : 'duplicate';
 	for my $deletion (@{ $self->{deletions}{"$topic $copy->[2]"} || [] })
 	{
@@ -194,7 +208,7 @@ sub again
 		  if $first->[3] < $deletion->[0] && $copy->[4] > $deletion->[1] - 1000;
 	}
 	$self->counted($kind, "$where: $event, first at $first->[3]; sent at $first->[4] and $copy->[4], "
-		  . "the first read at $first->[5]");
+		  . "the first read at $first->[5], the second's relay began at $began");
 	return;
 }
 
@@ -327,9 +341,13 @@ sub self_test
 			  for 1 .. 40;
 		}
 	};
+	# sent at 21000, read at 21010; the next relay begins at 22000
 	my ($late, $again) = map { [ @{ $good[40] } ] } 1 .. 2;
 	$late->[3] -= 5000;
 	$again->[3] += 5000;
+	my @slow = map { [@$_] } @good;
+	$slow[40][7] = 22500;
+	my $same_relay = [ @{ $good[-1] } ];
 	# two of one key in one partition
 	my @same = grep { $good[$_][5] eq $good[0][5] } 0 .. $#good;
 	my @swapped = @good;
@@ -356,7 +374,9 @@ sub self_test
 		[ 'the newest compacted away', 'hole', 'hole', $without->( $compacted[1] ) ],
 		[ 'two swapped', 'reordered', 'reordered', @swapped ],
 		[ 'one doubled', '', 'duplicate', @good, $again ],
+		[ 'one doubled by one relay', '', 'duplicate', @slow, $same_relay ],
 		[ 'one of a dead relay', '', '', @good, $late ],
+		[ 'one that was not readable yet', '', '', @slow, $again ],
 		[ 'one that nobody committed', 'phantom', 'phantom', @good, $phantom ],
 		[ 'another key', 'wrong hole', 'wrong hole', $changed->(8, 5, qr/^/, 'x') ],
 		[ 'another event', 'wrong', 'wrong', $changed->(8, 6, qr/created/, 'updated') ],
@@ -371,6 +391,7 @@ sub self_test
 		for my $delivery (sort keys %wanted)
 		{
 			my $verify = $class->new(%args, delivery => $delivery);
+			$verify->relay_began($_) for 500, 22000;
 			$verify->record(@$_) for renumber(@rest);
 			$verify->finish($truth);
 			my $found = join ' ', sort $verify->faults;
