@@ -130,6 +130,19 @@ sub finish
 	return $self;
 }
 
+# The ends of a topic; leaders may be about to move.
+sub ends
+{
+	my ($self, $topic) = @_;
+	for (1 .. 20)
+	{
+		my @ends = eval { $self->{cluster}->end_offsets($topic) };
+		return @ends if @ends;
+		usleep(500_000);
+	}
+	return $self->{cluster}->end_offsets($topic);
+}
+
 # {"topic partition" => where it must be read from}
 sub left
 {
@@ -137,7 +150,7 @@ sub left
 	my %left;
 	for my $topic (keys %{ $self->{topics} })
 	{
-		my @ends = $self->{cluster}->end_offsets($topic);
+		my @ends = $self->ends($topic);
 		for my $partition (0 .. $#ends)
 		{
 			my $position = $self->position($topic, $partition);

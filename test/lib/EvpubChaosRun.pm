@@ -81,6 +81,8 @@ sub set_up
 	$self->{cluster} = EvpubCluster->new(
 		$disks ? (last_data => "$disks/broker/data") : (),
 		conf => {
+			# to lead a thousand partitions takes the controllers longer
+			$self->{wide} ? ('broker.session.timeout.ms' => 12000) : (),
 			# compaction comes while the test runs
 			'log.cleaner.backoff.ms' => 2000,
 			'log.cleaner.dedupe.buffer.size' => 8 * 1024 * 1024,

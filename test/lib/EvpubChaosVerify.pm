@@ -40,6 +40,7 @@ sub new
 		next => {},    # topic, partition => offset
 		counts => {},
 		clock => [ [ 0, 0 ] ],    # [since when, milliseconds that it is off]
+		again => [],    # second copies, of which is told at the end
 		relays => [],    # when relays began (true times, ms)
 		deletions => {},    # topic, partition => [[before which offset, when]]
 		examples => [] }, $class;
@@ -197,6 +198,15 @@ sub again
 		$self->counted('reordered', "$where: $event is in partition $first->[2], too");
 		return;
 	}
+	# when its relay began may become known later than this
+	push @{ $self->{again} }, [ $topic, $where, $event, $first, $copy ];
+	return;
+}
+
+# Which kind of duplicate is it?
+sub tell_apart
+{
+	my ($self, $topic, $where, $event, $first, $copy) = @_;
 	my $began = $self->relay_of($copy->[4]);
 	my $kind =
 	    $copy->[4] < $first->[4] ? 'late'
@@ -218,6 +228,7 @@ sub finish
 {
 	my ($self, $truth) = @_;
 	my (%newest, @missing);
+	$self->tell_apart(@$_) for splice @{ $self->{again} };
 	$truth->(sub {
 		my ($tenant, $n, $table, $event, $row) = @_;
 		my $copy = $self->{seen}{$tenant}[$n];
