@@ -766,6 +766,33 @@ COMMENT ON COLUMN evpub.status.librdkafka_version IS 'of the library in the rela
 COMMENT ON COLUMN evpub.status.hint IS 'what to do about the state, NULL: nothing, or it is not known';
 GRANT SELECT ON evpub.status TO pg_monitor;
 
+CREATE FUNCTION evpub._failures()
+RETURNS TABLE (first_at timestamptz, last_at timestamptz, count bigint, kind text, topic text,
+			   partition integer, id text, code integer, text text, done text)
+LANGUAGE c VOLATILE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'evpub_failures';
+COMMENT ON FUNCTION evpub._failures() IS 'what went wrong lately (for view evpub.failures)';
+REVOKE ALL ON FUNCTION evpub._failures() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub._failures() TO pg_monitor;
+
+CREATE VIEW evpub.failures AS SELECT * FROM evpub._failures();
+COMMENT ON VIEW evpub.failures IS
+'the newest 100 refusals and errors of this server''s publisher, the newest first; outlives worker and server, and follows by about a second';
+COMMENT ON COLUMN evpub.failures.first_at IS 'when it came first';
+COMMENT ON COLUMN evpub.failures.last_at IS 'when it came last';
+COMMENT ON COLUMN evpub.failures.count IS
+'how often it came: the same failure, but for numbers in its text, is not shown again while it is among the newest 8';
+COMMENT ON COLUMN evpub.failures.kind IS
+'refused (an event), kafka, topic (deleted and made again), settings, relay, server, gap or fenced';
+COMMENT ON COLUMN evpub.failures.topic IS 'topic, NULL: it is not about one';
+COMMENT ON COLUMN evpub.failures.partition IS 'partition, NULL: it is not about one';
+COMMENT ON COLUMN evpub.failures.id IS 'id of the event, NULL: it is not about a certain one';
+COMMENT ON COLUMN evpub.failures.code IS 'Kafka''s error code, or librdkafka''s if negative; NULL: none';
+COMMENT ON COLUMN evpub.failures.text IS 'the reason as evpub.status had it';
+COMMENT ON COLUMN evpub.failures.done IS
+'retried, blocked, skipped, dead-lettered, relay restarted or worker restarted';
+GRANT SELECT ON evpub.failures TO pg_monitor;
+
 CREATE FUNCTION evpub._topics()
 RETURNS TABLE (topic text, partitions integer, last_offsets bigint[])
 LANGUAGE c VOLATILE PARALLEL SAFE

@@ -22,6 +22,7 @@
 #include "admin/result.h"
 #include "admin/status.h"
 #include "names.h"
+#include "position/failurefile.h"
 #include "position/statefile.h"
 #include "reader/walreader.h"
 #include "settings.h"
@@ -29,6 +30,7 @@
 
 PG_FUNCTION_INFO_V1(evpub_status);
 PG_FUNCTION_INFO_V1(evpub_topics);
+PG_FUNCTION_INFO_V1(evpub_failures);
 
 /* In status, a text that is empty says that there is none. */
 static void
@@ -240,6 +242,43 @@ evpub_topics(PG_FUNCTION_ARGS)
 		else
 			evpub_result_set_null(row, "partitions");
 		evpub_result_set(row, "last_offsets", INT8ARRAYOID, offset_array(topic));
+		evpub_result_put(row);
+	}
+	return (Datum) 0;
+}
+
+/* What went wrong lately, from its file. */
+Datum
+evpub_failures(PG_FUNCTION_ARGS)
+{
+	EvpubResult *row = evpub_result_rows(fcinfo);
+	EvpubFailures *failures = palloc(sizeof(EvpubFailures));
+	char	   *problem;
+
+	if (!evpub_failurefile_read(failures, &problem))
+		ereport(WARNING,
+				(errmsg("%s", problem),
+				 errhint("It is written anew with the next failure.")));
+	for (int i = 0; i < failures->count; i++)
+	{
+		const EvpubFailure *failure = &failures->list[i];
+
+		set_time(row, "first_at", failure->first_at);
+		set_time(row, "last_at", failure->last_at);
+		set_count(row, "count", failure->count);
+		evpub_result_set_text(row, "kind", evpub_failure_kind(failure->kind));
+		set_text(row, "topic", failure->topic);
+		if (failure->partition < 0)
+			evpub_result_set_null(row, "partition");
+		else
+			evpub_result_set(row, "partition", INT4OID, Int32GetDatum(failure->partition));
+		set_text(row, "id", failure->id);
+		if (failure->code == 0)
+			evpub_result_set_null(row, "code");
+		else
+			evpub_result_set(row, "code", INT4OID, Int32GetDatum(failure->code));
+		evpub_result_set_text(row, "text", failure->text);
+		evpub_result_set_text(row, "done", evpub_failure_done(failure->done));
 		evpub_result_put(row);
 	}
 	return (Datum) 0;

@@ -212,6 +212,8 @@ make_letter(EvpubWorker *worker, const EvpubFrameFailed *failed, const char **te
 								   1 << Min(topic->letters, CAREFUL_DOUBLINGS));
 	strlcpy(worker->last_error, worker->refused_reason, sizeof(worker->last_error));
 	worker->last_error_at = GetCurrentTimestamp();
+	worker->refused.done = EVPUB_DONE_DEAD_LETTERED;
+	evpub_failures_note(worker->refused, worker->refused_reason);
 	ereport(WARNING,
 			(errmsg("evpub: event %s goes to dead-letter topic \"%s\"",
 					worker->refused_id, evpub_dead_letter_topic),
@@ -267,6 +269,20 @@ evpub_refused_resume(EvpubWorker *worker)
 
 /* ---- what the relay reports, and what a person asks ---- */
 
+/* For evpub.failures, whatever becomes of the event. */
+static void
+note_what(EvpubWorker *worker, const EvpubFrameFailed *failed)
+{
+	const EvpubTopic *topic = evpub_pins_topic_of_number(&worker->position, failed->topic);
+
+	worker->refused = evpub_failures_of(EVPUB_FAILED_REFUSED, EVPUB_DONE_BLOCKED);
+	if (topic)
+		strlcpy(worker->refused.topic, topic->name, sizeof(worker->refused.topic));
+	worker->refused.partition = failed->partition;
+	worker->refused.code = failed->code;
+	memcpy(worker->refused.id, worker->refused_id, sizeof(worker->refused.id));
+}
+
 bool
 evpub_refused_take(EvpubWorker *worker, const EvpubFrameFailed *failed,
 				   const char **text)
@@ -299,6 +315,7 @@ evpub_refused_take(EvpubWorker *worker, const EvpubFrameFailed *failed,
 	memcpy(worker->refused_id, failed->first_id, EVPUB_ID_LENGTH);
 	worker->refused_id[EVPUB_ID_LENGTH] = '\0';
 	worker->refused_topic = failed->topic;
+	note_what(worker, failed);
 	strlcpy(worker->refused_reason, evpub_reason_only(*text),
 			sizeof(worker->refused_reason));
 	skip = evpub_skips_find(&worker->position, worker->refused_id);
@@ -311,6 +328,27 @@ evpub_refused_take(EvpubWorker *worker, const EvpubFrameFailed *failed,
 	if (!skip->silent)
 		silence(worker);
 	return false;
+}
+
+/* What waited for the dead-letter topic may be known from the entry alone. */
+static void
+note_skipped(EvpubWorker *worker, const EvpubSkip *skip)
+{
+	EvpubFailure failure = worker->refused;
+
+	if (strcmp(failure.id, skip->id) != 0)
+	{
+		failure = evpub_failures_of(EVPUB_FAILED_REFUSED, EVPUB_DONE_SKIPPED);
+		memcpy(failure.id, skip->id, sizeof(failure.id));
+		if (skip->topic)
+		{
+			strlcpy(failure.topic, skip->topic, sizeof(failure.topic));
+			failure.partition = skip->partition;
+			failure.code = skip->code;
+		}
+	}
+	failure.done = EVPUB_DONE_SKIPPED;
+	evpub_failures_note(failure, skip->reason);
 }
 
 void
@@ -334,6 +372,7 @@ evpub_refused_skip(EvpubWorker *worker, const char *id, const char *role,
 		return;
 	}
 	worker->events_skipped++;
+	note_skipped(worker, evpub_skips_find(&worker->position, id));
 	ereport(WARNING,
 			(errmsg("evpub: event %s was given up by request of role \"%s\"", id, role),
 			 errdetail("Kafka refused it: %s",

@@ -117,6 +117,12 @@ evpub_state_set_verdict(EvpubWorker *worker, EvpubVerdict verdict, const char *r
 		pfree(old_reason);
 	worker->verdict = verdict;
 	worker->verdict_at = evpub_clock_now();
+	if (worker->verdict_reason &&
+		(verdict == EVPUB_STAND_GAP || verdict == EVPUB_STAND_FENCED))
+		evpub_failures_note(evpub_failures_of(verdict == EVPUB_STAND_GAP ?
+											  EVPUB_FAILED_GAP : EVPUB_FAILED_FENCED,
+											  EVPUB_DONE_BLOCKED),
+							worker->verdict_reason);
 }
 
 /* The relay, and what is known of it. */
@@ -152,7 +158,7 @@ evpub_state_end_streaming(EvpubWorker *worker)
 }
 
 void
-evpub_state_error(EvpubWorker *worker, const char *text)
+evpub_state_error_by(EvpubWorker *worker, EvpubFailure failure, const char *text)
 {
 	char	   *hint;
 	char	   *reason = evpub_reason_split(text, &hint);
@@ -168,11 +174,26 @@ evpub_state_error(EvpubWorker *worker, const char *text)
 	}
 	strlcpy(worker->last_error, reason, sizeof(worker->last_error));
 	worker->last_error_at = GetCurrentTimestamp();
+	evpub_failures_note(failure, text);
 }
 
 void
-evpub_state_hinder(EvpubWorker *worker, EvpubHindrance hindrance,
-				   const char *text)
+evpub_state_error(EvpubWorker *worker, const char *text)
+{
+	evpub_state_error_by(worker,
+						 evpub_failures_of(EVPUB_FAILED_SERVER, EVPUB_DONE_RETRIED), text);
+}
+
+void
+evpub_state_hinder(EvpubWorker *worker, EvpubHindrance hindrance, const char *text)
+{
+	evpub_state_hinder_by(worker, hindrance,
+						  evpub_failures_of(EVPUB_FAILED_SERVER, EVPUB_DONE_RETRIED), text);
+}
+
+void
+evpub_state_hinder_by(EvpubWorker *worker, EvpubHindrance hindrance,
+					  EvpubFailure failure, const char *text)
 {
 	int			pause = RETRY_FIRST << Min(worker->failures, 10);
 
@@ -180,7 +201,7 @@ evpub_state_hinder(EvpubWorker *worker, EvpubHindrance hindrance,
 	worker->hindrance = hindrance;
 	worker->retry_at = evpub_clock_now() + Min(pause, RETRY_LONGEST);
 	strlcpy(worker->hindrance_text, text, sizeof(worker->hindrance_text));
-	evpub_state_error(worker, text);
+	evpub_state_error_by(worker, failure, text);
 }
 
 void

@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "position/position.h"
+#include "publisher/failures.h"
 #include "publisher/holders.h"
 #include "publisher/kafkafiles.h"
 #include "publisher/verdict.h"
@@ -59,6 +60,7 @@ typedef struct EvpubWorker
 	EvpubMsec	retry_at;
 	char		refused_id[EVPUB_ID_LENGTH + 1];	/* see refused.h; "" none */
 	char		refused_reason[EVPUB_TEXT_LENGTH];
+	EvpubFailure refused;		/* topic, partition, id and code */
 	uint32		refused_topic;	/* its number */
 	bool		letter_waits;	/* refused_id is a dead letter, not acknowledged */
 	uint64		events_skipped;
@@ -124,14 +126,25 @@ extern void evpub_state_end_streaming(EvpubWorker *worker);
 extern void evpub_state_hinder(EvpubWorker *worker, EvpubHindrance hindrance,
 							   const char *text);
 
+/* The same, with what evpub.failures says of it. */
+extern void evpub_state_hinder_by(EvpubWorker *worker, EvpubHindrance hindrance,
+								  EvpubFailure failure, const char *text);
+
 /* End the relay; what is unconfirmed will be read again. */
 extern void evpub_state_end_relay(EvpubWorker *worker);
 
 /* A person, or changed settings, say that what hindered may be over. */
 extern void evpub_state_retry_now(EvpubWorker *worker);
 
-/* Remember an error for evpub.status, and log it; "text" may carry a hint. */
+/*
+ * Remember an error for evpub.status and evpub.failures, and log it; "text" may
+ * carry a hint.  It is one of this server, which is tried again.
+ */
 extern void evpub_state_error(EvpubWorker *worker, const char *text);
+
+/* The same, with what evpub.failures says of it. */
+extern void evpub_state_error_by(EvpubWorker *worker, EvpubFailure failure,
+								 const char *text);
 
 /* The relay gives no sign of life. */
 extern bool evpub_state_relay_silent(const EvpubWorker *worker);

@@ -150,7 +150,8 @@ start_relay(EvpubWorker *worker)
 		(void) evpub_persist(worker, !worker->persist_problem[0]);
 	if (!evpub_relay_start(&worker->relay, &error, &hint))
 	{
-		evpub_state_hinder(worker, EVPUB_HINDRANCE_RETRY,
+		evpub_state_hinder_by(worker, EVPUB_HINDRANCE_RETRY,
+							  evpub_failures_of(EVPUB_FAILED_RELAY, EVPUB_DONE_RETRIED),
 						   hint[0] ? psprintf("%s\n%s", error, hint) : error);
 		return;
 	}
@@ -170,6 +171,45 @@ start_relay(EvpubWorker *worker)
 	worker->answered = false;
 	put_config(worker);
 	evpub_readback_begin(worker);
+}
+
+/* What evpub.failures says of a relay that has reported why it ends. */
+static EvpubFailure
+failure_of(const EvpubWorker *worker, const EvpubFrameFailed *failed)
+{
+	const EvpubTopic *topic = NULL;
+	EvpubFailure failure = evpub_failures_of(EVPUB_FAILED_KAFKA, EVPUB_DONE_RETRIED);
+
+	switch ((EvpubFrameFailure) failed->kind)
+	{
+		case EVPUB_FAILURE_RETRY:
+			break;
+		case EVPUB_FAILURE_CONFIG:
+			failure.kind = EVPUB_FAILED_SETTINGS;
+			break;
+		case EVPUB_FAILURE_TOPIC:
+			failure.kind = EVPUB_FAILED_TOPIC;
+			failure.done = EVPUB_DONE_BLOCKED;
+			break;
+		case EVPUB_FAILURE_RECORD:
+			failure.kind = EVPUB_FAILED_REFUSED;
+			if (worker->refused_id[0])
+				failure.done = EVPUB_DONE_BLOCKED;
+			break;
+	}
+	if (failed->topic != EVPUB_FRAME_NO_TOPIC)
+		for (int i = 0; i < worker->position.ntopics && !topic; i++)
+			if (worker->position.topics[i].number == failed->topic)
+				topic = &worker->position.topics[i];
+	if (topic)
+		strlcpy(failure.topic, topic->name, sizeof(failure.topic));
+	failure.partition = failed->partition;
+	failure.code = failed->code;
+
+	/* of several that were refused together, nobody knows which is to blame */
+	if (failed->count <= 1)
+		memcpy(failure.id, failed->first_id, EVPUB_ID_LENGTH);
+	return failure;
 }
 
 static void
@@ -197,7 +237,7 @@ relay_failed(EvpubWorker *worker, const EvpubFrame *frame)
 		evpub_state_retry_now(worker);
 		return;
 	}
-	evpub_state_hinder(worker, hindrance, text);
+	evpub_state_hinder_by(worker, hindrance, failure_of(worker, &failed), text);
 	if (failed.kind == EVPUB_FAILURE_CONFIG)
 		worker->retry_at = evpub_clock_now() + RETRY_CONFIG;
 }
@@ -291,7 +331,9 @@ take_frame(EvpubWorker *worker, const EvpubFrame *frame)
 					evpub_refused_context(worker, pnstrdup(frame->data, frame->length)),
 					sizeof(worker->trouble));
 			if (worker->trouble[0])
-				evpub_state_error(worker, worker->trouble);
+				evpub_state_error_by(worker,
+									 evpub_failures_of(EVPUB_FAILED_KAFKA, EVPUB_DONE_RETRIED),
+									 worker->trouble);
 			return true;
 		case EVPUB_FRAME_TOPIC_SIZE:
 			return take_size(worker, frame);
@@ -332,7 +374,8 @@ listen_to_relay(EvpubWorker *worker)
 			return;
 		}
 		evpub_state_end_relay(worker);
-		evpub_state_hinder(worker, EVPUB_HINDRANCE_RETRY,
+		evpub_state_hinder_by(worker, EVPUB_HINDRANCE_RETRY,
+			   evpub_failures_of(EVPUB_FAILED_RELAY, EVPUB_DONE_RELAY_RESTARTED),
 			   input == EVPUB_RELAY_CLOSED ?
 			   "the relay ended unexpectedly; see the server log" :
 			   "the relay sent what this worker does not understand; is it of the same version?");
@@ -352,7 +395,8 @@ end_hung_relay(EvpubWorker *worker)
 	else if (relay->silent >= SILENCE_LONGEST)
 	{
 		evpub_state_end_relay(worker);
-		evpub_state_hinder(worker, EVPUB_HINDRANCE_RETRY,
+		evpub_state_hinder_by(worker, EVPUB_HINDRANCE_RETRY,
+							  evpub_failures_of(EVPUB_FAILED_RELAY, EVPUB_DONE_RELAY_RESTARTED),
 						   "the relay did not answer for 15 s and was ended\nIf it was not stopped by hand, look whether this machine has enough memory and processor time.");
 	}
 }

@@ -37,6 +37,7 @@
 #include "names.h"
 #include "position/follow.h"
 #include "position/statefile.h"
+#include "publisher/failures.h"
 #include "publisher/gap.h"
 #include "publisher/licence.h"
 #include "publisher/limits.h"
@@ -281,6 +282,7 @@ shut_down(EvpubWorker *worker)
 
 	/* the next worker counts on from what is shown */
 	evpub_show_current(worker);
+	evpub_failures_save(true);
 	proc_exit(1);
 }
 
@@ -411,6 +413,7 @@ set_up(EvpubWorker *worker)
 	evpub_gate_init(&worker->gate);
 	evpub_relay_init(&worker->relay);
 	evpub_waiting_old_relay(worker->before.relay_pid);
+	evpub_failures_load();
 	attach(worker);
 	wait_for_recovery(worker);
 	put_back_wal(worker);
@@ -482,6 +485,7 @@ live(EvpubWorker *worker)
 		evpub_registrar_consider(worker);
 		keep_limits(worker);
 		evpub_show_current(worker);
+		evpub_failures_save(false);
 		evpub_waiting_wait(worker, more ? 0 :
 						   flush_pending ? FLUSH_INTERVAL :
 						   evpub_waiting_time(worker));
@@ -507,6 +511,9 @@ evpub_worker_main(Datum argument)
 		show_failure(error);
 		if (evpub_persist_acknowledged(&worker))
 			evpub_show_published(&worker);
+		evpub_failures_note(evpub_failures_of(EVPUB_FAILED_SERVER, EVPUB_DONE_WORKER_RESTARTED),
+							error->message);
+		evpub_failures_save(true);
 		ReThrowError(error);
 	}
 	PG_END_TRY();

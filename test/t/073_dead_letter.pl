@@ -324,6 +324,9 @@ start_with_faults($node);
 is(stands_still('a crash', $wrong), $id, 'a crash: the same event');
 is(letters_of('wrong'), 100, 'a crash: no more');
 is(skip_event($id), '', 'one can be given up');
+wait_until('evpub.failures has it', sub { sql(q{SELECT done FROM evpub.failures LIMIT 1}) ne 'dead-lettered' });
+is(sql(q{SELECT count(*), max(last_at) = (SELECT last_at FROM evpub.failures LIMIT 1) FROM evpub.failures}), '100|t',
+	'evpub.failures has no more than 100, the newest first');
 my $next = $id;
 wait_until('another one', sub { ($next = stands_still('the next', $wrong)) ne $id });
 sql('SELECT evpub.resume()');

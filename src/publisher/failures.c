@@ -1,0 +1,151 @@
+/*
+ * failures.c
+ *		What has gone wrong lately, for view evpub.failures.
+ *
+ * An outage repeats the same failure every few seconds, and may repeat two or three
+ * in turns.  So one that is among the newest ones already is counted there, and
+ * pushes nothing out.  The list is kept here and written at most once a second,
+ * whatever happens.  It must never hinder publishing: a file that cannot be written
+ * is tried again later, and one that cannot be read is begun anew.
+ */
+#include "postgres.h"
+
+#include <ctype.h>
+
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "clock.h"
+#include "publisher/failures.h"
+#include "publisher/rescue.h"
+#include "reason.h"
+
+/* Between two writes, in ms; and after one that has failed. */
+#define SAVE_INTERVAL 1000
+#define SAVE_AGAIN 10000
+
+/* A failure is taken for another time of one that is among so many. */
+#define LOOKED_THROUGH 8
+
+/* too large for the stack of a function */
+static EvpubFailures failures;
+static bool unsaved = false;
+static bool complained = false;
+static EvpubMsec save_at = 0;
+
+void
+evpub_failures_load(void)
+{
+	char	   *problem;
+
+	if (!evpub_failurefile_read(&failures, &problem))
+		ereport(LOG,
+				(errmsg("evpub: %s", problem),
+				 errdetail("View evpub.failures begins anew.")));
+}
+
+/* Numbers in a text change from time to time: seconds, ports, offsets. */
+static bool
+same_but_for_digits(const char *a, const char *b)
+{
+	for (;;)
+	{
+		while (isdigit((unsigned char) *a))
+			a++;
+		while (isdigit((unsigned char) *b))
+			b++;
+		if (*a != *b)
+			return false;
+		if (*a == '\0')
+			return true;
+		a++;
+		b++;
+	}
+}
+
+static bool
+is_same(const EvpubFailure *a, const EvpubFailure *b)
+{
+	return a->kind == b->kind && a->done == b->done && a->partition == b->partition &&
+		a->code == b->code && strcmp(a->topic, b->topic) == 0 &&
+		strcmp(a->id, b->id) == 0 && same_but_for_digits(a->text, b->text);
+}
+
+EvpubFailure
+evpub_failures_of(EvpubFailureKind kind, EvpubFailureDone done)
+{
+	EvpubFailure failure;
+
+	memset(&failure, 0, sizeof(failure));
+	failure.kind = kind;
+	failure.done = done;
+	failure.partition = -1;
+	return failure;
+}
+
+/* Messages of the server may be translated, into an encoding that nobody here knows. */
+static void
+set_text(EvpubFailure *failure, const char *text)
+{
+	char	   *reason = evpub_reason_only(text);
+
+	strlcpy(failure->text, reason, sizeof(failure->text));
+	for (char *c = failure->text; *c; c++)
+		if (IS_HIGHBIT_SET(*c))
+			*c = '?';
+	pfree(reason);
+}
+
+void
+evpub_failures_note(EvpubFailure what, const char *text)
+{
+	EvpubFailure *list = failures.list;
+	int			at = 0;
+
+	set_text(&what, text);
+	what.last_at = GetCurrentTimestamp();
+	what.first_at = what.last_at;
+	what.count = 1;
+	while (at < Min(failures.count, LOOKED_THROUGH) && !is_same(&list[at], &what))
+		at++;
+	if (at < Min(failures.count, LOOKED_THROUGH))
+	{
+		what.first_at = list[at].first_at;
+		what.count = list[at].count + 1;
+	}
+	else if (failures.count < EVPUB_FAILURES_KEPT)
+		at = failures.count++;
+	else
+		at = EVPUB_FAILURES_KEPT - 1;
+	memmove(&list[1], &list[0], sizeof(EvpubFailure) * at);
+	list[0] = what;
+	unsaved = true;
+}
+
+void
+evpub_failures_save(bool now)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	if (!unsaved || (!now && evpub_clock_now() < save_at))
+		return;
+	save_at = evpub_clock_now() + SAVE_INTERVAL;
+	PG_TRY();
+	{
+		evpub_failurefile_write(&failures);
+		unsaved = false;
+		complained = false;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error = evpub_rescue(caller);
+
+		save_at = evpub_clock_now() + SAVE_AGAIN;
+		if (!complained)
+			ereport(LOG,
+					(errmsg("evpub: what view evpub.failures shows is not up to date: %s",
+							error->message)));
+		complained = true;
+	}
+	PG_END_TRY();
+}
