@@ -76,11 +76,11 @@ test/unit/%.bin: test/unit/%.c $(UNIT_LIBRARY) $(wildcard src/*.[ch] src/positio
 	$(CC) -std=gnu11 $(UNIT_FLAGS) $(WARNINGS) -D_GNU_SOURCE $(PG_CPPFLAGS) -o $@ \
 		$< test/unit/lib/assertion.c -L$(shell $(PG_CONFIG) --pkglibdir) -lpgport
 
-# a relay that notices each byte too far, and soon that no broker answers or that a
-# partition ends too early
+# a relay that notices each byte too far, and soon that no broker answers, that a
+# partition ends too early or that a replica keeps silent
 $(CHECKED_RELAY): $(RELAY_SOURCES) $(RELAY_HEADERS)
 	$(CC) -std=gnu11 $(UNIT_FLAGS) $(WARNINGS) -DTROUBLE_GIVE_UP_MS=6000 \
-		-DREADER_BELOW_MS=3000 -Isrc -o $@ \
+		-DREADER_BELOW_MS=3000 -DINSYNC_GIVE_UP_MS=3000 -Isrc -o $@ \
 		$(RELAY_SOURCES) -lrdkafka -lpthread
 
 # Fuzz targets: libFuzzer and sanitizers, of the clang that PostgreSQL was built
@@ -104,7 +104,7 @@ $(FUZZ_BYTES): test/fuzz/%.bin: test/fuzz/%.c test/unit/position.c test/unit/wal
 # the files of the relay, in a made-up world
 FUZZ_RELAY_FLAGS = $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -D_GNU_SOURCE= -Isrc
 FUZZ_RELAY_OBJECTS = $(patsubst src/relay/%.c,test/fuzz/relay/%.o,\
-	$(filter-out $(addprefix src/relay/,consumer.c lookup.c main.c reader.c),$(RELAY_SOURCES)))
+	$(filter-out $(addprefix src/relay/,consumer.c insync.c lookup.c main.c reader.c),$(RELAY_SOURCES)))
 $(FUZZ_RELAY_OBJECTS): test/fuzz/relay/%.o: src/relay/%.c $(RELAY_HEADERS) $(FUZZ_HEADERS)
 	@$(MKDIR_P) test/fuzz/relay
 	$(FUZZ_CLANG) $(FUZZ_RELAY_FLAGS) -include test/fuzz/lib/relay.h -include test/fuzz/lib/tested.h -c -o $@ $<

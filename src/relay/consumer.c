@@ -15,6 +15,8 @@
 #include "consumer.h"
 #include "relay.h"
 
+#define METADATA_TIMEOUT_MS 3000
+
 /*
  * A partition may hold millions of records of others, so what is fetched ahead is
  * bounded, in bytes and in messages: a message takes about 500 bytes beside its own.
@@ -123,6 +125,56 @@ consumer_topic(Consumer *consumer, uint32_t number, const char *name, int32_t pa
 		topic->size = size;
 	}
 	return topic;
+}
+
+static const struct rd_kafka_metadata_topic *
+metadata_of(const struct rd_kafka_metadata *metadata, const char *name)
+{
+	for (int i = 0; i < metadata->topic_cnt; i++)
+	{
+		if (strcmp(metadata->topics[i].topic, name) == 0)
+			return &metadata->topics[i];
+	}
+	return NULL;
+}
+
+rd_kafka_resp_err_t
+consumer_metadata(Consumer *consumer, const struct rd_kafka_metadata **metadata)
+{
+	rd_kafka_resp_err_t error = rd_kafka_metadata(consumer->client, 0, NULL,
+												  metadata, METADATA_TIMEOUT_MS);
+
+	for (uint32_t i = 0; !error && i < consumer->topics_size; i++)
+	{
+		if (consumer->topics[i] != NULL)
+			consumer->topics[i]->metadata = metadata_of(*metadata,
+														consumer->topics[i]->name);
+	}
+	return error;
+}
+
+const struct rd_kafka_metadata_partition *
+consumer_partition(const ConsumerTopic *wanted, int32_t partition,
+				   rd_kafka_resp_err_t *error)
+{
+	const struct rd_kafka_metadata_topic *topic = wanted->metadata;
+
+	*error = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+	if (topic == NULL)
+		return NULL;
+	if (topic->err)
+	{
+		*error = topic->err;
+		return NULL;
+	}
+	for (int i = 0; i < topic->partition_cnt; i++)
+	{
+		if (topic->partitions[i].id != partition)
+			continue;
+		return topic->partitions[i].leader >= 0 ? &topic->partitions[i] : NULL;
+	}
+	*error = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+	return NULL;
 }
 
 static void *

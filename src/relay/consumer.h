@@ -45,6 +45,18 @@ extern Consumer *consumer_new(const rd_kafka_conf_t *conf);
 extern ConsumerTopic *consumer_topic(Consumer *consumer, uint32_t number,
 									 const char *name, int32_t partition);
 
+/*
+ * Asks for the metadata of all topics that there is a handle of, and keeps those of
+ * each with it.  The caller destroys them, unless they are NULL.
+ */
+extern rd_kafka_resp_err_t consumer_metadata(Consumer *consumer,
+											 const struct rd_kafka_metadata **metadata);
+
+/* A partition that has a leader, in the newest metadata, or NULL with the error. */
+extern const struct rd_kafka_metadata_partition *
+consumer_partition(const ConsumerTopic *topic, int32_t partition,
+				   rd_kafka_resp_err_t *error);
+
 /* Ends it in a thread of its own, since that may wait for a broker. */
 extern void consumer_end(Consumer *consumer);
 

@@ -70,6 +70,7 @@ make_task(const Topic *topic, int32_t partition, ReaderTask *next)
 	task->partition = partition;
 	task->asked_at = relay_now();
 	atomic_init(&task->end, -1);
+	atomic_init(&task->silent, -1);
 	if (tasks_count == tasks_size)
 	{
 		tasks_size = tasks_size * 2 + 64;
@@ -281,6 +282,7 @@ static void
 compose(const ReaderTask *task, int64_t now, char *text, size_t size)
 {
 	rd_kafka_resp_err_t error = atomic_load(&task->error);
+	int32_t		silent = atomic_load(&task->silent);
 	int64_t		at = atomic_load(&task->at);
 	int64_t		end = atomic_load(&task->end);
 
@@ -296,6 +298,10 @@ compose(const ReaderTask *task, int64_t now, char *text, size_t size)
 				 task->topic, task->partition, end, task->from - 1);
 	else if (now - task->asked_at < PATIENCE_MS)
 		;
+	else if (silent >= 0)
+		snprintf(text, size,
+				 "broker %d does not answer, and is an in-sync replica of topic \"%s\" partition %d: what it lacks cannot be read back yet",
+				 silent, task->topic, task->partition);
 	else if (error)
 		snprintf(text, size, "topic \"%s\" partition %d cannot be read back yet: %s",
 				 task->topic, task->partition, rd_kafka_err2str(error));

@@ -23,9 +23,10 @@
  * end is refused.
  *
  * No other process writes for evpub by then: the worker starts a relay when the one
- * before is dead.  Two things are seen too late, and documented: a request of the
- * dead one that is still in the network, and records that the leader has and may
- * not show yet, since replicas in sync lack them.
+ * before is dead.  What the leader has and may not show yet, since a replica in sync
+ * lacks it, is waited for: the end is asked for only when all replicas in sync answer
+ * (insync.c).  One thing is seen too late, and documented: a request of the dead relay
+ * that is still in the network.
  *
  * The thread touches neither topics nor frames: it gets tasks and gives them back.
  */
@@ -38,10 +39,9 @@
 #include <unistd.h>
 
 #include "consumer.h"
+#include "insync.h"
 #include "reader.h"
 #include "relay.h"
-
-#define METADATA_TIMEOUT_MS 3000
 
 /* For the ends of one leader: the others wait meanwhile. */
 #define ENDS_TIMEOUT_MS 1000
@@ -143,82 +143,88 @@ ask_later(ReaderTask *task, rd_kafka_resp_err_t error, int64_t now)
 	atomic_store(&task->error, error);
 }
 
+static bool
+have_consumer(void)
+{
+	if (consumer == NULL && (consumer = consumer_new(conf)) != NULL)
+		insync_start(consumer->client);
+	return consumer != NULL;
+}
+
 /* Begins anew with another consumer. */
 static void
 drop_consumer(void)
 {
 	if (consumer == NULL)
 		return;
+	insync_end();
 	consumer_end(consumer);
 	consumer = NULL;
 	for (uint32_t i = 0; i < active_count; i++)
 		active[i]->step = READER_ASK;
 }
 
-static const struct rd_kafka_metadata_topic *
-metadata_of(const struct rd_kafka_metadata *metadata, const char *name)
+/*
+ * Whose in-sync replicas all answer?  Returns how many, and puts them in front.  An
+ * end alone is only to be passed over, and does no harm if it is too early.
+ */
+static uint32_t
+await_insync(ReaderTask **tasks, uint32_t count)
 {
-	for (int i = 0; i < metadata->topic_cnt; i++)
-	{
-		if (strcmp(metadata->topics[i].topic, name) == 0)
-			return &metadata->topics[i];
-	}
-	return NULL;
-}
+	uint32_t	ready = 0;
+	int64_t		now;
 
-/* The leader of a partition, or -1 with the error. */
-static int32_t
-leader_of(const struct rd_kafka_metadata_topic *topic, int32_t partition,
-		  rd_kafka_resp_err_t *error)
-{
-	*error = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
-	if (topic == NULL)
-		return -1;
-	if (topic->err)
+	for (uint32_t i = 0; i < count; i++)
 	{
-		*error = topic->err;
-		return -1;
+		if (!tasks[i]->end_only)
+			insync_ask(tasks[i]->metadata);
 	}
-	for (int i = 0; i < topic->partition_cnt; i++)
+	insync_wait();
+	now = relay_now();
+	for (uint32_t i = 0; i < count; i++)
 	{
-		if (topic->partitions[i].id == partition)
-			return topic->partitions[i].leader;
+		ReaderTask *task = tasks[i];
+		int32_t		silent = task->end_only ? -1 :
+			insync_silent(task->metadata, task->topic);
+
+		atomic_store(&task->silent, silent);
+		if (silent >= 0)
+			ask_later(task, RD_KAFKA_RESP_ERR_NO_ERROR, now);
+		else
+			tasks[ready++] = task;
 	}
-	*error = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
-	return -1;
+	return ready;
 }
 
 /*
- * Finds the leaders of these tasks; returns how many have one, and puts them in
- * front.  The request is about all topics that the consumer has a handle of.
+ * Finds the leaders of these tasks; returns how many have one that shows all it has,
+ * and puts them in front.
  */
 static uint32_t
 find_leaders(ReaderTask **tasks, uint32_t count)
 {
 	const struct rd_kafka_metadata *metadata = NULL;
 	uint32_t	found = 0;
-	rd_kafka_resp_err_t error = rd_kafka_metadata(consumer->client, 0, NULL,
-												  &metadata, METADATA_TIMEOUT_MS);
+	rd_kafka_resp_err_t error = consumer_metadata(consumer, &metadata);
 	int64_t		now = relay_now();
 
-	for (uint32_t i = 0; !error && i < consumer->topics_size; i++)
-	{
-		if (consumer->topics[i] != NULL)
-			consumer->topics[i]->metadata = metadata_of(metadata,
-														consumer->topics[i]->name);
-	}
 	for (uint32_t i = 0; i < count; i++)
 	{
 		ReaderTask *task = tasks[i];
 		rd_kafka_resp_err_t why = error;
 
-		task->leader = error ? -1 :
-			leader_of(consumer->topics[task->number]->metadata, task->partition, &why);
-		if (task->leader < 0)
+		task->metadata = error ? NULL :
+			consumer_partition(consumer->topics[task->number], task->partition, &why);
+		if (task->metadata == NULL)
+		{
+			atomic_store(&task->silent, -1);
 			ask_later(task, why, now);
-		else
-			tasks[found++] = task;
+			continue;
+		}
+		task->leader = task->metadata->leader;
+		tasks[found++] = task;
 	}
+	found = await_insync(tasks, found);
 	if (metadata != NULL)
 		rd_kafka_metadata_destroy(metadata);
 	return found;
@@ -340,7 +346,7 @@ ask_due(int64_t now)
 
 		if (task->step != READER_ASK || task->due > now)
 			continue;
-		if (consumer == NULL && (consumer = consumer_new(conf)) == NULL)
+		if (!have_consumer())
 		{
 			ask_later(task, RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, now);
 			continue;

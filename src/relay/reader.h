@@ -50,6 +50,7 @@ typedef struct ReaderTask
 
 	/* how it goes, which the event loop may look at meanwhile */
 	_Atomic rd_kafka_resp_err_t error;	/* why it has to wait, or none */
+	_Atomic int32_t silent;		/* the broker that it waits for, or -1 */
 	_Atomic int64_t at;			/* the next offset to be read */
 	_Atomic int64_t end;		/* the offset behind the last record; -1: not known */
 
@@ -60,6 +61,7 @@ typedef struct ReaderTask
 	/* the thread's */
 	ReaderStep	step;
 	int32_t		leader;
+	const struct rd_kafka_metadata_partition *metadata; /* while ends are asked for */
 	int			backoff;		/* ms */
 	int64_t		due;
 	int64_t		below_since;	/* 0: its end is not below "from" */

@@ -4,7 +4,8 @@
 Most of it is shown on a real broker, one for all tests: markers of transactions,
 deleted records, rights.  What brokers do only when they are in trouble is shown on
 librdkafka's mock cluster.  The relay is the one built with sanitizers, which believes
-after 3 s instead of 30 that a partition ends below the acknowledged offset.
+after 3 s instead of 30 that a partition ends below the acknowledged offset, and waits
+3 s instead of 45 for a replica that keeps silent.
 """
 import importlib.machinery
 import importlib.util
@@ -556,6 +557,40 @@ def test_malformed(t):
     r.answers = lambda topic, partition, ids: [(b't', own(1)), (b't', own(2))]
     r.known(0, 'events', [None])
     assert r.wait_failed()[0] == 'r'
+
+
+def test_silent_replica(t):
+    "an end is asked for when all in-sync replicas answer, or one has kept silent for long"
+    b = t.broker('--brokers', '3', '--topic', 'events:1', '--topic', 'others:1')
+    b.command('leader events 0 1')
+    b.command('leader others 0 1')
+    r = reader(t, b.servers)
+    start = time.monotonic()
+    r.origin()
+    r.known(0, 'events', [None])
+    r.wait_found()
+    assert time.monotonic() - start < 3, 'brokers that answer are not waited for'
+
+    b.command('rtt 2 5000')
+    r = reader(t, b.servers)
+    start = time.monotonic()
+    r.origin()
+    r.known(0, 'events', [None])
+    r.batch(r.put(own(1)))
+    r.wait_trouble('^broker 2 does not answer, and is an in-sync replica of topic "events" partition 0: ')
+    assert not r.found
+    r.wait_found()
+    assert time.monotonic() - start >= 3, 'the wait was too short'
+    r.wait_acked(1)
+    # the consumer is gone, and a question was still on its way
+    b.command('rtt 2 0')
+    r.known(1, 'others', [None])
+    r.wait_found(1)
+    r.socket.close()
+    assert r.process.wait(relay.PATIENCE) == 0
+    log = r.process.stderr.read().decode()
+    assert log.count('broker 2 has not answered for 3 s, and is an in-sync replica of topic '
+                     '"events" partition 0: ') == 1, log
 
 
 def main():
