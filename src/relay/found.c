@@ -192,6 +192,22 @@ found_take(Found *found, rd_kafka_message_t *message)
 }
 
 void
+found_leave_out(Found *found, const char *id)
+{
+	uint32_t	kept = 0;
+
+	for (uint32_t i = 0; i < found->count; i++)
+	{
+		if (found->ids[i].kind == EVPUB_FOUND_EVENT &&
+			memcmp(found->ids[i].id + EVPUB_FRAME_ID_ORDER_AT, id + EVPUB_FRAME_ID_ORDER_AT,
+				   EVPUB_FRAME_ID_LENGTH - EVPUB_FRAME_ID_ORDER_AT) <= 0)
+			continue;
+		found->ids[kept++] = found->ids[i];
+	}
+	found->count = kept;
+}
+
+void
 found_free(Found *found)
 {
 	free(found->ids);

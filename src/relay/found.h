@@ -26,6 +26,9 @@ extern void found_start(const char *payload, uint32_t length);
 /* Takes in a record that was read, whoever has written it. */
 extern void found_take(Found *found, rd_kafka_message_t *message);
 
+/* Leave out events up to this one in the order of publishing. */
+extern void found_leave_out(Found *found, const char *id);
+
 extern void found_free(Found *found);
 
 #endif							/* EVPUB_RELAY_FOUND_H */

@@ -226,11 +226,15 @@ take_new_end(const ReaderTask *task)
 }
 
 static void
-take_found(const ReaderTask *task)
+take_found(ReaderTask *task)
 {
 	TopicPartition *partition = topics_partition(topics_get(task->number),
 												 task->partition);
-	EvpubFrameFound frame = {
+	EvpubFrameFound frame;
+
+	if (task->again)
+		found_leave_out(&task->found, task->after);
+	frame = (EvpubFrameFound) {
 		.topic = task->number,
 		.partition = task->partition,
 		.end = atomic_load(&task->at),
@@ -238,6 +242,7 @@ take_found(const ReaderTask *task)
 	};
 
 	partition->access = PARTITION_FOUND;
+	partition->read_end = task->again ? -1 : frame.end;
 	frames_send(EVPUB_FRAME_FOUND, &frame, sizeof(frame), task->found.ids,
 				task->found.count * sizeof(*task->found.ids));
 }
@@ -250,6 +255,31 @@ ends_below(const ReaderTask *task)
 	relay_fail(EVPUB_FAILURE_TOPIC,
 			   "topic \"%s\" partition %d ends at offset %" PRId64 ", but offset %" PRId64 " was acknowledged: the topic was deleted and made again, or has lost records",
 			   task->topic, task->partition, atomic_load(&task->end), task->from - 1);
+}
+
+/*
+ * What a leader has taken, and replicas in sync lack, cannot be read, for as long as they
+ * lag behind.  So a predecessor may have got in more than was found.  The first record
+ * of a partition goes alone (producer.c), and when it is acknowledged, everything in
+ * front of it can be read.  It is there twice, if what was hidden began with it; nothing
+ * else is sent before what was hidden is known.
+ */
+void
+lookback_first_acked(Topic *topic, int32_t number, int64_t offset, const char *id)
+{
+	TopicPartition *partition = topics_partition(topic, number);
+	ReaderTask *task;
+
+	if (offset > partition->read_end && id != NULL)
+	{
+		task = make_task(topic, number, NULL);
+		task->from = partition->read_end;
+		task->again = true;
+		memcpy(task->after, id, sizeof(task->after));
+		partition->access = PARTITION_READ;
+		reader_ask(task);
+	}
+	partition->read_end = -1;
 }
 
 int64_t

@@ -37,6 +37,14 @@ extern void lookback_report(Topic *topic, int32_t count);
 extern int	lookback_fd(void);
 
 /* Takes what was read.  Returns when it wants to be called again. */
+/*
+ * The first record that was sent to a partition is acknowledged.  If something stands
+ * between the place up to which the partition was read and this record, it is read, too,
+ * before another record follows.
+ */
+extern void lookback_first_acked(Topic *topic, int32_t partition, int64_t offset,
+								 const char *id);
+
 extern int64_t lookback_work(int64_t now);
 
 /*

@@ -26,6 +26,7 @@
 #include "config.h"
 #include "failure.h"
 #include "frames.h"
+#include "lookback.h"
 #include "offsets.h"
 #include "producer.h"
 #include "record.h"
@@ -307,7 +308,6 @@ produce(Topic *topic, int32_t partition, const Record *record, int64_t now)
 {
 	rd_kafka_headers_t *headers;
 	rd_kafka_resp_err_t error;
-
 	uint32_t	bytes = record_wire_size(record);
 
 	if (!may_send(topics_partition(topic, partition), bytes, now))
@@ -460,7 +460,6 @@ take_reports(rd_kafka_event_t *event, int64_t now)
 	{
 		uint64_t	sequence = (uint64_t) (uintptr_t) message->_private;
 		uint32_t   *slot = &ring[sequence & RING_MASK];
-
 		TopicPartition *partition;
 
 		partition = topics_partition(rd_kafka_topic_opaque(message->rkt),
@@ -486,6 +485,9 @@ take_reports(rd_kafka_event_t *event, int64_t now)
 		/* an acknowledged duplicate has no offset */
 		if (message->offset < 0)
 			continue;
+		if (partition->read_end >= 0)
+			lookback_first_acked(rd_kafka_topic_opaque(message->rkt), message->partition,
+								 message->offset, offsets_id(message));
 		if (last != NULL &&
 			(last->rkt != message->rkt || last->partition != message->partition))
 			offsets_take_id(last);

@@ -23,10 +23,9 @@
  * end is refused.
  *
  * No other process writes for evpub by then: the worker starts a relay when the one
- * before is dead.  What the leader has and may not show yet, since a replica in sync
- * lacks it, is waited for: the end is asked for only when all replicas in sync answer
- * (insync.c).  One thing is seen too late, and documented: a request of the dead relay
- * that is still in the network.
+ * before is dead.  What the leader has and may not show yet is waited for, if a replica
+ * in sync does not answer (insync.c), or seen when the first record is acknowledged
+ * (lookback_first_acked()); what is still in the network then is seen by nobody.
  *
  * The thread touches neither topics nor frames: it gets tasks and gives them back.
  */
@@ -235,6 +234,8 @@ start_reading(ReaderTask *task, int64_t now)
 {
 	ConsumerTopic *topic = consumer->topics[task->number];
 
+	if (task->again)
+		(void) rd_kafka_consume_stop(topic->handle, task->partition);
 	if (rd_kafka_consume_start_queue(topic->handle, task->partition, task->from,
 									 consumer->queue) != 0)
 	{

@@ -45,6 +45,9 @@ typedef struct ReaderTask
 	int32_t		partition;
 	int64_t		from;			/* the first offset that is wanted */
 	bool		end_only;		/* no records, just the end */
+	bool		again;			/* it was read before, up to "from" */
+	char		after[EVPUB_FRAME_ID_LENGTH];	/* with "again": events up to this one are
+												 * known to be there */
 	int64_t		asked_at;		/* the event loop's */
 	uint32_t	asked_index;	/* the event loop's */
 

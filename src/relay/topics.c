@@ -152,7 +152,7 @@ topics_partition(Topic *topic, int32_t partition)
 		topic->partitions = relay_realloc(topic->partitions,
 										  (size_t) size * sizeof(TopicPartition));
 		for (int32_t i = topic->partitions_size; i < size; i++)
-			topic->partitions[i] = (TopicPartition){.offset = -1};
+			topic->partitions[i] = (TopicPartition){.offset = -1,.read_end = -1};
 		topic->partitions_size = size;
 	}
 	return &topic->partitions[partition];

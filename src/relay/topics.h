@@ -40,6 +40,8 @@ typedef struct TopicPartition
 	int64_t		acked_at;		/* when the last one was acknowledged */
 	bool		proved;			/* the leader is known to know this producer */
 	PartitionAccess access;
+	int64_t		read_end;		/* it was read back up to here; -1: what was acknowledged
+								 * since has shown that this was its end */
 	Tail	   *tail;			/* what is dropped; NULL: nothing */
 	char		id[EVPUB_FRAME_ID_LENGTH];	/* of the record at "offset", if unreported */
 } TopicPartition;
