@@ -60,12 +60,15 @@ evpub_tails_init(EvpubTails *tails, EvpubFlight *flight)
 	tails->flight = flight;
 	tails->slots = FIRST_TAILS;
 	tails->unmet = palloc(sizeof(EvpubTail) * tails->slots);
+	tails->cut_slots = FIRST_TAILS;
+	tails->cuts = palloc(sizeof(XLogRecPtr) * tails->cut_slots);
 }
 
 void
 evpub_tails_reset(EvpubTails *tails)
 {
 	tails->count = 0;
+	tails->cut_count = 0;
 }
 
 /* ---- judging ---- */
@@ -120,6 +123,10 @@ judge_id(const EvpubFound *found, EvpubFoundKind kind, const EvpubId *id,
 		*exact = true;
 		return;
 	}
+
+	/* a consumer has put it there: it says nothing of what we have sent there */
+	if (found->dead_letters && kind == EVPUB_FOUND_EVENT)
+		return;
 	if (entry < 0)
 	{
 		if (evpub_position_replaces(position, id->publisher_id))
@@ -286,12 +293,36 @@ evpub_tails_passed(EvpubTails *tails, XLogRecPtr passed_lsn)
 	return NULL;
 }
 
+/*
+ * It is remembered although no tail may be of this transaction yet: its partition may
+ * be read back for the sake of what announces the gap, and what was found there is
+ * reported when the announcement has long been handed over.  No tail is from in front
+ * of the confirmed position, so what lies there is forgotten.
+ */
 void
 evpub_tails_cut(EvpubTails *tails, XLogRecPtr lsn)
 {
-	for (int i = 0; i < tails->count; i++)
-		if (tails->unmet[i].id.lsn == lsn)
-			tails->unmet[i].cut = true;
+	int			kept = 0;
+
+	for (int i = 0; i < tails->cut_count; i++)
+		if (tails->cuts[i] > tails->flight->confirmed_lsn)
+			tails->cuts[kept++] = tails->cuts[i];
+	tails->cut_count = kept;
+	if (tails->cut_count == tails->cut_slots)
+	{
+		tails->cuts = repalloc(tails->cuts, sizeof(XLogRecPtr) * tails->cut_slots * 2);
+		tails->cut_slots *= 2;
+	}
+	tails->cuts[tails->cut_count++] = lsn;
+}
+
+static bool
+is_cut(const EvpubTails *tails, XLogRecPtr lsn)
+{
+	for (int i = 0; i < tails->cut_count; i++)
+		if (tails->cuts[i] == lsn)
+			return true;
+	return false;
 }
 
 bool
@@ -301,7 +332,7 @@ evpub_tails_explained(const EvpubTails *tails, const EvpubTail *tail,
 	const EvpubFlight *flight = tails->flight;
 	char		text[EVPUB_ID_LENGTH + 1];
 
-	if (tail->cut)
+	if (is_cut(tails, tail->id.lsn))
 		return true;
 
 	/* sending resumed inside its transaction, behind it: it is confirmed */

@@ -20,7 +20,6 @@ typedef struct EvpubTail
 	int32		partition;
 	EvpubId		id;
 	int64		end;			/* the partition was read up to here */
-	bool		cut;			/* its transaction was cut by a gap, and is announced */
 	uint64		passed_seq;		/* sent_seq, when all transactions up to the tail's
 								 * were sent; 0: they were not yet */
 } EvpubTail;
@@ -32,6 +31,9 @@ typedef struct EvpubTails
 	int			count;
 	int			slots;
 	EvpubTail  *unmet;
+	int			cut_count;
+	int			cut_slots;
+	XLogRecPtr *cuts;			/* where transactions commit that gaps have cut */
 } EvpubTails;
 
 /* What a partition was found to hold, and what is known besides. */

@@ -169,6 +169,20 @@ ok(wait_published($node), 'several');
 is_deeply(letter_rows(), \@refused, 'several: in order');
 is_deeply(rows(), others(), 'several: all others');
 
+# ---- what a consumer has put there does not count, though it has the id of a later event ----
+
+set(q{evpub.on_error = 'block'});
+($row) = add($large);
+$id = stands_still('a copy', qr/^topic "narrow" partition \d: MSG_SIZE_TOO_LARGE .* at event \S{51}$/);
+my $copy = $id;
+substr($copy, -8) = '000000FF';
+$kafka->produce('letters', 'acme', '{"pk":{"id":0}}', '-p', partition_of('acme', 6), '-H', "evpub-id=$copy");
+set(q{evpub.on_error = 'dead_letter'});
+ok(wait_published($node), 'a copy: goes on');
+is(status($node, 'state'), 'streaming', '... and nobody is fenced');
+is(letter_rows()->[-2], $row, '... and the dead letter is there');
+push @refused, $row;
+
 # ---- what does not fit is cut ----
 
 $kafka->create_topic('tight', 1, { 'max.message.bytes' => 3000 });
@@ -259,10 +273,10 @@ my $temporary = $node->data_dir . '/evpub/state.tmp';
 mkdir $temporary or die "$temporary: $!";
 ($waits) = add($large);
 ok(wait_for_status($node, q{state = 'blocked' AND state_reason LIKE 'could not create file%'}), 'not durable: blocked');
-is($kafka->record_count('letters'), 5, 'not durable: no dead letter');
+is($kafka->record_count('letters'), 7, 'not durable: no dead letter');
 rmdir $temporary or die "$temporary: $!";
 ok(wait_published($node), 'durable: goes on');
-is($kafka->record_count('letters'), 6, 'durable: there it is');
+is($kafka->record_count('letters'), 8, 'durable: there it is');
 push @refused, $waits;
 
 # ---- crashes between all steps: one dead letter, and its event nowhere else ----
