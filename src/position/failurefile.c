@@ -19,7 +19,8 @@
 
 #define FAILURE_TEMPORARY EVPUB_FAILURE_FILE ".tmp"
 
-static const char magic[8] = "evpubfl1";
+/* 8 bytes, without the NUL */
+#define FAILURE_MAGIC "evpubfl1"
 
 typedef struct FileHeader
 {
@@ -117,7 +118,7 @@ parse(EvpubFailures *failures, const FileHeader *header, ssize_t got)
 {
 	Size		length = got < 0 ? 0 : (Size) got;
 
-	if (memcmp(header->magic, magic, sizeof(magic)) != 0 ||
+	if (memcmp(header->magic, FAILURE_MAGIC, sizeof(header->magic)) != 0 ||
 		header->length != length || length % sizeof(EvpubFailure) != 0)
 		return "is not one of this version, or is cut short";
 	if (header->crc != checksum(failures->list, length))
@@ -164,7 +165,7 @@ evpub_failurefile_write(const EvpubFailures *failures)
 	int			saved_errno;
 	int			fd;
 
-	memcpy(header.magic, magic, sizeof(magic));
+	memcpy(header.magic, FAILURE_MAGIC, sizeof(header.magic));
 	header.length = (uint32) length;
 	header.crc = checksum(failures->list, length);
 
