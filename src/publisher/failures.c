@@ -20,8 +20,12 @@
 #include "publisher/rescue.h"
 #include "reason.h"
 
-/* Between two writes, in ms; and after one that has failed. */
+/*
+ * Between two writes, in ms: when there is another failure; when the same ones have
+ * only come again, as in an outage, for hours; and after a write that has failed.
+ */
 #define SAVE_INTERVAL 1000
+#define SAVE_REPEATED 60000
 #define SAVE_AGAIN 10000
 
 /* A failure is taken for another time of one that is among so many. */
@@ -30,8 +34,10 @@
 /* too large for the stack of a function */
 static EvpubFailures failures;
 static bool unsaved = false;
+static bool unsaved_new = false;	/* not only the same ones again */
 static bool complained = false;
-static EvpubMsec save_at = 0;
+static EvpubMsec saved_at = 0;
+static EvpubMsec save_at = 0;	/* not before, since the last write has failed */
 
 void
 evpub_failures_load(void)
@@ -113,10 +119,11 @@ evpub_failures_note(EvpubFailure what, const char *text)
 		what.first_at = list[at].first_at;
 		what.count = list[at].count + 1;
 	}
-	else if (failures.count < EVPUB_FAILURES_KEPT)
-		at = failures.count++;
 	else
-		at = EVPUB_FAILURES_KEPT - 1;
+	{
+		unsaved_new = true;
+		at = failures.count < EVPUB_FAILURES_KEPT ? failures.count++ : EVPUB_FAILURES_KEPT - 1;
+	}
 	memmove(&list[1], &list[0], sizeof(EvpubFailure) * at);
 	list[0] = what;
 	unsaved = true;
@@ -127,13 +134,16 @@ evpub_failures_save(bool now)
 {
 	MemoryContext caller = CurrentMemoryContext;
 
-	if (!unsaved || (!now && evpub_clock_now() < save_at))
+	if (!unsaved ||
+		(!now && (evpub_clock_now() < save_at ||
+				  !evpub_clock_passed(saved_at, unsaved_new ? SAVE_INTERVAL : SAVE_REPEATED))))
 		return;
-	save_at = evpub_clock_now() + SAVE_INTERVAL;
+	saved_at = evpub_clock_now();
 	PG_TRY();
 	{
 		evpub_failurefile_write(&failures);
 		unsaved = false;
+		unsaved_new = false;
 		complained = false;
 	}
 	PG_CATCH();

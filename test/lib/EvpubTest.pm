@@ -231,6 +231,11 @@ sub events
 # none comes twice.  Only what a relay that was killed had sent last may come
 # behind what its successor has sent again (the record that comes second is the
 # older one).  Returns (records without the repeated ones).
+#
+# $may_repeat: names of checks to which the second does not apply.  A topic that was
+# deleted and made again is not read back: what was in flight then comes again.
+our $may_repeat;
+
 sub check_ids
 {
 	my ($name, @records) = @_;
@@ -255,7 +260,7 @@ sub check_ids
 		push @first, $record;
 	}
 	is($disorder, 0, "$name: ids ascend in every partition");
-	is($twice, 0, "$name: nothing twice");
+	is($twice, 0, "$name: nothing twice") unless defined $may_repeat && $name =~ $may_repeat;
 	return @first;
 }
 
