@@ -21,8 +21,9 @@
 #include "reason.h"
 
 /*
- * Between two writes, in ms: when there is another failure; when the same ones have
- * only come again, as in an outage, for hours; and after a write that has failed.
+ * Between two writes, in ms: when there is another failure, or one that has not come
+ * often; longer, the more often it has come, as in an outage, for hours; and after a
+ * write that has failed.
  */
 #define SAVE_INTERVAL 1000
 #define SAVE_REPEATED 60000
@@ -34,7 +35,7 @@
 /* too large for the stack of a function */
 static EvpubFailures failures;
 static bool unsaved = false;
-static bool unsaved_new = false;	/* not only the same ones again */
+static EvpubMsec save_interval = 0;	/* of what is unsaved */
 static bool complained = false;
 static EvpubMsec saved_at = 0;
 static EvpubMsec save_at = 0;	/* not before, since the last write has failed */
@@ -106,6 +107,7 @@ void
 evpub_failures_note(EvpubFailure what, const char *text)
 {
 	EvpubFailure *list = failures.list;
+	EvpubMsec	interval;
 	int			at = 0;
 
 	set_text(&what, text);
@@ -121,11 +123,12 @@ evpub_failures_note(EvpubFailure what, const char *text)
 	}
 	else
 	{
-		unsaved_new = true;
 		at = failures.count < EVPUB_FAILURES_KEPT ? failures.count++ : EVPUB_FAILURES_KEPT - 1;
 	}
 	memmove(&list[1], &list[0], sizeof(EvpubFailure) * at);
 	list[0] = what;
+	interval = Min(SAVE_INTERVAL * (EvpubMsec) what.count, SAVE_REPEATED);
+	save_interval = unsaved ? Min(save_interval, interval) : interval;
 	unsaved = true;
 }
 
@@ -136,14 +139,13 @@ evpub_failures_save(bool now)
 
 	if (!unsaved ||
 		(!now && (evpub_clock_now() < save_at ||
-				  !evpub_clock_passed(saved_at, unsaved_new ? SAVE_INTERVAL : SAVE_REPEATED))))
+				  !evpub_clock_passed(saved_at, save_interval))))
 		return;
 	saved_at = evpub_clock_now();
 	PG_TRY();
 	{
 		evpub_failurefile_write(&failures);
 		unsaved = false;
-		unsaved_new = false;
 		complained = false;
 	}
 	PG_CATCH();
