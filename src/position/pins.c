@@ -241,6 +241,20 @@ evpub_pins_message(EvpubPosition *position, const EvpubPosition *message,
 }
 
 bool
+evpub_pins_growth_undecided(const EvpubPosition *position, XLogRecPtr commit_lsn)
+{
+	for (int i = 0; i < position->ntopics; i++)
+	{
+		const EvpubTopic *topic = &position->topics[i];
+
+		if (topic->grown > 0 && !topic->grown_durable &&
+			topic->grown_from != InvalidXLogRecPtr && commit_lsn > topic->grown_from)
+			return true;
+	}
+	return false;
+}
+
+bool
 evpub_pins_growth_due(const EvpubPosition *position, XLogRecPtr commit_lsn)
 {
 	for (int i = 0; i < position->ntopics; i++)

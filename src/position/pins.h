@@ -54,6 +54,13 @@ extern void evpub_pins_logged(EvpubPosition *position, XLogRecPtr end);
 extern void evpub_pins_message(EvpubPosition *position,
 								const EvpubPosition *message, XLogRecPtr end);
 
+/*
+ * Does it lie behind a line that is not in the file yet?  It waits for that: sent by the
+ * old count, it would be sent by the new one after a crash, to another partition.
+ */
+extern bool evpub_pins_growth_undecided(const EvpubPosition *position,
+										XLogRecPtr commit_lsn);
+
 /* Does a transaction that commits there lie behind a line? */
 extern bool evpub_pins_growth_due(const EvpubPosition *position,
 								   XLogRecPtr commit_lsn);

@@ -124,7 +124,11 @@ adopt_growth(EvpubBatch *batch, EvpubTransaction *head, uint64 before)
 	XLogRecPtr	commit_lsn = head->commit.lsn;
 
 	/* a head of which a part is sent was asked about when it began */
-	if (batch->cursor.head || !evpub_pins_growth_due(position, commit_lsn))
+	if (batch->cursor.head)
+		return true;
+	if (evpub_pins_growth_undecided(position, commit_lsn))
+		return false;
+	if (!evpub_pins_growth_due(position, commit_lsn))
 		return true;
 	if (batch->flight->sent_seq > before || evpub_flight_under_way(batch->flight))
 		return false;
