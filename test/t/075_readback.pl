@@ -131,7 +131,9 @@ sub new_relay
 {
 	my $relay = relay_pid($node);
 	kill 'KILL', $relay;
-	wait_until('another relay', sub { (relay_pid($node) || $relay) != $relay });
+	# it may be gone again: what it finds at its start may fence the server
+	wait_until('another relay', sub {
+		return (relay_pid($node) || $relay) != $relay || status($node, 'state') eq 'fenced' });
 	return;
 }
 

@@ -65,7 +65,9 @@ sub new_relay
 	my $relay;
 	wait_until('a relay', sub { $relay = relay_pid($server) });
 	kill 'KILL', $relay;
-	wait_until('another relay', sub { (relay_pid($server) || $relay) != $relay });
+	# it may be gone again: what it finds at its start may fence the server
+	wait_until('another relay', sub {
+		return (relay_pid($server) || $relay) != $relay || status($server, 'state') eq 'fenced' });
 	return;
 }
 
