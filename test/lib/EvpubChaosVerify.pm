@@ -8,11 +8,13 @@
 #
 # A second copy of an event is, by delivery mode, allowed, or
 #	duplicate	a failure: the relay could have known that it was there;
-#	late		the copy that came second was sent first, by a relay that was
-#				dead by then;
+#	late		one of the two was sent by a relay that was dead by then: it stands
+#				behind something that a later relay has sent to the partition;
 #	unseen		the first copy was not yet readable when the relay that sent the
-#				second began: too few replicas had it.  Nobody could know of
-#				these two, as is documented;
+#				second began: too few replicas had it.  That is so of the first
+#				record only that a relay sends to a partition: when it is
+#				acknowledged, what was in front of it can be read.  Nobody could
+#				know of these two, as is documented;
 #	deleted		the first copy had been deleted before the second was sent.
 package EvpubChaosVerify;
 
@@ -31,11 +33,13 @@ sub new
 	my ($class, %args) = @_;
 	my $self = bless {
 		%args,
-		# tenant => [n => "what, id, partition, offset, sent, read", joined by tabs,
-		# since an hour makes millions of them; "" once it is known to be committed]
+		# tenant => [n => "what, id, partition, offset, sent, read, when the newest in
+		# front of it was sent", joined by tabs, since an hour makes millions of them;
+		# "" once it is known to be committed]
 		seen => {},
 		last => {},    # topic, key, partition => n
 		last_id => {},    # topic, partition => id
+		newest => {},    # topic, partition => when the newest that is there was sent
 		grown => {},    # tenant => partitions that the grown topic had at its last event
 		next => {},    # topic, partition => offset
 		counts => {},
@@ -145,7 +149,10 @@ sub record
 		$self->counted('wrong', "$where: topic or key of $value is $key");
 		return;
 	}
-	my $copy = [ "$table $event $row", $id, $partition, $offset, $self->true_time($stamp), $read ];
+	my $newest = \$self->{newest}{"$topic $partition"};
+	my $sent = $self->true_time($stamp);
+	my $copy = [ "$table $event $row", $id, $partition, $offset, $sent, $read, $$newest // 0 ];
+	$$newest = $sent if $sent > ($$newest // 0);
 	my $first = $self->{seen}{$tenant}[$n];
 	if ($first)
 	{
@@ -209,8 +216,8 @@ sub tell_apart
 	my ($self, $topic, $where, $event, $first, $copy) = @_;
 	my $began = $self->relay_of($copy->[4]);
 	my $kind =
-	    $copy->[4] < $first->[4] ? 'late'
-	  : $first->[4] < $began && $first->[5] > $began ? 'unseen'
+	    $copy->[4] < $first->[4] || $self->relay_of($first->[6]) > $first->[4] ? 'late'
+	  : $first->[4] < $began && $first->[5] > $began && $copy->[6] < $began ? 'unseen'
 	  : 'duplicate';
 	for my $deletion (@{ $self->{deletions}{"$topic $copy->[2]"} || [] })
 	{
@@ -357,7 +364,13 @@ sub self_test
 	$late->[3] -= 5000;
 	$again->[3] += 5000;
 	my @slow = map { [@$_] } @good;
-	$slow[40][7] = 22500;
+	$slow[$_][7] = 22500 for 36, 40;
+	# the same, sent by the next relay to the same partition, one and then another one
+	my @sent_again = map { [ @{ $good[$_] } ] } 36, 40;
+	$_->[3] = 22100 for @sent_again;
+	# what a dead relay had sent arrives behind what the next one has sent
+	my @behind = map { [@$_] } @good;
+	$behind[36][3] = 22050;
 	my $same_relay = [ @{ $good[-1] } ];
 	# two of one key in one partition
 	my @same = grep { $good[$_][5] eq $good[0][5] } 0 .. $#good;
@@ -387,7 +400,9 @@ sub self_test
 		[ 'one doubled', '', 'duplicate', @good, $again ],
 		[ 'one doubled by one relay', '', 'duplicate', @slow, $same_relay ],
 		[ 'one of a dead relay', '', '', @good, $late ],
-		[ 'one that was not readable yet', '', '', @slow, $again ],
+		[ 'one that was not readable yet', '', '', @slow[ 0 .. 41 ], $sent_again[0], @slow[ 42 .. $#slow ] ],
+		[ 'two that were not readable yet', '', 'duplicate', @slow[ 0 .. 41 ], @sent_again, @slow[ 42 .. $#slow ] ],
+		[ 'one of a dead relay in front', '', '', @behind[ 0 .. 41 ], $sent_again[1], @behind[ 42 .. $#behind ] ],
 		[ 'one that nobody committed', 'phantom', 'phantom', @good, $phantom ],
 		[ 'another key', 'wrong hole', 'wrong hole', $changed->(8, 5, qr/^/, 'x') ],
 		[ 'another event', 'wrong', 'wrong', $changed->(8, 6, qr/created/, 'updated') ],
