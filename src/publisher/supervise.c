@@ -405,19 +405,21 @@ end_hung_relay(EvpubWorker *worker)
  * An event that goes without a record, since it was given up, is passed without
  * an acknowledgement.  It may be the last one, and then none follows either.
  */
-static void
+static bool
 send_batches(EvpubWorker *worker)
 {
 	uint64		progress = worker->stream.flight.progress;
+	bool		more;
 
-	evpub_batch_send(&worker->stream.batch, &worker->relay, &worker->gate);
+	more = evpub_batch_send(&worker->stream.batch, &worker->relay, &worker->gate);
 	evpub_refused_sent(worker);
 	evpub_readback_look(worker);
 	if (worker->verdict == EVPUB_PUBLISH)
 		note_progress(worker, progress);
+	return more;
 }
 
-void
+bool
 evpub_supervise(EvpubWorker *worker)
 {
 	int			status;
@@ -429,11 +431,11 @@ evpub_supervise(EvpubWorker *worker)
 	if (worker->relay.socket == PGINVALID_SOCKET)
 	{
 		if (!evpub_relay_gone(&worker->relay, &status))
-			return;
+			return false;
 		if (!evpub_bootstrap_servers[0] ||
 			worker->hindrance == EVPUB_HINDRANCE_RESUME ||
 			evpub_clock_now() < worker->retry_at)
-			return;
+			return false;
 		start_relay(worker);
 	}
 	listen_to_relay(worker);
@@ -446,11 +448,11 @@ evpub_supervise(EvpubWorker *worker)
 	if (worker->answered && evpub_stream_drained(&worker->stream))
 		worker->hindrance_text[0] = '\0';
 	if (worker->relay.socket == PGINVALID_SOCKET || worker->relay.leaving)
-		return;
+		return false;
 	(void) evpub_persist_pins(worker);
 	evpub_caps_raise(&worker->relay, &worker->position);
 	if (worker->hello && !worker->position.paused)
-		send_batches(worker);
-	else
-		(void) evpub_relay_flush(&worker->relay);
+		return send_batches(worker);
+	(void) evpub_relay_flush(&worker->relay);
+	return false;
 }

@@ -9,8 +9,11 @@
 
 #include "publisher/state.h"
 
-/* Start, feed, listen to and end the relay, as far as it can go right now. */
-extern void evpub_supervise(EvpubWorker *worker);
+/*
+ * Start, feed, listen to and end the relay, as far as it can go right now.  True if
+ * it can go on at once.
+ */
+extern bool evpub_supervise(EvpubWorker *worker);
 
 /*
  * End the relay because somebody wants that, and not because of a failure: what

@@ -197,7 +197,7 @@ read_wal(EvpubWorker *worker)
 	return more;
 }
 
-/* One round of work.  True if there is more to read at once. */
+/* One round of work.  True if there is more to read, or to send, at once. */
 static bool
 publish(EvpubWorker *worker)
 {
@@ -209,7 +209,8 @@ publish(EvpubWorker *worker)
 	{
 		if (evpub_waiting_may_read(worker))
 			more = read_wal(worker);
-		evpub_supervise(worker);
+		if (evpub_supervise(worker))
+			more = true;
 		evpub_stream_idle(stream);
 
 		/* what could be read before the break has been published */
@@ -273,7 +274,7 @@ shut_down(EvpubWorker *worker)
 	/* ends with the relay, which is ended when its time is over */
 	while (worker->relay.socket != PGINVALID_SOCKET && worker->relay.leaving)
 	{
-		evpub_supervise(worker);
+		(void) evpub_supervise(worker);
 		if (worker->relay.socket != PGINVALID_SOCKET)
 			evpub_waiting_wait(worker, 10);
 	}

@@ -289,7 +289,7 @@ send_one(EvpubBatch *batch, EvpubRelay *relay, EvpubGate *gate, bool *fresh)
 	return true;
 }
 
-void
+bool
 evpub_batch_send(EvpubBatch *batch, EvpubRelay *relay, EvpubGate *gate)
 {
 	bool		fresh = false;
@@ -299,8 +299,12 @@ evpub_batch_send(EvpubBatch *batch, EvpubRelay *relay, EvpubGate *gate)
 	 * Render no more than the relay takes: its back-pressure reaches us here.  A
 	 * relay that takes all at once is listened to now and then (frame.h, TAIL).
 	 */
-	while (evpub_relay_flush(relay) && evpub_relay_may_put(relay) &&
-		   relay->put - put < EVPUB_FRAME_TURN &&
-		   send_one(batch, relay, gate, &fresh))
-		;
+	while (evpub_relay_flush(relay) && evpub_relay_may_put(relay))
+	{
+		if (relay->put - put >= EVPUB_FRAME_TURN)
+			return true;
+		if (!send_one(batch, relay, gate, &fresh))
+			break;
+	}
+	return false;
 }

@@ -50,9 +50,10 @@ extern void evpub_batch_reset(EvpubBatch *batch);
 
 /*
  * Hand visible transactions to the relay, as far as its socket takes them.  A
- * transaction that is not complete in WAL sets "stuck".
+ * transaction that is not complete in WAL sets "stuck".  True: there may be more to
+ * send at once, but the relay is to be listened to first.
  */
-extern void evpub_batch_send(EvpubBatch *batch, EvpubRelay *relay,
+extern bool evpub_batch_send(EvpubBatch *batch, EvpubRelay *relay,
 							 EvpubGate *gate);
 
 /* A dead letter was sent, and is not acknowledged. */
