@@ -68,13 +68,19 @@ evpub_skips_add_letter(EvpubPosition *position, const char *id, const char *reas
 	skip->code = code;
 }
 
+/* The one of this id, in an array of one's own. */
+static EvpubSkip *
+own_skip(EvpubPosition *position, const char *id)
+{
+	copy_list(position);
+	return evpub_skips_find(position, id);
+}
+
 void
 evpub_skips_give_up(EvpubPosition *position, const char *id)
 {
-	EvpubSkip  *skip;
+	EvpubSkip  *skip = own_skip(position, id);
 
-	copy_list(position);
-	skip = evpub_skips_find(position, id);
 	if (skip)
 		skip->letter = false;
 }
@@ -82,10 +88,8 @@ evpub_skips_give_up(EvpubPosition *position, const char *id)
 void
 evpub_skips_silence(EvpubPosition *position, const char *id)
 {
-	EvpubSkip  *skip;
+	EvpubSkip  *skip = own_skip(position, id);
 
-	copy_list(position);
-	skip = evpub_skips_find(position, id);
 	if (skip)
 		skip->silent = true;
 }
