@@ -20,11 +20,9 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "lookup.h"
@@ -256,23 +254,9 @@ lookup_main(void *unused)
 void
 lookup_start(rd_kafka_t *use_client, rd_kafka_conf_t *conf)
 {
-	pthread_t	thread;
-	sigset_t	all;
-	sigset_t	old;
-	int			error;
-
 	client = use_client;
 	auto_create_conf = conf;
-	answer_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (answer_fd < 0)
-		relay_fail(EVPUB_FAILURE_RETRY, "could not make an event descriptor: %s",
-				   strerror(errno));
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	error = pthread_create(&thread, NULL, lookup_main, NULL);
-	if (error != 0)
-		relay_fail(EVPUB_FAILURE_RETRY, "could not start a thread: %s", strerror(error));
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	answer_fd = relay_start_thread(lookup_main);
 }
 
 int

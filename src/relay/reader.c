@@ -31,10 +31,8 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "consumer.h"
@@ -544,22 +542,8 @@ reader_main(void *unused)
 void
 reader_start(rd_kafka_conf_t *use_conf)
 {
-	pthread_t	thread;
-	sigset_t	all;
-	sigset_t	old;
-	int			error;
-
 	conf = use_conf;
-	answer_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (answer_fd < 0)
-		relay_fail(EVPUB_FAILURE_RETRY, "could not make an event descriptor: %s",
-				   strerror(errno));
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	error = pthread_create(&thread, NULL, reader_main, NULL);
-	if (error != 0)
-		relay_fail(EVPUB_FAILURE_RETRY, "could not start a thread: %s", strerror(error));
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	answer_fd = relay_start_thread(reader_main);
 }
 
 int

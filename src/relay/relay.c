@@ -1,14 +1,19 @@
 /*
  * relay.c
- *		What all parts of evpub-relay share: memory, and the one way out.
+ *		What all parts of evpub-relay share: memory, threads, and the one way out.
  *
  * Every part may find that the relay has to end, so this file knows none of
  * them.  What has to be sent to the worker first is main.c's affair, which
  * registers a function for it.
  */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "relay.h"
@@ -70,4 +75,25 @@ relay_fail_as(const EvpubFrameFailed *failed, const char *fmt, ...)
 
 	va_start(args, fmt);
 	fail(failed, fmt, args);
+}
+
+int
+relay_start_thread(void *(*run) (void *))
+{
+	pthread_t	thread;
+	sigset_t	all;
+	sigset_t	old;
+	int			error;
+	int			fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+
+	if (fd < 0)
+		relay_fail(EVPUB_FAILURE_RETRY, "could not make an event descriptor: %s",
+				   strerror(errno));
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	error = pthread_create(&thread, NULL, run, NULL);
+	if (error != 0)
+		relay_fail(EVPUB_FAILURE_RETRY, "could not start a thread: %s", strerror(error));
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return fd;
 }

@@ -51,6 +51,12 @@ extern void relay_fail(EvpubFrameFailure failure, const char *fmt, ...)
 extern void relay_fail_as(const EvpubFrameFailed *failed, const char *fmt, ...)
 	__attribute__((noreturn, format(printf, 2, 3)));
 
+/*
+ * Starts a thread that no signal interrupts; ends the process if that is not possible.
+ * Returns a descriptor (eventfd) by which it can wake the event loop.
+ */
+extern int	relay_start_thread(void *(*run) (void *));
+
 /* realloc() that ends the process when there is no memory. */
 extern void *relay_realloc(void *old, size_t size);
 
