@@ -163,7 +163,8 @@ drop_consumer(void)
 
 /*
  * Whose in-sync replicas all answer?  Returns how many, and puts them in front.  An
- * end alone is only to be passed over, and does no harm if it is too early.
+ * end alone is only to be passed over, and does no harm if it is too early.  What is
+ * read again stands in front of a record that was acknowledged, so they have it.
  */
 static uint32_t
 await_insync(ReaderTask **tasks, uint32_t count)
@@ -173,7 +174,7 @@ await_insync(ReaderTask **tasks, uint32_t count)
 
 	for (uint32_t i = 0; i < count; i++)
 	{
-		if (!tasks[i]->end_only)
+		if (!tasks[i]->end_only && !tasks[i]->again)
 			insync_ask(tasks[i]->metadata);
 	}
 	insync_wait();
@@ -181,7 +182,7 @@ await_insync(ReaderTask **tasks, uint32_t count)
 	for (uint32_t i = 0; i < count; i++)
 	{
 		ReaderTask *task = tasks[i];
-		int32_t		silent = task->end_only ? -1 :
+		int32_t		silent = task->end_only || task->again ? -1 :
 			insync_silent(task->metadata, task->topic);
 
 		atomic_store(&task->silent, silent);
