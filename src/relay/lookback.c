@@ -263,6 +263,10 @@ ends_below(const ReaderTask *task)
  * of a partition goes alone (producer.c), and when it is acknowledged, everything in
  * front of it can be read.  It is there twice, if what was hidden began with it; nothing
  * else is sent before what was hidden is known.
+ *
+ * A report without an offset says nothing, and then others may be under way when the
+ * first one with an offset comes.  What they are would be taken for a predecessor's, and
+ * never be met; so it is too late then, and nothing is read.
  */
 void
 lookback_first_acked(Topic *topic, int32_t number, int64_t offset, const char *id)
@@ -270,7 +274,7 @@ lookback_first_acked(Topic *topic, int32_t number, int64_t offset, const char *i
 	TopicPartition *partition = topics_partition(topic, number);
 	ReaderTask *task;
 
-	if (offset > partition->read_end && id != NULL)
+	if (offset > partition->read_end && id != NULL && partition->in_flight == 0)
 	{
 		task = make_task(topic, number, NULL);
 		task->from = partition->read_end;
