@@ -21,6 +21,12 @@ static const struct
 	const char *hint;
 }			advices[] =
 {
+	/* reading back */
+	{"in-sync replica of topic", "Start this broker, or mend the network to it. It goes on by itself, also when Kafka has taken the broker out of the replicas in sync, and after 45 s in any case."},
+	{"its leader lags behind", "Look at the brokers that hold this partition: kafka-topics.sh --describe --topic <topic>. It goes on by itself when the leader has the records."},
+	{"cannot be read back yet", "Look at the brokers that hold this partition: kafka-topics.sh --describe --topic <topic>. It goes on by itself."},
+	{"reading back topic", "Nothing yet: what was written to the partition since evpub's last record is looked through once."},
+
 	/* topics */
 	{"deleted and made again", "Tell those who run its consumers, then: SELECT evpub.resume();"},
 	{"does not exist any more", "Create it with as many partitions as it had (SELECT topic, partitions FROM evpub.topics;). When the reason has become \"deleted and made again\": SELECT evpub.resume(); A topic that is retired: SELECT evpub.forget_topic('<topic>');"},

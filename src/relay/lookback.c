@@ -344,7 +344,8 @@ compose(const ReaderTask *task, int64_t now, char *text, size_t size)
 				 "reading back topic \"%s\" partition %d: %" PRId64 " of %" PRId64 " records",
 				 task->topic, task->partition, at - task->from, end - task->from);
 	else
-		snprintf(text, size, "asking for the end of topic \"%s\" partition %d",
+		snprintf(text, size,
+				 "topic \"%s\" partition %d cannot be read back yet: no broker says where it ends",
 				 task->topic, task->partition);
 }
 
