@@ -136,12 +136,17 @@ void
 evpub_failures_save(bool now)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext context;
 
 	if (!unsaved ||
 		(!now && (evpub_clock_now() < save_at ||
 				  !evpub_clock_passed(saved_at, save_interval))))
 		return;
 	saved_at = evpub_clock_now();
+
+	/* a full disk brings us here for hours, and an error leaves memory behind */
+	context = AllocSetContextCreate(caller, "evpub failures", ALLOCSET_SMALL_SIZES);
+	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
 		evpub_failurefile_write(&failures);
@@ -150,7 +155,7 @@ evpub_failures_save(bool now)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error = evpub_rescue(caller);
+		ErrorData  *error = evpub_rescue(context);
 
 		save_at = evpub_clock_now() + SAVE_AGAIN;
 		if (!complained)
@@ -160,4 +165,6 @@ evpub_failures_save(bool now)
 		complained = true;
 	}
 	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
 }

@@ -97,7 +97,7 @@ static void
 not_written(EvpubWorker *worker, const EvpubPosition *before,
 			const ErrorData *error)
 {
-	/* a full disk brings us here each second: the array that skips.c made goes */
+	/* the array that skips.c made is in another context */
 	if (worker->position.skips != before->skips)
 		pfree(worker->position.skips);
 	worker->position = *before;
@@ -115,9 +115,14 @@ evpub_persist_store(EvpubWorker *worker, const EvpubPosition *before,
 					XLogRecPtr slot, bool message)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext context;
+	volatile bool stored = true;
 	bool		pins = evpub_pins_wanted(&worker->position);
 	bool		growth = evpub_pins_growth_wanted(&worker->position);
 
+	/* a full disk brings us here each second, and an error leaves memory behind */
+	context = AllocSetContextCreate(caller, "evpub position", ALLOCSET_SMALL_SIZES);
+	MemoryContextSwitchTo(context);
 	worker->position.sequence++;
 	PG_TRY();
 	{
@@ -134,10 +139,14 @@ evpub_persist_store(EvpubWorker *worker, const EvpubPosition *before,
 	}
 	PG_CATCH();
 	{
-		not_written(worker, before, evpub_rescue(caller));
-		return false;
+		not_written(worker, before, evpub_rescue(context));
+		stored = false;
 	}
 	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+	if (!stored)
+		return false;
 	evpub_relaytopics_pins_durable(&worker->position, &worker->relay);
 	return true;
 }
