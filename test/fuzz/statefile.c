@@ -55,10 +55,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	(void) mkdir(EVPUB_STATE_DIRECTORY, 0700);
 	write_whole(data, size);
 	read_state(false);
-	if (size >= STATE_HEADER)
+	if (size >= HEADER_LENGTH)
 	{
-		int			length = (int) (size - STATE_HEADER);
-		const char *payload = (const char *) data + STATE_HEADER;
+		int			length = (int) (size - HEADER_LENGTH);
+		const char *payload = (const char *) data + HEADER_LENGTH;
 		uint32		header[2] = {pg_hton32(length), pg_hton32(checksum(payload, length))};
 
 		write_state(payload, length, header);

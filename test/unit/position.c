@@ -14,6 +14,7 @@
 
 #include "../../src/position/position.c"
 #include "../../src/position/position_format.c"
+#include "../../src/position/checkedfile.c"
 #include "../../src/position/statefile.c"
 
 /* ---- positions ---- */
@@ -444,7 +445,7 @@ test_file(double seconds)
 		write_state(bytes.data, bytes.len, header);
 		refused = evpub_statefile_read(&read, &problem) == EVPUB_STATEFILE_DAMAGED &&
 			problem != NULL;
-		if (truncate(EVPUB_STATE_FILE, below(STATE_HEADER + 1)) != 0)
+		if (truncate(EVPUB_STATE_FILE, below(HEADER_LENGTH + 1)) != 0)
 			abort();
 		refused = refused &&
 			evpub_statefile_read(&read, &problem) == EVPUB_STATEFILE_DAMAGED;

@@ -1,6 +1,6 @@
 /*
  * files.h
- *		What statefile.c and position.c call of the server, outside of one: files
+ *		What checkedfile.c, statefile.c and position.c call of the server, outside of one: files
  *		in the current directory.  Included behind backend.h.
  */
 #ifndef EVPUB_TEST_FILES_H

@@ -1,0 +1,174 @@
+/*
+ * checkedfile.c
+ *		A small file that is there as a whole, or not at all.
+ *
+ * A new file replaces the old one by rename, so that a crash or a full disk leaves one
+ * whole file.  A checksum tells when the file was damaged in another way.
+ *
+ * Format: magic (8 bytes), length of the contents (4) and their CRC-32C (4) in network
+ * byte order, and the contents.
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "port/pg_bswap.h"
+#include "port/pg_crc32c.h"
+#include "storage/fd.h"
+#include "utils/memutils.h"
+
+#include "position/checkedfile.h"
+
+#define MAGIC_LENGTH 8
+#define HEADER_LENGTH 16
+
+static pg_crc32c
+checksum(const char *data, Size length)
+{
+	pg_crc32c	crc;
+
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, data, length);
+	FIN_CRC32C(crc);
+	return crc;
+}
+
+/* What may pass is told apart from damage. */
+static EvpubCheckedfile
+not_read(const char *what, const char *path, char **problem)
+{
+	int			saved_errno = errno;
+
+	*problem = psprintf("could not %s file \"%s\": %m", what, path);
+	errno = saved_errno;
+	return errno == ENOENT ? EVPUB_CHECKEDFILE_ABSENT : EVPUB_CHECKEDFILE_UNREADABLE;
+}
+
+static EvpubCheckedfile
+read_all(const char *path, StringInfo data, char **problem)
+{
+	struct stat st;
+	int			got;
+	int			fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
+
+	if (fd < 0)
+		return not_read("open", path, problem);
+	if (fstat(fd, &st) != 0 || st.st_size >= (off_t) MaxAllocSize)
+	{
+		CloseTransientFile(fd);
+		*problem = psprintf("file \"%s\" has an impossible size", path);
+		return EVPUB_CHECKEDFILE_DAMAGED;
+	}
+	initStringInfo(data);
+	enlargeStringInfo(data, st.st_size);
+	got = read(fd, data->data, st.st_size);
+	if (got < 0)
+	{
+		int			saved_errno = errno;
+
+		CloseTransientFile(fd);
+		errno = saved_errno;
+		return not_read("read", path, problem);
+	}
+	CloseTransientFile(fd);
+	if (got != st.st_size || got < HEADER_LENGTH)
+	{
+		*problem = psprintf("file \"%s\" is cut short", path);
+		return EVPUB_CHECKEDFILE_DAMAGED;
+	}
+	data->len = got;
+	return EVPUB_CHECKEDFILE_FOUND;
+}
+
+EvpubCheckedfile
+evpub_checkedfile_read(const char *path, const char *magic, StringInfo data,
+					   char **problem)
+{
+	EvpubCheckedfile found;
+	uint32		header[2];
+	uint32		length;
+
+	*problem = NULL;
+	found = read_all(path, data, problem);
+	if (found != EVPUB_CHECKEDFILE_FOUND)
+		return found;
+	memcpy(header, data->data + MAGIC_LENGTH, sizeof(header));
+	length = data->len - HEADER_LENGTH;
+	if (memcmp(data->data, magic, MAGIC_LENGTH) != 0)
+		*problem = psprintf("file \"%s\" is not one of this version", path);
+	else if (pg_ntoh32(header[0]) != length ||
+			 pg_ntoh32(header[1]) != checksum(data->data + HEADER_LENGTH, length))
+		*problem = psprintf("file \"%s\" has a wrong checksum", path);
+	if (*problem)
+		return EVPUB_CHECKEDFILE_DAMAGED;
+	data->cursor = HEADER_LENGTH;
+	return EVPUB_CHECKEDFILE_FOUND;
+}
+
+void
+evpub_checkedfile_begin(StringInfo data, const char *magic)
+{
+	uint32		header[2] = {0, 0};
+
+	initStringInfo(data);
+	appendBinaryStringInfo(data, magic, MAGIC_LENGTH);
+	appendBinaryStringInfo(data, (char *) header, sizeof(header));
+}
+
+/*
+ * The worker runs outside of transactions, where nothing closes a descriptor
+ * that an error leaves open.
+ */
+static void
+write_all(const char *path, const char *data, int length)
+{
+	const char *failed = NULL;
+	int			fd = OpenTransientFile(path, O_RDWR | O_CREAT | O_TRUNC | PG_BINARY);
+	int			saved_errno;
+
+	if (fd < 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not create file \"%s\": %m", path)));
+	errno = 0;
+	if (write(fd, data, length) != length)
+	{
+		/* if write didn't set errno, assume problem is no disk space */
+		if (errno == 0)
+			errno = ENOSPC;
+		failed = "write to";
+	}
+	else if (pg_fsync(fd) != 0)
+		failed = "fsync";
+	saved_errno = errno;
+	if (CloseTransientFile(fd) != 0 && !failed)
+	{
+		failed = "close";
+		saved_errno = errno;
+	}
+	if (failed)
+	{
+		(void) unlink(path);
+		errno = saved_errno;
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not %s file \"%s\": %m", failed, path)));
+	}
+}
+
+void
+evpub_checkedfile_write(const char *path, StringInfo data)
+{
+	uint32		header[2];
+	char		temporary[MAXPGPATH];
+
+	header[0] = pg_hton32(data->len - HEADER_LENGTH);
+	header[1] = pg_hton32(checksum(data->data + HEADER_LENGTH, data->len - HEADER_LENGTH));
+	memcpy(data->data + MAGIC_LENGTH, header, sizeof(header));
+
+	snprintf(temporary, sizeof(temporary), "%s.tmp", path);
+	write_all(temporary, data->data, data->len);
+	durable_rename(temporary, path, ERROR);
+}

@@ -1,0 +1,38 @@
+/*
+ * checkedfile.h
+ *		A small file that is there as a whole, or not at all.
+ */
+#ifndef EVPUB_CHECKEDFILE_H
+#define EVPUB_CHECKEDFILE_H
+
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+
+typedef enum EvpubCheckedfile
+{
+	EVPUB_CHECKEDFILE_ABSENT,
+	EVPUB_CHECKEDFILE_FOUND,
+	EVPUB_CHECKEDFILE_DAMAGED,	/* cut, wrong checksum, or of another version */
+	EVPUB_CHECKEDFILE_UNREADABLE	/* no right to read it, an error of the disk: may pass;
+									 * errno says what */
+} EvpubCheckedfile;
+
+/*
+ * Read the file into data, in memory of the current context, with data->cursor at the
+ * contents.  *problem says what is wrong unless it was found.  magic has 8 characters,
+ * and names the kind of file and the version of its contents.
+ */
+extern EvpubCheckedfile evpub_checkedfile_read(const char *path, const char *magic,
+											   StringInfo data, char **problem);
+
+/* data, to which the caller appends the contents before evpub_checkedfile_write(). */
+extern void evpub_checkedfile_begin(StringInfo data, const char *magic);
+
+/*
+ * Replace the file, durably; it is the old or the new one after a crash.  Any failure is
+ * an ERROR, and leaves the old one.
+ */
+extern void evpub_checkedfile_write(const char *path, StringInfo data);
+
+#endif							/* EVPUB_CHECKEDFILE_H */
