@@ -157,6 +157,12 @@ judge_id(const EvpubFound *found, EvpubFoundKind kind, const EvpubId *id,
 											   LSN_FORMAT_ARGS(found->flushed)));
 		return;
 	}
+
+	/*
+	 * At or below what is confirmed, there is nothing to drop.  It is no sign of another
+	 * server either: what the network has held back from a relay that is dead lands
+	 * behind what its successors have sent.
+	 */
 	if (id->lsn > found->confirmed_lsn &&
 		(!evpub_id_known(&judgement->tail) || evpub_id_compare(id, &judgement->tail) > 0))
 		judgement->tail = *id;

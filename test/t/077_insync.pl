@@ -1,6 +1,7 @@
 
 # What a leader has and may not show yet, since a replica in sync does not answer, is
-# waited for before a partition is read back, so it does not come twice.
+# waited for before a partition is read back, so it does not come twice.  Where a replica
+# answers and is slow, only the first record comes twice: behind it everything is seen.
 use strict;
 use warnings;
 
@@ -13,6 +14,7 @@ use Test::More;
 my $cluster = EvpubCluster->new(
 	conf => { 'broker.session.timeout.ms' => 6000, 'replica.lag.time.max.ms' => 6000 })->start;
 my $node = capture_node('main', kafka => $cluster);
+my $last = 0;
 sub sql { return $node->safe_psql('postgres', $_[0]) }
 
 $cluster->create_topic('one', 1);
@@ -26,7 +28,18 @@ sub partition
 	return $topic->{partitions}[0];
 }
 
-my $last = 0;
+# more(n): n rows, which are in the leader's log then
+sub more
+{
+	my ($n) = @_;
+	my $log = $cluster->broker(partition()->{leader} - 1)->{conf}{'log.dirs'}
+	  . '/one-0/00000000000000000000.log';
+	my $size = -s $log;
+	sql('INSERT INTO one SELECT generate_series(' . ($last + 1) . ', ' . ($last + $n) . ')');
+	$last += $n;
+	wait_until('the leader has the records', sub { -s $log > $size });
+	return;
+}
 
 # With a follower frozen, records get into the log of the leader and no further; then
 # the relay is killed.  Returns the follower.
@@ -39,12 +52,8 @@ sub kill_relay_of_frozen
 
 	my $leader = partition()->{leader};
 	my $frozen = $cluster->broker($leader % 3);
-	my $log = $cluster->broker($leader - 1)->{conf}{'log.dirs'} . '/one-0/00000000000000000000.log';
-	my $size = -s $log;
 	$frozen->pause;
-	sql('INSERT INTO one SELECT generate_series(' . ($last + 1) . ', ' . ($last + 5) . ')');
-	$last += 5;
-	wait_until('the leader has the records', sub { -s $log > $size });
+	more(5);
 	my $relay = relay_pid($node);
 	kill 'KILL', $relay;
 	my $number = $leader % 3 + 1;
@@ -77,6 +86,36 @@ came_once('thawed', $dropped);
 kill 'KILL', relay_pid($node);
 sql('INSERT INTO one VALUES (' . ++$last . ')');
 came_once('well', $dropped);
+
+$node->stop;
+$cluster->stop;
+
+# ---- a replica that is slow ----
+
+# Followers ask again when a megabyte is there, or after so long; and what is published
+# waits for them.
+$cluster = EvpubCluster->new(
+	conf => { 'replica.fetch.min.bytes' => 1_000_000, 'replica.fetch.wait.max.ms' => 8000,
+		'replica.lag.time.max.ms' => 30_000 })->start;
+$node = capture_node('slow', kafka => $cluster);
+$cluster->create_topic('one', 1);
+sql(q{
+CREATE TABLE one (id int PRIMARY KEY, tenant text NOT NULL DEFAULT 'acme');
+SELECT evpub.capture_table('one', tenant_column => 'tenant', topic => 'one');
+INSERT INTO one VALUES (1)});
+$last = 1;
+ok(wait_published($node), 'slow: published');
+
+# the followers have just asked, so nobody sees these for some seconds
+more(20);
+kill 'KILL', relay_pid($node);
+ok(wait_published($node), 'slow: published by the next relay');
+is_deeply([ map { $_->{event}{pk}{id} } events($cluster, 'one') ], [ 1 .. 21, 2 ],
+	'slow: only the first record comes twice');
+is(status($node, 'duplicates_dropped'), 19, 'slow: the others were seen and dropped');
+sql('INSERT INTO one VALUES (22)');
+ok(wait_published($node), 'slow: it goes on');
+is((map { $_->{event}{pk}{id} } events($cluster, 'one'))[-1], 22, 'slow: and nothing else comes');
 
 $node->stop;
 $cluster->stop;
