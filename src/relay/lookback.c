@@ -267,6 +267,10 @@ ends_below(const ReaderTask *task)
  * A report without an offset says nothing, and then others may be under way when the
  * first one with an offset comes.  What they are would be taken for a predecessor's, and
  * never be met; so it is too late then, and nothing is read.
+ *
+ * An announcement of a gap goes out before the tail is met (tail.c).  The answer to what
+ * is read then would replace the tail, and what is still to be dropped would be sent.  So
+ * the next record goes alone, too, until one above the tail is acknowledged.
  */
 void
 lookback_first_acked(Topic *topic, int32_t number, int64_t offset, const char *id)
@@ -274,6 +278,13 @@ lookback_first_acked(Topic *topic, int32_t number, int64_t offset, const char *i
 	TopicPartition *partition = topics_partition(topic, number);
 	ReaderTask *task;
 
+	if (tail_is_open(partition->tail))
+	{
+		if (offset == partition->read_end)
+			partition->read_end = offset + 1;
+		partition->proved = false;
+		return;
+	}
 	if (offset > partition->read_end && id != NULL && partition->in_flight == 0)
 	{
 		task = make_task(topic, number, NULL);

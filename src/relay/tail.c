@@ -67,6 +67,12 @@ tail_free(Tail *tail)
 	free(tail);
 }
 
+bool
+tail_is_open(const Tail *tail)
+{
+	return tail != NULL && tail->open;
+}
+
 /* Is it one of those that are dropped one by one?  None comes twice. */
 static bool
 take_exact(Tail *tail, const char *id)

@@ -35,6 +35,12 @@ extern Tail *tail_new(const char *ids, uint32_t count);
  */
 extern TailVerdict tail_judge(Tail **tail, const char *id);
 
+/*
+ * Has nothing above the tail been sent yet?  Only announcements of gaps were, if
+ * anything.  NULL is allowed.
+ */
+extern bool tail_is_open(const Tail *tail);
+
 /* NULL is allowed. */
 extern void tail_free(Tail *tail);
 

@@ -429,6 +429,28 @@ def test_hidden(t):
     assert r.dropped == 3, r.dropped
 
 
+def test_hidden_tail(t):
+    "an announcement that goes before the tail is met does not end the tail"
+    kafka.create('announced')
+    kafka.write_own('announced', *[own(i) for i in range(1, 6)])
+    r = reader(t)
+    r.again = {0}
+    r.answers = lambda topic, partition, ids: [(b't' if kind == b'e' else b'x', i)
+                                               for kind, i in ids]
+    r.origin()
+    r.known(0, 'announced', [None])
+    r.wait_found()
+    kafka.write('announced')
+    r.batch(r.put(own(1, GAP)))
+    r.wait_acked(1)
+    r.batch(*[r.put(own(i)) for i in range(1, 9)])
+    r.wait_acked(9)
+    assert kafka.ids('announced') == [own(i) for i in range(1, 6)] + [own(1, GAP)] + \
+        [own(i) for i in range(6, 9)]
+    assert r.dropped == 5, r.dropped
+    assert ('m', struct.pack('=Ii', 0, 0)) in r.frames
+
+
 def test_dropped_all(t):
     "records that are all dropped are acknowledged without an offset"
     kafka.create('dropall')
