@@ -253,6 +253,8 @@ start_reading(ReaderTask *task, int64_t now)
 static void
 take_end(ReaderTask *task, int64_t end, int64_t now)
 {
+	if (task->again && end > task->from + READER_AGAIN_MOST)
+		end = task->from + READER_AGAIN_MOST;
 	atomic_store(&task->end, end);
 	if (task->end_only)
 	{

@@ -21,6 +21,15 @@
 #define READER_BELOW_MS 30000
 #endif
 
+/*
+ * So many records are read again at most, and fewer in a test: a predecessor has a
+ * fraction of it in flight.  Others may have written for days since the partition was
+ * read, and meanwhile all that is published waits.
+ */
+#ifndef READER_AGAIN_MOST
+#define READER_AGAIN_MOST 262144
+#endif
+
 typedef enum ReaderOutcome
 {
 	READER_DONE,				/* read up to its end */

@@ -4,8 +4,8 @@
 Most of it is shown on a real broker, one for all tests: markers of transactions,
 deleted records, rights.  What brokers do only when they are in trouble is shown on
 librdkafka's mock cluster.  The relay is the one built with sanitizers, which believes
-after 3 s instead of 30 that a partition ends below the acknowledged offset, and waits
-3 s instead of 45 for a replica that keeps silent.
+after 3 s instead of 30 that a partition ends below the acknowledged offset, waits 3 s
+instead of 45 for a replica that keeps silent, and reads 1,000 records again at most.
 """
 import importlib.machinery
 import importlib.util
@@ -427,6 +427,20 @@ def test_hidden(t):
     r.batch(*[r.put(own(i), topic=1) for i in range(20, 25)])
     r.wait_acked(12)
     assert r.dropped == 3, r.dropped
+
+
+def test_hidden_far(t):
+    "of what others have written for days, it reads no more than a predecessor may lie in"
+    kafka.create('busy')
+    r = reader(t)
+    r.again = {0}
+    r.origin()
+    r.known(0, 'busy', [None])
+    r.wait_found()
+    kafka.write('busy', values=[b'x'] * 3000)
+    r.batch(r.put(own(1)), r.put(own(2)))
+    r.wait_acked(2)
+    assert r.found[0, 0] == (1000, set()), r.found
 
 
 def test_hidden_tail(t):
