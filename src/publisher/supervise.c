@@ -373,6 +373,7 @@ listen_to_relay(EvpubWorker *worker)
 			evpub_state_end_relay(worker);
 			return;
 		}
+		worker->relay.unasked = input == EVPUB_RELAY_CLOSED;
 		evpub_state_end_relay(worker);
 		evpub_state_hinder_by(worker, EVPUB_HINDRANCE_RETRY,
 			   evpub_failures_of(EVPUB_FAILED_RELAY, EVPUB_DONE_RELAY_RESTARTED),
@@ -380,6 +381,21 @@ listen_to_relay(EvpubWorker *worker)
 			   "the relay ended unexpectedly; see the server log" :
 			   "the relay sent what this worker does not understand; is it of the same version?");
 	}
+}
+
+/*
+ * A relay that somebody has killed says nothing, so the log would not say why it ended.
+ * The SIGKILL of evpub_state_end_relay() does not change the status: the relay's end of
+ * the socket is closed by its exit alone, so it was exiting already.
+ */
+static void
+log_unasked_end(EvpubRelay *relay, int status)
+{
+	if (relay->unasked && status >= 0)
+		ereport(LOG,
+				(errmsg("evpub: the relay ended unexpectedly: %s",
+						wait_result_to_str(status))));
+	relay->unasked = false;
 }
 
 /* A process that is stopped, too, is ended by SIGKILL. */
@@ -422,7 +438,7 @@ send_batches(EvpubWorker *worker)
 bool
 evpub_supervise(EvpubWorker *worker)
 {
-	int			status;
+	int			status = -1;
 
 	if (!evpub_bootstrap_servers[0])
 		evpub_supervise_leave(worker);
@@ -432,6 +448,7 @@ evpub_supervise(EvpubWorker *worker)
 	{
 		if (!evpub_relay_gone(&worker->relay, &status))
 			return false;
+		log_unasked_end(&worker->relay, status);
 		if (!evpub_bootstrap_servers[0] ||
 			worker->hindrance == EVPUB_HINDRANCE_RESUME ||
 			evpub_clock_now() < worker->retry_at)

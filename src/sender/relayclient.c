@@ -263,6 +263,7 @@ evpub_relay_start(EvpubRelay *relay, char **error, char **hint)
 	relay->pid = pid;
 	relay->socket = pair[0];
 	relay->leaving = false;
+	relay->unasked = false;
 	relay->looked_at = 0;
 	relay->silent = 0;
 	return true;

@@ -18,6 +18,7 @@ typedef struct EvpubRelay
 	pid_t		pid;			/* 0: no relay, and none that still ends */
 	pgsocket	socket;			/* PGINVALID_SOCKET: none, or it is being ended */
 	bool		leaving;		/* it was asked to leave; it still reports */
+	bool		unasked;		/* it has ended, or ends, and nobody has asked it to */
 	EvpubMsec	leave_until;	/* then it is ended */
 	EvpubMsec	looked_at;		/* when its socket was last read empty */
 	EvpubMsec	silent;			/* ms without a word while we listened */

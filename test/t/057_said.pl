@@ -47,6 +47,8 @@ my $relay = relay_pid($node);
 kill 'KILL', $relay;
 ok(wait_for_status($node, "relay_pid <> $relay AND state = 'streaming'"), 'a relay that was killed is replaced');
 is(status($node, 'relay_restarts'), '1', 'and that is counted');
+like(slurp_file($node->logfile),
+	qr/LOG:  evpub: the relay ended unexpectedly: .*signal 9/, 'and the log says what ended it');
 
 # ---- readers of other logical slots ----
 
