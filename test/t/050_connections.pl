@@ -327,9 +327,9 @@ my $unreadable =
 kill 'KILL', wait_until('a relay', sub { relay_pid($node) });
 publish_denied();
 ok(wait_for_status($node, $unreadable, 60), 'no right to read: blocked, and the reason names the topic');
-like(status($node, 'hint'), qr/Grant READ and DESCRIBE on topic "denied".*at_least_once/s, 'and what to do');
+like(status($node, 'hint'), qr/Grant evpub's user READ: kafka-acls.sh .*--topic denied\. .*at_least_once/s, 'and what to do');
 like($node->safe_psql('postgres', q{SELECT string_agg(concat_ws(' ', detail, hint), ' ') FROM evpub.check() WHERE NOT ok}),
-	qr/"denied" cannot be read.*Grant READ/s, 'evpub.check() says so, too');
+	qr/"denied" cannot be read.*Grant evpub's user READ/s, 'evpub.check() says so, too');
 deliver('at_least_once');
 ok(wait_published($node, 60), 'at_least_once goes on without');
 deliver('deduplicated');

@@ -548,8 +548,8 @@ def test_no_right(t):
     r.known(0, 'locked', [0, None, None])
     text = r.wait_trouble('READ')
     assert re.fullmatch('topic "locked" cannot be read, which evpub.delivery = \'deduplicated\' '
-                        'needs: .*\nGrant READ and DESCRIBE on topic "locked" to the user of '
-                        'evpub.kafka_config_file, or set evpub.delivery = \'at_least_once\'.',
+                        'needs: .*\nGrant evpub\'s user READ: kafka-acls.sh .* --topic locked\\. .*'
+                        'evpub.delivery = \'at_least_once\'; SELECT pg_reload_conf\\(\\);',
                         text), text
     r.batch(r.put(own(2), partition=1))
     r.silent()
