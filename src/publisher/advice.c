@@ -37,7 +37,7 @@ static const struct
 	{"authorization failed", "Grant evpub's user WRITE and READ on the topic: kafka-acls.sh --add --allow-principal User:<name> --operation Write --operation Read --topic <topic>. (Not READ with evpub.delivery = 'at_least_once'.) It goes on by itself."},
 
 	/* records */
-	{"MSG_SIZE_TOO_LARGE", "Let the topic take larger records (max.message.bytes); it goes on by itself. With a lower evpub.max_event_bytes writers of later ones get an error. To give up exactly this event: SELECT evpub.skip_event('<id>');"},
+	{"MSG_SIZE_TOO_LARGE", "Raise max.message.bytes of the topic (kafka-configs.sh); publishing then goes on by itself. A lower evpub.max_event_bytes has later writers get an error. To give up exactly this event: SELECT evpub.skip_event('<id>');"},
 	{"INVALID_TIMESTAMP", "Compare the clocks of this server and of the brokers, and the topic's message.timestamp settings."},
 	{"INVALID_RECORD", "A compacted topic takes no record without a key: give such events a key, or change the topic's cleanup.policy. To give up exactly this event: SELECT evpub.skip_event('<id>');"},
 	{"one by one", "Nothing yet: the event to blame is named when it is found."},
@@ -67,7 +67,7 @@ static const struct
 	{"librdkafka", "If a property of " FILE_OF " is named, mend it; else install a newer librdkafka for the program evpub-relay. Either way, " RELOAD},
 
 	/* the relay */
-	{"ended unexpectedly", "Look into the server log for what the relay has said. It is started again by itself; SELECT evpub.check() shows what is set."},
+	{"ended unexpectedly", "The server log has what the relay said, and how it ended. After signal 9: a person, or the kernel for want of memory (see the kernel's log). It is started again by itself."},
 	{"of the same version", "Install library and program evpub-relay of one version, and restart the server."},
 	{"the server", "Install library and program evpub-relay of one version, and restart the server."},
 	{"could not start", "Look at the limits of the operating system for processes, files and memory. It is tried again by itself."},

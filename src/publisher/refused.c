@@ -134,8 +134,8 @@ evpub_refused_context(const EvpubWorker *worker, const char *text)
 		return text;
 	how = psprintf("SELECT evpub.skip_event('%s');", skip->id);
 	return with_more(text,
-					 psprintf("a dead letter for topic \"%.80s\" waits, an event that topic \"%.80s\" does not take: ",
-							  evpub_dead_letter_topic, skip->topic),
+					 psprintf("an event that topic \"%.80s\" refused waits to go to dead-letter topic \"%.80s\": ",
+							  skip->topic, evpub_dead_letter_topic),
 					 strstr(text, how) ? "" :
 					 psprintf("To give up exactly this event: %s", how));
 }
@@ -163,11 +163,11 @@ static const char *
 why_not(const EvpubTopic *topic)
 {
 	if (!evpub_dead_letter_topic[0])
-		return "evpub.on_error is dead_letter, but evpub.dead_letter_topic is not set.";
+		return "evpub.on_error is dead_letter, but evpub.dead_letter_topic is not set: ALTER SYSTEM SET evpub.dead_letter_topic = '<topic>'; SELECT pg_reload_conf();";
 	if (!topic || !evpub_deadletter_possible(topic->name))
 		return "The topic is evpub.dead_letter_topic itself, so its events cannot go there instead.";
 	if (topic->letters >= EVPUB_LETTERS_IN_ROW)
-		return psprintf("%d events of this topic in a row became dead letters, so the topic is to blame, and not the events. When it is mended, it goes on by itself. To have the next %d events go to the dead-letter topic, too: SELECT evpub.resume();",
+		return psprintf("%d events of this topic in a row became dead letters, so the topic is to blame. To have the next %d go to the dead-letter topic, too: SELECT evpub.resume();",
 						EVPUB_LETTERS_IN_ROW, EVPUB_LETTERS_IN_ROW);
 	return NULL;
 }

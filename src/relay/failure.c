@@ -12,6 +12,7 @@
  * After the first failure librdkafka, which has to leave no gap, fails
  * everything behind it, too.  Those reports say nothing about their records.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -20,6 +21,9 @@
 
 /* How long reports are served after a failure, in ms. */
 #define GRACE_MS 500
+
+/* More than a broker counts of a batch beside its one record. */
+#define BATCH_OVERHEAD 512
 
 static int64_t due = RELAY_NEVER;
 static bool have_cause;			/* "failed" says why the relay ends */
@@ -149,13 +153,11 @@ failure_due(int64_t now, uint64_t unreported)
 static const char *
 hint_for(rd_kafka_resp_err_t error)
 {
-	if (is_about_size(error))
-		return "Let the topic take larger records (max.message.bytes); it goes on by itself. With a lower evpub.max_event_bytes writers of later ones get an error.";
 	if (error == RD_KAFKA_RESP_ERR_INVALID_RECORD)
 		return "A compacted topic takes no record without a key: give such events a key, or change the topic's cleanup.policy.";
 	if (error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
 		error == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
-		return "Grant the user of evpub.kafka_config_file WRITE and DESCRIBE on the topic.";
+		return "Grant evpub's user WRITE on the topic, and READ unless evpub.delivery is at_least_once: kafka-acls.sh --add --allow-principal User:<name> --operation Write --operation Read --topic <topic>. It goes on by itself.";
 	return "";
 }
 
@@ -166,6 +168,7 @@ failure_end(rd_kafka_t *client)
 	rd_kafka_resp_err_t error = rd_kafka_fatal_error(client, fatal, sizeof(fatal));
 	const char *hint;
 	char		skip[128] = "";
+	char		size[320];
 
 	if (!have_cause)
 		relay_fail(EVPUB_FAILURE_RETRY, "librdkafka: %s: %s",
@@ -180,6 +183,16 @@ failure_end(rd_kafka_t *client)
 					  EVPUB_FRAME_ID_LENGTH, failed.last_id,
 					  rd_kafka_err2name(cause), rd_kafka_err2str(cause));
 	hint = hint_for(cause);
+	if (is_about_size(cause))
+	{
+		/* it has to go with the largest "why_not" of a dead letter into one hint */
+		snprintf(size, sizeof(size),
+				 "Set %s of topic \"%.60s\" to %" PRIu64 " or more (kafka-configs.sh); publishing then goes on by itself. A lower evpub.max_event_bytes has later writers get an error.",
+				 cause == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE ?
+				 "segment.bytes" : "max.message.bytes",
+				 topic_name, failed.bytes + BATCH_OVERHEAD);
+		hint = size;
+	}
 	if (is_about_size(cause) || cause == RD_KAFKA_RESP_ERR_INVALID_RECORD)
 		snprintf(skip, sizeof(skip),
 				 " To give up exactly this event: SELECT evpub.skip_event('%.*s');",
