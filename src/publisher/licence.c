@@ -312,7 +312,7 @@ evpub_licence_examine(EvpubPosition *position, char **reason)
 		reserve_for_take_over(position, slot);
 		*reason = pstrdup(position->fenced_reason ? position->fenced_reason :
 						  position->nlineage > 0 ?
-						  "this server was restored, or copied from a publisher" :
+						  "this server was promoted or restored, or copied from a publisher" :
 						  "the databases were restored or upgraded from a publisher's");
 	}
 
@@ -322,9 +322,8 @@ evpub_licence_examine(EvpubPosition *position, char **reason)
 	else if (MyReplicationSlot)
 		ReplicationSlotRelease();
 	if (verdict == EVPUB_STAND_FENCED && MyReplicationSlot)
-		*reason = psprintf("%s; its replication slot keeps WAL until it is taken over\n" EVPUB_FENCED_HINT
-						   " If it is never to publish: DROP EXTENSION evpub CASCADE; in each database that has it, which drops the slot, too.",
-						   *reason);
+		*reason = psprintf("%s; its replication slot keeps WAL until it is taken over\n%s If it is never to publish: DROP EXTENSION evpub CASCADE; in each database that has it, which drops the slot, too.",
+						   *reason, EVPUB_FENCED_HINT_FOR(position));
 	return verdict;
 }
 

@@ -13,6 +13,14 @@
 
 #define EVPUB_FENCED_HINT "If this server is to publish, and no other one does: SELECT evpub.take_over();"
 
+/* Kafka has records that this server did not write: position.fenced_reason says which. */
+#define EVPUB_FENCED_BY_RECORD_HINT \
+	"Look for another server that publishes: publisher_id in its evpub.status begins with the same 8 digits. If that one is to go on, leave this one as it is. If this one is to publish, stop the other for good, then: SELECT evpub.take_over();"
+
+/* What to do about a fenced server, by why it is fenced. */
+#define EVPUB_FENCED_HINT_FOR(position) \
+	((position)->fenced_reason ? EVPUB_FENCED_BY_RECORD_HINT : EVPUB_FENCED_HINT)
+
 /*
  * Look at what is there, finish what a crash cut, and hold the slot if there
  * is one.  Fills *position from the state file (in the current context).

@@ -78,7 +78,7 @@ fence(EvpubWorker *worker, const char *why)
 	}
 	evpub_state_end_streaming(worker);
 	evpub_state_set_verdict(worker, EVPUB_STAND_FENCED,
-							psprintf("%s\n%s", why, EVPUB_FENCED_HINT));
+							psprintf("%s\n%s", why, EVPUB_FENCED_BY_RECORD_HINT));
 }
 
 static void

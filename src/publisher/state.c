@@ -288,7 +288,7 @@ evpub_state_current(const EvpubWorker *worker, const char **reason)
 			*reason = with_hint(*reason, "SELECT evpub.register_database();");
 			return EVPUB_UNCONFIGURED;
 		case EVPUB_STAND_FENCED:
-			*reason = with_hint(*reason, EVPUB_FENCED_HINT);
+			*reason = with_hint(*reason, EVPUB_FENCED_HINT_FOR(&worker->position));
 			return EVPUB_FENCED;
 		case EVPUB_STAND_GAP:
 			*reason = with_hint(gap_reason(worker), gap_hint(worker));

@@ -135,6 +135,11 @@ is(join(' ', sort { $a <=> $b } @late), join(' ', 1 .. 50), 'a topic that only t
 $old->start;
 ok(wait_for_state($old, 'fenced'), 'the old primary finds the other one, and is fenced');
 like(status($old, 'state_reason'), qr/of a publisher that this server does not know/, 'and says why');
+my $find = qr/^Look for another server that publishes: .* stop the other for good, then: SELECT evpub\.take_over\(\);/;
+like(status($old, 'hint'), $find, 'and what to look at before it is taken over');
+$old->restart;
+ok(wait_for_state($old, 'fenced'), 'it stays so over a restart');
+like(status($old, 'hint'), $find, 'with the same hint');
 put($new, 'new', 20);
 new_relay($new);
 put($new, 'new', 20);
