@@ -651,7 +651,7 @@ RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'evpub_resume';
 COMMENT ON FUNCTION evpub.resume() IS
-'publish again after evpub.pause(), or after a topic was found to be made anew';
+'publish again after evpub.pause(), after a topic was found to be made anew, or after 100 dead letters of a topic in a row';
 REVOKE ALL ON FUNCTION evpub.resume() FROM PUBLIC;
 
 CREATE FUNCTION evpub.take_over()
@@ -741,24 +741,27 @@ COMMENT ON COLUMN evpub.status.state IS
 COMMENT ON COLUMN evpub.status.state_reason IS
 'why, where the state does not say it; or the transaction that holds back WAL';
 COMMENT ON COLUMN evpub.status.since IS 'when this state was entered';
-COMMENT ON COLUMN evpub.status.publisher_id IS 'first part of the ids of its events';
+COMMENT ON COLUMN evpub.status.publisher_id IS
+'first 16 digits of the ids of its events; the first 8 stay when another server takes over';
 COMMENT ON COLUMN evpub.status.confirmed_lsn IS 'all commits up to here are in Kafka';
 COMMENT ON COLUMN evpub.status.read_lsn IS 'WAL is read up to here';
 COMMENT ON COLUMN evpub.status.flush_lsn IS 'WAL is flushed up to here';
-COMMENT ON COLUMN evpub.status.lag_bytes IS 'WAL between confirmed_lsn and flush_lsn';
+COMMENT ON COLUMN evpub.status.lag_bytes IS 'bytes of WAL between confirmed_lsn and flush_lsn';
 COMMENT ON COLUMN evpub.status.lag_seconds IS
-'age of the oldest commit with events that is not in Kafka, 0 if there is none';
-COMMENT ON COLUMN evpub.status.retained_bytes IS 'WAL that the replication slot keeps';
-COMMENT ON COLUMN evpub.status.events_published IS 'acknowledged since the server started';
-COMMENT ON COLUMN evpub.status.transactions_published IS 'acknowledged since the server started';
-COMMENT ON COLUMN evpub.status.events_in_flight IS 'sent to the relay, not acknowledged';
+'seconds since the oldest commit with events that is not in Kafka, 0 if there is none';
+COMMENT ON COLUMN evpub.status.retained_bytes IS 'bytes of WAL that the replication slot keeps';
+COMMENT ON COLUMN evpub.status.events_published IS 'events that Kafka has acknowledged since the server started';
+COMMENT ON COLUMN evpub.status.transactions_published IS 'transactions with events that are in Kafka as a whole, since the server started';
+COMMENT ON COLUMN evpub.status.events_in_flight IS 'events that are sent to the relay and not acknowledged';
 COMMENT ON COLUMN evpub.status.forged_dropped IS
-'messages in WAL that bear our prefix, but that evpub did not write';
+'messages in WAL with the prefix of evpub that evpub did not write, since the server started';
 COMMENT ON COLUMN evpub.status.dead_lettered IS 'events that the dead-letter topic has acknowledged since the server started';
-COMMENT ON COLUMN evpub.status.duplicates_dropped IS 'events found in Kafka after a restart';
+COMMENT ON COLUMN evpub.status.duplicates_dropped IS
+'events that a new relay found in Kafka and did not send again, since the server started';
 COMMENT ON COLUMN evpub.status.events_skipped IS 'events given up by skip_event() since the server started';
 COMMENT ON COLUMN evpub.status.relay_pid IS 'process id of evpub-relay, NULL: none runs';
-COMMENT ON COLUMN evpub.status.relay_restarts IS 'relays started after one that had failed';
+COMMENT ON COLUMN evpub.status.relay_restarts IS
+'relays started after one that had failed, since the server started; each new try to send a refused event is one';
 COMMENT ON COLUMN evpub.status.last_error IS 'newest error of relay or worker, also when it is over';
 COMMENT ON COLUMN evpub.status.last_error_at IS 'when that was';
 COMMENT ON COLUMN evpub.status.bootstrap_servers IS 'setting evpub.bootstrap_servers';
@@ -778,19 +781,19 @@ GRANT EXECUTE ON FUNCTION evpub._failures() TO pg_monitor;
 CREATE VIEW evpub.failures AS SELECT * FROM evpub._failures();
 COMMENT ON VIEW evpub.failures IS
 'the newest 100 refusals and errors of this server''s publisher, the newest first; outlives worker and server, and follows by about a second';
-COMMENT ON COLUMN evpub.failures.first_at IS 'when it came first';
-COMMENT ON COLUMN evpub.failures.last_at IS 'when it came last';
+COMMENT ON COLUMN evpub.failures.first_at IS 'when the failure came first';
+COMMENT ON COLUMN evpub.failures.last_at IS 'when the failure came last';
 COMMENT ON COLUMN evpub.failures.count IS
-'how often it came: the same failure, but for numbers in its text, is not shown again while it is among the newest 8';
+'how often the failure came: one that differs in numbers of its text alone has no row of its own while the first is among the newest 8';
 COMMENT ON COLUMN evpub.failures.kind IS
 'refused (an event), kafka, topic (deleted and made again), settings, relay, server, gap or fenced';
-COMMENT ON COLUMN evpub.failures.topic IS 'topic, NULL: it is not about one';
-COMMENT ON COLUMN evpub.failures.partition IS 'partition, NULL: it is not about one';
-COMMENT ON COLUMN evpub.failures.id IS 'id of the event, NULL: it is not about a certain one';
+COMMENT ON COLUMN evpub.failures.topic IS 'topic; NULL: none, or only the text names it';
+COMMENT ON COLUMN evpub.failures.partition IS 'partition; NULL: none, or only the text names it';
+COMMENT ON COLUMN evpub.failures.id IS 'id of the event; NULL: none, or only the text names it';
 COMMENT ON COLUMN evpub.failures.code IS 'Kafka''s error code, or librdkafka''s if negative; NULL: none';
 COMMENT ON COLUMN evpub.failures.text IS 'the reason as evpub.status had it';
 COMMENT ON COLUMN evpub.failures.done IS
-'retried, blocked, skipped, dead-lettered, relay restarted or worker restarted';
+'what evpub did about it then: retried, blocked, skipped, dead-lettered, relay restarted or worker restarted; whether it is over is in evpub.status';
 GRANT SELECT ON evpub.failures TO pg_monitor;
 
 CREATE FUNCTION evpub._topics()
