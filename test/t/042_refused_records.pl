@@ -153,5 +153,24 @@ $node->safe_psql('postgres', 'SELECT evpub.resume()');
 ok(wait_published($node), 'it goes on when the topic takes it');
 is_deeply([ grep { $_ > 50000 } ids('narrow') ], [ 50001 .. 50020 ], 'in order, none twice');
 
+# --- given up while Kafka has events from behind the refused one
+$kafka->set_topic('compacted', { 'cleanup.policy' => 'compact' });
+$restarts_before = status($node, 'relay_restarts');
+$records = $kafka->record_count('other');
+$node->safe_psql(
+	'postgres', q{
+BEGIN;
+SELECT evpub.publish_raw('compacted', NULL, '{"a":1}');
+INSERT INTO other SELECT generate_series(4001, 6000);
+COMMIT;
+});
+ok(wait_for_status($node, "state_reason LIKE '%INVALID_RECORD%' AND relay_restarts >= $restarts_before + 2"),
+	'a record refused alone blocks');
+note $kafka->record_count('other') - $records, ' records behind it are there';
+$node->safe_psql('postgres', 'SELECT evpub.discard(pg_current_wal_flush_lsn())');
+$node->safe_psql('postgres', 'INSERT INTO other VALUES (7000)');
+ok(wait_published($node), 'what is there of a transaction that was given up fences nobody');
+is(scalar(grep { $_ == 7000 } ids('other')), 1, 'the next one comes');
+
 $node->stop;
 done_testing();
