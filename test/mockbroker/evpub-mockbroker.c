@@ -22,6 +22,7 @@
 #define WORDS_MAX 8
 
 static rd_kafka_mock_cluster_t *cluster;
+static int	brokers = 1;
 
 static void
 usage(void)
@@ -44,7 +45,8 @@ usage(void)
 static rd_kafka_resp_err_t
 create_topic(const char *name, int partitions)
 {
-	return rd_kafka_mock_topic_create(cluster, name, partitions, 1);
+	/* each broker has a replica, as librdkafka 2.0 sees to by itself */
+	return rd_kafka_mock_topic_create(cluster, name, partitions, brokers);
 }
 
 static rd_kafka_resp_err_t
@@ -156,7 +158,6 @@ main(int argc, char **argv)
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	rd_kafka_t *client;
 	char		why[512];
-	int			brokers = 1;
 
 	for (int i = 1; i < argc; i += 2)
 	{
