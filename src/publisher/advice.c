@@ -86,13 +86,38 @@ static const struct
 	{"could not open", "Look at the file that is named: rights, limits, disk. It is tried again by itself."},
 };
 
+/* Names of topics, files and properties stand between quotes, and say nothing. */
+static char *
+without_names(const char *reason)
+{
+	char	   *text = pstrdup(reason);
+	char	   *to = text;
+	bool		quoted = false;
+
+	for (const char *from = reason; *from; from++)
+	{
+		if (*from == '"')
+			quoted = !quoted;
+		else if (!quoted)
+			*to++ = *from;
+	}
+	*to = '\0';
+	return text;
+}
+
 const char *
 evpub_advice(const char *reason)
 {
+	char	   *text = without_names(reason);
+
 	for (int i = 0; i < (int) lengthof(advices); i++)
 	{
-		if (strstr(reason, advices[i].part) != NULL)
+		if (strstr(text, advices[i].part) != NULL)
+		{
+			pfree(text);
 			return advices[i].hint;
+		}
 	}
+	pfree(text);
 	return "Look into the server log. It is tried again by itself.";
 }
