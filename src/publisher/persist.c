@@ -153,14 +153,18 @@ evpub_persist_store(EvpubWorker *worker, const EvpubPosition *before,
 
 /*
  * Partition counts must be durable before the first record goes out under
- * them.  One write serves all topics that the relay has reported, and it does
- * not wait for the second that lies between other writes: the records wait for
- * it.  What failed is tried again no sooner than other writes are.
+ * them, and the growth of a topic before what commits behind its line.  One write
+ * serves all topics that the relay has reported, and it does not wait for the second
+ * that lies between other writes: the records wait for it.  (A growth takes two: its
+ * line is where the message of the first one ends.)  What failed is tried again no
+ * sooner than other writes are.
  */
 bool
 evpub_persist_pins(EvpubWorker *worker)
 {
-	if (!worker->streaming || !evpub_pins_wanted(&worker->position))
+	if (!worker->streaming ||
+		(!evpub_pins_wanted(&worker->position) &&
+		 !evpub_pins_growth_pending(&worker->position)))
 		return true;
 	return evpub_persist(worker, !worker->persist_problem[0]);
 }

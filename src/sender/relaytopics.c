@@ -157,13 +157,18 @@ evpub_relaytopics_partitions(EvpubPosition *position, const EvpubFrame *frame)
 		(partitions <= 0 && partitions != EVPUB_FRAME_TOPIC_UNPINNED))
 		return false;
 
-	/* what is not durable was not used, so it may still be another count */
+	/*
+	 * What is not durable was not used, so it may still be another count.  That of a
+	 * growth may not, as soon as there is a line for it in WAL: a crash would find this
+	 * line, and go by the first count behind it.  When it is used, the relay is asked
+	 * again.
+	 */
 	if (partitions == EVPUB_FRAME_TOPIC_UNPINNED)
 		topic->remade = true;
 	else if (!topic->durable)
 		evpub_pins_set(position, topic, partitions);
 	else if (partitions > topic->partitions && partitions != topic->grown &&
-			 !topic->grown_durable && !evpub_position_says_before(position, topic))
+			 topic->grown_from == InvalidXLogRecPtr && !evpub_position_says_before(position, topic))
 	{
 		topic->grown = partitions;
 		topic->grown_from = InvalidXLogRecPtr;
