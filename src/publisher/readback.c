@@ -94,7 +94,8 @@ put_no_tail(EvpubWorker *worker, uint32 topic, int32 partition)
 
 /*
  * The partition was read, and there is nothing in it that is still to be met: the
- * next relay need not read that again.
+ * next relay need not read that again.  The offset may be ahead of what is confirmed
+ * only in memory: file and message take both from here at the same time.
  */
 static void
 note_read(EvpubWorker *worker, uint32 number, int32 partition, int64 end,
@@ -156,6 +157,7 @@ take_found(EvpubWorker *worker, const EvpubFrame *frame)
 	tail.partition = found.frame.partition;
 	tail.id = judgement.tail;
 	tail.end = found.frame.end;
+	tail.exact = judgement.exact;
 
 	/* nothing of the partition was sent yet, so nothing is dropped before this */
 	if (judgement.replaced != 0)
@@ -173,7 +175,9 @@ take_found(EvpubWorker *worker, const EvpubFrame *frame)
 static void
 take_met(EvpubWorker *worker, EvpubTail *tail)
 {
-	note_read(worker, tail->topic, tail->partition, tail->end, &tail->id);
+	/* what is dropped by its exact id may be still to come, for the next relay as well */
+	if (!tail->exact)
+		note_read(worker, tail->topic, tail->partition, tail->end, &tail->id);
 	evpub_tails_remove(&worker->stream.tails, tail);
 }
 

@@ -20,6 +20,7 @@ typedef struct EvpubTail
 	int32		partition;
 	EvpubId		id;
 	int64		end;			/* the partition was read up to here */
+	bool		exact;			/* it has also what is dropped by its exact id */
 	uint64		passed_seq;		/* sent_seq, when all transactions up to the tail's
 								 * were sent; 0: they were not yet */
 } EvpubTail;
