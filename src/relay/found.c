@@ -191,6 +191,17 @@ found_take(Found *found, rd_kafka_message_t *message)
 	add(found, kind, id);
 }
 
+/* Is this the publisher of the other id, or one of before?  Others may fence the server. */
+static bool
+is_known(const char *id, const char *ours)
+{
+	bool		known = memcmp(id, ours, PUBLISHER_LENGTH) == 0;
+
+	for (uint32_t i = 0; i < left_count && !known; i++)
+		known = memcmp(id, left[i].publisher, PUBLISHER_LENGTH) == 0;
+	return known;
+}
+
 void
 found_leave_out(Found *found, const char *id)
 {
@@ -198,7 +209,7 @@ found_leave_out(Found *found, const char *id)
 
 	for (uint32_t i = 0; i < found->count; i++)
 	{
-		if (found->ids[i].kind == EVPUB_FOUND_EVENT &&
+		if (found->ids[i].kind == EVPUB_FOUND_EVENT && is_known(found->ids[i].id, id) &&
 			memcmp(found->ids[i].id + EVPUB_FRAME_ID_ORDER_AT, id + EVPUB_FRAME_ID_ORDER_AT,
 				   EVPUB_FRAME_ID_LENGTH - EVPUB_FRAME_ID_ORDER_AT) <= 0)
 			continue;

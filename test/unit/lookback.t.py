@@ -428,6 +428,17 @@ def test_hidden(t):
     r.wait_acked(12)
     assert r.dropped == 3, r.dropped
 
+    # but for what a publisher of our root has that we do not know, wherever its WAL is
+    kafka.create('foreign')
+    r.known(2, 'foreign', [None])
+    r.wait_found(2)
+    stranger = own(1, entry=0xeeeeeeee)
+    kafka.write_own('foreign', stranger)
+    r.again.add(2)
+    r.batch(r.put(own(30), topic=2))
+    r.wait('f')
+    assert r.found[2, 0][1] == {(b'e', stranger)}, r.found
+
 
 def test_hidden_far(t):
     "of what others have written for days, it reads no more than a predecessor may lie in"
