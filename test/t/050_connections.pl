@@ -339,8 +339,13 @@ my $patient = relay_pid($node);
 $kafka->allow('denied', 'evpub', 'READ');
 ok(wait_published($node, 60), 'the right to read is granted later: published');
 is(relay_pid($node), $patient, 'by the same relay');
-# users of later connections may not read it, which would be said of each
+# the user of a later connection may not read it, and nothing is published to it any more
+use_pair('client');
+connect_server('MTLS', "$ca\nssl.certificate.location=$dir/client.crt\nssl.key.location=$dir/client.key\n");
+ok(wait_for_status($node, $unreadable, 60), 'a topic of before that may not be read: blocked');
+like(status($node, 'hint'), qr/SELECT evpub\.forget_topic\('denied'\);/, 'and how to forget it');
 $node->safe_psql('postgres', q{SELECT evpub.forget_topic('denied')});
+ok(wait_for_state($node, 'streaming'), 'it is forgotten: streaming');
 is($kafka->record_count('denied'), 3, 'each is there once');
 published('again', 'TLS', $example{'TLS'});
 is(join(', ', map { $_->{event}{pk}{name} } events($kafka, 'connected')),
