@@ -24,6 +24,8 @@
  *
  * Modes:
  *		before, after	die there
+ *		fails			do not do it: the call fails for want of space, and the worker
+ *						goes on
  *		torn			die in the middle of a write; else as "before"
  *		power			die after it, and take back what was not made durable
  *						in evpub's own directory: the contents of files that
@@ -78,16 +80,18 @@ typedef enum Mode
 {
 	BEFORE,
 	AFTER,
+	FAILS,
 	TORN,
 	POWER
 } Mode;
 
-static const char *const mode_names[] = {"before", "after", "torn", "power"};
+static const char *const mode_names[] = {"before", "after", "fails", "torn", "power"};
 
 /* Where a call stands to a fault. */
 typedef enum Verdict
 {
 	PASS,
+	FAIL,
 	DIE_TORN,					/* do half of it */
 	DIE_AFTER
 } Verdict;
@@ -336,6 +340,12 @@ begin(const char *what, const char *name, char *step)
 	errno = saved_errno;
 	if (dying == BEFORE || (dying == TORN && strcmp(what, "write") != 0))
 		die(step);
+	if (dying == FAILS)
+	{
+		take_out_order();
+		append_log(step);
+		return FAIL;
+	}
 	return dying == TORN ? DIE_TORN : DIE_AFTER;
 }
 
@@ -345,6 +355,12 @@ begin(const char *what, const char *name, char *step)
 		char		step[NAME_LENGTH]; \
 		Verdict		verdict = begin(what, name, step); \
 		\
+		if (verdict == FAIL) \
+		{ \
+			errno = ENOSPC; \
+			(result) = -1; \
+			break; \
+		} \
 		(result) = (call); \
 		if (verdict != PASS) \
 			die(step); \
@@ -516,6 +532,11 @@ close(int fd)
 		if (!name) \
 			return (whole); \
 		verdict = begin("write", name, step); \
+		if (verdict == FAIL) \
+		{ \
+			errno = ENOSPC; \
+			return -1; \
+		} \
 		done = verdict == DIE_TORN ? (half) : (whole); \
 		written(name); \
 		if (verdict != PASS) \
