@@ -12,6 +12,7 @@
 #include "frames.h"
 #include "offsets.h"
 #include "relay.h"
+#include "tail.h"
 #include "topics.h"
 
 typedef struct Acked
@@ -83,9 +84,23 @@ offsets_take(const rd_kafka_message_t *message)
 	unreported[unreported_count++] = (Acked){topic, message->partition};
 }
 
+/*
+ * What is in front of the last acknowledged record is not known, or not met, while the
+ * partition is read again (lookback_first_acked()).  A relay that begins then has to read
+ * it, too, so the offset is reported when that is over.
+ */
+static bool
+is_settled(const TopicPartition *partition)
+{
+	return partition->access != PARTITION_READ && partition->access != PARTITION_FOUND &&
+		!tail_is_open(partition->tail);
+}
+
 void
 offsets_send(void)
 {
+	size_t		kept = 0;
+
 	for (size_t i = 0; i < unreported_count; i++)
 	{
 		Acked	   *which = &unreported[i];
@@ -96,10 +111,15 @@ offsets_send(void)
 			.offset = partition->offset
 		};
 
+		if (!is_settled(partition))
+		{
+			unreported[kept++] = *which;
+			continue;
+		}
 		if (partition->id[0] != '\0')
 			memcpy(frame.id, partition->id, sizeof(frame.id));
 		partition->unreported = false;
 		frames_send(EVPUB_FRAME_ACKED_OFFSET, &frame, sizeof(frame), NULL, 0);
 	}
-	unreported_count = 0;
+	unreported_count = kept;
 }

@@ -429,15 +429,35 @@ def test_hidden(t):
     assert r.dropped == 3, r.dropped
 
     # but for what a publisher of our root has that we do not know, wherever its WAL is
-    kafka.create('foreign')
-    r.known(2, 'foreign', [None])
+    kafka.create('stranger')
+    r.known(2, 'stranger', [None])
     r.wait_found(2)
     stranger = own(1, entry=0xeeeeeeee)
-    kafka.write_own('foreign', stranger)
+    kafka.write_own('stranger', stranger)
     r.again.add(2)
     r.batch(r.put(own(30), topic=2))
     r.wait('f')
     assert r.found[2, 0][1] == {(b'e', stranger)}, r.found
+
+
+def test_hidden_offset(t):
+    "where a first record is counts when what was hidden before it is known, and met"
+    kafka.create('unsettled')
+    r = reader(t)
+    r.again = {0}
+    r.answers = None
+    r.origin()
+    r.known(0, 'unsettled', [None])
+    r.wait_found()
+    kafka.write_own('unsettled', *[own(i) for i in range(1, 4)])
+    r.tail(0, 0, [])
+    r.batch(*[r.put(own(i)) for i in range(1, 5)])
+    r.wait('f')
+    assert r.found[0, 0][1] == {(b'e', own(3))} and not r.offsets, (r.found, r.offsets)
+    r.tail(0, 0, [(b't', own(3))])
+    r.wait_acked(4)
+    assert kafka.ids('unsettled') == [own(1), own(2), own(3), own(1), own(4)]
+    assert r.offsets == {(0, 0): 4}, r.offsets
 
 
 def test_hidden_far(t):
@@ -559,8 +579,8 @@ def test_no_right(t):
     r.known(0, 'locked', [0, None, None])
     text = r.wait_trouble('READ')
     assert re.fullmatch('topic "locked" cannot be read, which evpub.delivery = \'deduplicated\' '
-                        'needs: .*\nGrant evpub\'s user READ: kafka-acls.sh .* --topic locked\\. .*'
-                        'evpub.delivery = \'at_least_once\'; SELECT pg_reload_conf\\(\\);',
+                        'needs: .*\nGrant evpub\'s user READ: kafka-acls.sh .* --topic <topic>\\. .*'
+                        'evpub.delivery = \'at_least_once\'; SELECT pg_reload_conf\\(\\); .*forget_topic.*',
                         text), text
     r.batch(r.put(own(2), partition=1))
     r.silent()
@@ -605,7 +625,7 @@ def test_leaves(t):
     start = time.monotonic()
     r.socket.shutdown(socket.SHUT_WR)
     r.process.wait(relay.PATIENCE)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 5
 
 
 def test_malformed(t):
