@@ -55,7 +55,15 @@ read_all(const char *path, StringInfo data, char **problem)
 
 	if (fd < 0)
 		return not_read("open", path, problem);
-	if (fstat(fd, &st) != 0 || st.st_size >= (off_t) MaxAllocSize)
+	if (fstat(fd, &st) != 0)
+	{
+		int			saved_errno = errno;
+
+		CloseTransientFile(fd);
+		errno = saved_errno;
+		return not_read("stat", path, problem);
+	}
+	if (st.st_size >= (off_t) MaxAllocSize)
 	{
 		CloseTransientFile(fd);
 		*problem = psprintf("file \"%s\" has an impossible size", path);

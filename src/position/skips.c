@@ -68,7 +68,7 @@ evpub_skips_add_letter(EvpubPosition *position, const char *id, const char *reas
 	skip->code = code;
 }
 
-/* The one of this id, in an array of one's own. */
+/* The entry of this event, in a copy of the list that may be changed. */
 static EvpubSkip *
 own_skip(EvpubPosition *position, const char *id)
 {

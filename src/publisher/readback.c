@@ -94,8 +94,8 @@ put_no_tail(EvpubWorker *worker, uint32 topic, int32 partition)
 
 /*
  * The partition was read, and there is nothing in it that is still to be met: the
- * next relay need not read that again.  The offset may be ahead of what is confirmed
- * only in memory: file and message take both from here at the same time.
+ * next relay need not read that again.  The offset may be ahead of what the
+ * file says is confirmed, but never is in the file: both are written at the same time.
  */
 static void
 note_read(EvpubWorker *worker, uint32 number, int32 partition, int64 end,

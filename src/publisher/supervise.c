@@ -27,6 +27,9 @@
 /* The name under which brokers know us. */
 static const char *const evpub_client_id = "evpub";
 
+/* A relay that ends again in the same way is logged after so long, in ms. */
+#define ENDED_AGAIN 60000
+
 /* A configuration that the relay does not take is tried again so late, in ms. */
 #define RETRY_CONFIG 10000
 
@@ -391,10 +394,19 @@ listen_to_relay(EvpubWorker *worker)
 static void
 log_unasked_end(EvpubRelay *relay, int status)
 {
-	if (relay->unasked && status >= 0)
+	static int	logged = -1;
+	static EvpubMsec logged_at = 0;
+
+	/* one that ends as soon as it begins is said once a minute */
+	if (relay->unasked && status >= 0 &&
+		(status != logged || evpub_clock_passed(logged_at, ENDED_AGAIN)))
+	{
 		ereport(LOG,
 				(errmsg("evpub: the relay ended unexpectedly: %s",
 						wait_result_to_str(status))));
+		logged = status;
+		logged_at = evpub_clock_now();
+	}
 	relay->unasked = false;
 }
 

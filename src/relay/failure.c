@@ -187,10 +187,11 @@ failure_end(rd_kafka_t *client)
 	{
 		/* it has to go with the largest "why_not" of a dead letter into one hint */
 		snprintf(size, sizeof(size),
-				 "Set %s of topic \"%.60s\" to %" PRIu64 " or more (kafka-configs.sh); publishing then goes on by itself. A lower evpub.max_event_bytes has later writers get an error.",
+				 "Set %s of topic \"%.60s%s\" to %" PRIu64 " or more (kafka-configs.sh); publishing then goes on by itself. A lower evpub.max_event_bytes has later writers get an error.",
 				 cause == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE ?
 				 "segment.bytes" : "max.message.bytes",
-				 topic_name, failed.bytes + BATCH_OVERHEAD);
+				 topic_name, strlen(topic_name) > 60 ? "..." : "",
+				 failed.bytes + BATCH_OVERHEAD);
 		hint = size;
 	}
 	if (is_about_size(cause) || cause == RD_KAFKA_RESP_ERR_INVALID_RECORD)

@@ -265,8 +265,8 @@ ends_below(const ReaderTask *task)
  * else is sent before what was hidden is known.
  *
  * A report without an offset says nothing, and then others may be under way when the
- * first one with an offset comes.  What they are would be taken for a predecessor's, and
- * never be met; so it is too late then, and nothing is read.
+ * first one with an offset comes.  Those would be taken for a predecessor's, and never be
+ * met; so it is too late then, and nothing is read.
  *
  * An announcement of a gap goes out before the tail is met (tail.c).  The answer to what
  * is read then would replace the tail, and what is still to be dropped would be sent.  So
@@ -335,8 +335,8 @@ compose(const ReaderTask *task, int64_t now, char *text, size_t size)
 	if (reader_lacks_rights(error))
 		snprintf(text, size,
 				 "topic \"%s\" cannot be read, which evpub.delivery = 'deduplicated' needs: %s\n"
-				 "Grant evpub's user READ: kafka-acls.sh --add --allow-principal User:<name> --operation Read --topic %s. It goes on by itself. Or, with repetitions after a crash: ALTER SYSTEM SET evpub.delivery = 'at_least_once'; SELECT pg_reload_conf(); If nothing is published to it any more: SELECT evpub.forget_topic('%s');",
-				 task->topic, rd_kafka_err2str(error), task->topic, task->topic);
+				 "Grant evpub's user READ: kafka-acls.sh --add --allow-principal User:<name> --operation Read --topic <topic>. It goes on by itself. Or, with repetitions after a crash: ALTER SYSTEM SET evpub.delivery = 'at_least_once'; SELECT pg_reload_conf(); If nothing is published to it any more: SELECT evpub.forget_topic('<topic>');",
+				 task->topic, rd_kafka_err2str(error));
 	else if (error == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE && end >= 0)
 		snprintf(text, size,
 				 "topic \"%s\" partition %d ends at offset %" PRId64 ", but offset %" PRId64 " was acknowledged: its leader lags behind, or it has lost records",

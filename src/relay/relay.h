@@ -53,7 +53,9 @@ extern void relay_fail_as(const EvpubFrameFailed *failed, const char *fmt, ...)
 
 /*
  * Starts a thread that no signal interrupts; ends the process if that is not possible.
- * Returns a descriptor (eventfd) by which it can wake the event loop.
+ * Returns a descriptor (eventfd) by which it can wake the event loop.  The thread may run
+ * before the caller has stored that, so it writes there only after a first question, which
+ * it gets under a lock.
  */
 extern int	relay_start_thread(void *(*run) (void *));
 
