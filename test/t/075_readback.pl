@@ -93,7 +93,7 @@ $node->reload;
 
 $kafka->create_topic('items', 6);
 load_tables($node, 20);
-my $load = start_load($node, 20, 4, 12);
+my $load = start_load($node, 20, 4, 600);
 for my $i (1 .. 12)
 {
 	my $relay;
@@ -110,9 +110,10 @@ for (1 .. 2)
 	sql("SELECT pg_terminate_backend($worker)");
 	wait_until('another worker', sub { my $now = worker_pid($node); $now && $now != $worker && relay_pid($node) });
 }
-finish($load);
+$load->{handle}->signal('TERM');
+eval { finish($load) };
 ok(wait_published($node), 'published under kills');
-cmp_ok(check_complete('kills', $node, $kafka), '>', 100, 'a load worth the name');
+cmp_ok(check_complete('kills', $node, $kafka, late => 1), '>', 100, 'a load worth the name');
 cmp_ok(dropped(), '>', 0, 'duplicates were dropped');
 
 # ---- another server has taken over ----

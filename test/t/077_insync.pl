@@ -28,17 +28,33 @@ sub partition
 	return $topic->{partitions}[0];
 }
 
-# more(n): n rows, which are in the leader's log then
+# The offset behind what the leader's log has, shown or not: a batch begins with its first
+# offset and its length, and has at byte 23 how many records follow the first.
+sub log_end
+{
+	my $log = slurp_file($cluster->broker(partition()->{leader} - 1)->{conf}{'log.dirs'}
+		  . '/one-0/00000000000000000000.log');
+	my ($at, $end) = (0, 0);
+	while ($at + 61 <= length $log)
+	{
+		my ($offset, $length) = unpack 'q> N', substr $log, $at, 12;
+		last if $at + 12 + $length > length $log;
+		$end = $offset + unpack('N', substr $log, $at + 23, 4) + 1;
+		$at += 12 + $length;
+	}
+	return $end;
+}
+
+# more(n): n rows; the leader's log has some of them then.  Returns whether it has all: the
+# others wait behind the first ones, which wait for the followers.
 sub more
 {
 	my ($n) = @_;
-	my $log = $cluster->broker(partition()->{leader} - 1)->{conf}{'log.dirs'}
-	  . '/one-0/00000000000000000000.log';
-	my $size = -s $log;
+	my $end = log_end();
 	sql('INSERT INTO one SELECT generate_series(' . ($last + 1) . ', ' . ($last + $n) . ')');
 	$last += $n;
-	wait_until('the leader has the records', sub { -s $log > $size });
-	return;
+	wait_until('the leader has the records', sub { log_end() > $end });
+	return log_end() == $end + $n;
 }
 
 # With a follower frozen, records get into the log of the leader and no further; then
@@ -53,7 +69,7 @@ sub kill_relay_of_frozen
 	my $leader = partition()->{leader};
 	my $frozen = $cluster->broker($leader % 3);
 	$frozen->pause;
-	more(5);
+	more(1);
 	my $relay = relay_pid($node);
 	kill 'KILL', $relay;
 	my $number = $leader % 3 + 1;
@@ -106,16 +122,24 @@ INSERT INTO one VALUES (1)});
 $last = 1;
 ok(wait_published($node), 'slow: published');
 
-# the followers have just asked, so nobody sees these for some seconds
-more(20);
-kill 'KILL', relay_pid($node);
-ok(wait_published($node), 'slow: published by the next relay');
-is_deeply([ map { $_->{event}{pk}{id} } events($cluster, 'one') ], [ 1 .. 21, 2 ],
-	'slow: only the first record comes twice');
-is(status($node, 'duplicates_dropped'), 19, 'slow: the others were seen and dropped');
-sql('INSERT INTO one VALUES (22)');
+# The followers have just asked, so nobody sees these for some seconds.  A machine that is
+# busy may send them in two requests, or start the relay when they can be seen.
+my ($first, @ids);
+for my $try (1 .. 10)
+{
+	$first = $last + 1;
+	my $all = more(20);
+	kill 'KILL', relay_pid($node) if $all;
+	wait_published($node) or last;
+	@ids = map { $_->{event}{pk}{id} } events($cluster, 'one');
+	last if $all && @ids > $last;
+}
+is_deeply(\@ids, [ 1 .. $last, $first ], 'slow: only the first record comes twice');
+is(status($node, 'duplicates_dropped'), 19, 'slow: the others were seen and dropped')
+  if $first == 2;
+sql('INSERT INTO one VALUES (' . ++$last . ')');
 ok(wait_published($node), 'slow: it goes on');
-is((map { $_->{event}{pk}{id} } events($cluster, 'one'))[-1], 22, 'slow: and nothing else comes');
+is((map { $_->{event}{pk}{id} } events($cluster, 'one'))[-1], $last, 'slow: and nothing else comes');
 
 $node->stop;
 $cluster->stop;
