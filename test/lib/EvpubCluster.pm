@@ -113,11 +113,21 @@ sub stop
 }
 
 # is_whole(): all brokers are there, and every replica of every partition is in
-# sync.
+# sync.  Each broker has to say so: one that was frozen says what was so before.
 sub is_whole
 {
 	my ($self) = @_;
-	my $answer = eval { $self->metadata } or return 0;
+	for my $broker ($self->brokers)
+	{
+		return 0 unless $self->_is_whole_to($broker);
+	}
+	return 1;
+}
+
+sub _is_whole_to
+{
+	my ($self, $broker) = @_;
+	my $answer = eval { $broker->metadata } or return 0;
 	return 0 if @{ $answer->{brokers} } < $self->brokers;
 	for my $partition (map { @{ $_->{partitions} } } @{ $answer->{topics} })
 	{
