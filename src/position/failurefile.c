@@ -5,7 +5,8 @@
  * Nothing depends on this file.  It outlives worker and server, so that who comes in
  * the morning sees what went wrong at night.
  *
- * Its contents are the failures as they are in memory.
+ * It is written again and again in an outage, so it is kept small: of each failure it has
+ * what is in front of the texts as it is in memory, and the texts as long as they are.
  */
 #include "postgres.h"
 
@@ -13,6 +14,9 @@
 #include "position/failurefile.h"
 
 #define FAILURE_MAGIC "evpubfl2"
+
+/* of a failure, in front of its texts */
+#define FIXED_LENGTH offsetof(EvpubFailure, topic)
 
 const char *
 evpub_failure_kind(char kind)
@@ -60,43 +64,49 @@ evpub_failure_done(char done)
 	return NULL;
 }
 
-/* Can this be shown?  Texts have to end, and to be ASCII. */
+/* Can this be shown?  Texts have to be ASCII. */
 static bool
 makes_sense(const EvpubFailure *failure)
 {
-	const struct
-	{
-		const char *text;
-		Size		size;
-	}			texts[] = {
-		{failure->topic, sizeof(failure->topic)},
-		{failure->id, sizeof(failure->id)},
-		{failure->text, sizeof(failure->text)}
-	};
+	const char *texts[] = {failure->topic, failure->id, failure->text};
 
 	for (int i = 0; i < (int) lengthof(texts); i++)
-	{
-		Size		length = strnlen(texts[i].text, texts[i].size);
-
-		if (length == texts[i].size)
-			return false;
-		for (Size c = 0; c < length; c++)
-			if (IS_HIGHBIT_SET(texts[i].text[c]))
+		for (const char *c = texts[i]; *c; c++)
+			if (IS_HIGHBIT_SET(*c))
 				return false;
-	}
 	return evpub_failure_kind(failure->kind) && evpub_failure_done(failure->done);
 }
 
 static bool
-parse(EvpubFailures *failures, const char *contents, Size length)
+take_text(const char **at, const char *end, char *text, Size size)
 {
-	if (length % sizeof(EvpubFailure) != 0 || length > sizeof(failures->list))
+	Size		length = strnlen(*at, end - *at);
+
+	if (*at + length == end || length >= size)
 		return false;
-	memcpy(failures->list, contents, length);
-	failures->count = (int) (length / sizeof(EvpubFailure));
-	for (int i = 0; i < failures->count; i++)
-		if (!makes_sense(&failures->list[i]))
+	memcpy(text, *at, length + 1);
+	*at += length + 1;
+	return true;
+}
+
+static bool
+parse(EvpubFailures *failures, const char *at, const char *end)
+{
+	while (at < end)
+	{
+		EvpubFailure *failure = &failures->list[failures->count];
+
+		if (failures->count == EVPUB_FAILURES_KEPT || end - at < (ssize_t) FIXED_LENGTH)
 			return false;
+		memcpy(failure, at, FIXED_LENGTH);
+		at += FIXED_LENGTH;
+		if (!take_text(&at, end, failure->topic, sizeof(failure->topic)) ||
+			!take_text(&at, end, failure->id, sizeof(failure->id)) ||
+			!take_text(&at, end, failure->text, sizeof(failure->text)) ||
+			!makes_sense(failure))
+			return false;
+		failures->count++;
+	}
 	return true;
 }
 
@@ -112,7 +122,7 @@ evpub_failurefile_read(EvpubFailures *failures, char **problem)
 		*problem = NULL;
 	if (found != EVPUB_CHECKEDFILE_FOUND)
 		return found == EVPUB_CHECKEDFILE_ABSENT;
-	if (!parse(failures, data.data + data.cursor, data.len - data.cursor))
+	if (!parse(failures, data.data + data.cursor, data.data + data.len))
 	{
 		memset(failures, 0, sizeof(*failures));
 		*problem = psprintf("file \"%s\" has contents that make no sense",
@@ -128,8 +138,15 @@ evpub_failurefile_write(const EvpubFailures *failures)
 	StringInfoData data;
 
 	evpub_checkedfile_begin(&data, FAILURE_MAGIC);
-	appendBinaryStringInfo(&data, (const char *) failures->list,
-						   sizeof(EvpubFailure) * failures->count);
+	for (int i = 0; i < failures->count; i++)
+	{
+		const EvpubFailure *failure = &failures->list[i];
+
+		appendBinaryStringInfo(&data, (const char *) failure, FIXED_LENGTH);
+		appendBinaryStringInfo(&data, failure->topic, strlen(failure->topic) + 1);
+		appendBinaryStringInfo(&data, failure->id, strlen(failure->id) + 1);
+		appendBinaryStringInfo(&data, failure->text, strlen(failure->text) + 1);
+	}
 	evpub_checkedfile_write(EVPUB_FAILURE_FILE, &data);
 	pfree(data.data);
 }

@@ -21,11 +21,13 @@
 #include "reason.h"
 
 /*
- * Between two writes, in ms: when there is another failure, or one that has not come
- * often; longer, the more often it has come, as in an outage, for hours; and after a
- * write that has failed.
+ * Between two writes, in ms: when there is another failure, or a refused event has not
+ * come often, longer the more often it has come; when only failures of an outage have
+ * come again, as they do each second, in turns, for hours; and after a write that has
+ * failed.
  */
 #define SAVE_INTERVAL 1000
+#define SAVE_OUTAGE 30000
 #define SAVE_REPEATED 60000
 #define SAVE_AGAIN 10000
 
@@ -127,7 +129,8 @@ evpub_failures_note(EvpubFailure what, const char *text)
 	}
 	memmove(&list[1], &list[0], sizeof(EvpubFailure) * at);
 	list[0] = what;
-	interval = Min(SAVE_INTERVAL * (EvpubMsec) what.count, SAVE_REPEATED);
+	interval = what.count == 1 || what.kind == EVPUB_FAILED_REFUSED ?
+		Min(SAVE_INTERVAL * (EvpubMsec) what.count, SAVE_REPEATED) : SAVE_OUTAGE;
 	save_interval = unsaved ? Min(save_interval, interval) : interval;
 	unsaved = true;
 }

@@ -17,9 +17,9 @@ my $MINUTE = $ENV{EVPUB_MINUTE} || 60;
 # Worker, relay and librdkafka's threads together.  Without a broker they try
 # to connect every second, and the server's log gets a line now and then.  To read
 # what the server logs once in a while dirties a page: the time of access.  Each new
-# reason of an outage writes a line to the log and the file that evpub.failures shows, two
-# pages of 4 kB.  There are some eight reasons in the first minute.  For a reason that comes
-# again the file is written ever less often.
+# reason of an outage, some eight in its first minute, writes a page to the log and replaces
+# the file that evpub.failures shows: some 16 kB with what the file system notes of that.
+# When they come again, that file is written twice a minute.
 my %limits = (
 	cpu_ms => { idle => $MINUTE, blocked => 2 * $MINUTE },    # 0.1 %, 0.2 %
 	wakes => { idle => 10 * $MINUTE, blocked => 50 * $MINUTE },

@@ -98,7 +98,7 @@ is($rc, 0, 'pg_monitor may');
 # ---- a file that is damaged, or cannot be written, hinders nothing ----
 
 my $file = $node->data_dir . '/evpub/failures';
-for my $damage ([ 'cut' => sub { substr $_[0], 0, 700 } ], [ 'bit' => sub { my $x = $_[0]; substr($x, 200, 1) ^= "\1"; $x } ],
+for my $damage ([ 'cut' => sub { substr $_[0], 0, length($_[0]) / 2 } ], [ 'bit' => sub { my $x = $_[0]; substr($x, length($x) / 2, 1) ^= "\1"; $x } ],
 	[ 'empty' => sub { '' } ], [ 'long' => sub { $_[0] x 100 } ])
 {
 	my ($name, $change) = @$damage;
