@@ -155,22 +155,29 @@ is_deeply([ grep { $_ > 50000 } ids('narrow') ], [ 50001 .. 50020 ], 'in order, 
 
 # --- given up while Kafka has events from behind the refused one
 $kafka->set_topic('compacted', { 'cleanup.policy' => 'compact' });
-$restarts_before = status($node, 'relay_restarts');
-$records = $kafka->record_count('other');
-$node->safe_psql(
-	'postgres', q{
+my $behind = 0;
+for my $try (1 .. 5)
+{
+	# the refusal may be faster than what is sent behind the event
+	last if $behind > 0;
+	$restarts_before = status($node, 'relay_restarts');
+	$records = $kafka->record_count('other');
+	$node->safe_psql(
+		'postgres', qq{
 BEGIN;
 SELECT evpub.publish_raw('compacted', NULL, '{"a":1}');
-INSERT INTO other SELECT generate_series(4001, 6000);
+INSERT INTO other SELECT generate_series(${try}0001, ${try}2000);
 COMMIT;
 });
-ok(wait_for_status($node, "state_reason LIKE '%INVALID_RECORD%' AND relay_restarts >= $restarts_before + 2"),
-	'a record refused alone blocks');
-note $kafka->record_count('other') - $records, ' records behind it are there';
-$node->safe_psql('postgres', 'SELECT evpub.discard(pg_current_wal_flush_lsn())');
-$node->safe_psql('postgres', 'INSERT INTO other VALUES (7000)');
-ok(wait_published($node), 'what is there of a transaction that was given up fences nobody');
-is(scalar(grep { $_ == 7000 } ids('other')), 1, 'the next one comes');
+	ok(wait_for_status($node, "state_reason LIKE '%INVALID_RECORD%' AND relay_restarts >= $restarts_before + 2"),
+		'a record refused alone blocks');
+	$behind = $kafka->record_count('other') - $records;
+	$node->safe_psql('postgres', 'SELECT evpub.discard(pg_current_wal_flush_lsn())');
+	$node->safe_psql('postgres', "INSERT INTO other VALUES (${try}3000)");
+	ok(wait_published($node), 'what is there of a transaction that was given up fences nobody');
+	is(scalar(grep { $_ == "${try}3000" } ids('other')), 1, 'the next one comes');
+}
+cmp_ok($behind, '>', 0, 'something of it was there');
 
 $node->stop;
 done_testing();

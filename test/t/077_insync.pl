@@ -124,10 +124,11 @@ ok(wait_published($node), 'slow: published');
 
 # The followers have just asked, so nobody sees these for some seconds.  A machine that is
 # busy may send them in two requests, or start the relay when they can be seen.
-my ($first, @ids);
+my ($first, $dropped_then, @ids);
 for my $try (1 .. 10)
 {
 	$first = $last + 1;
+	$dropped_then = status($node, 'duplicates_dropped');
 	my $all = more(20);
 	kill 'KILL', relay_pid($node) if $all;
 	wait_published($node) or last;
@@ -135,8 +136,7 @@ for my $try (1 .. 10)
 	last if $all && @ids > $last;
 }
 is_deeply(\@ids, [ 1 .. $last, $first ], 'slow: only the first record comes twice');
-is(status($node, 'duplicates_dropped'), 19, 'slow: the others were seen and dropped')
-  if $first == 2;
+is(status($node, 'duplicates_dropped') - $dropped_then, 19, 'slow: the others were seen and dropped');
 sql('INSERT INTO one VALUES (' . ++$last . ')');
 ok(wait_published($node), 'slow: it goes on');
 is((map { $_->{event}{pk}{id} } events($cluster, 'one'))[-1], $last, 'slow: and nothing else comes');
