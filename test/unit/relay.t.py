@@ -103,6 +103,10 @@ class Gone(Exception):
     pass
 
 
+class Skip(Exception):
+    """A case that cannot be run here, and why."""
+
+
 class Relay:
     def __init__(self, servers, descriptors=None, **settings):
         """descriptors: how many it may have open."""
@@ -604,6 +608,9 @@ def test_topic_rights(t):
     "the right on a topic is taken away, and given back"
     b = t.broker('--topic', 'events:1')
     r = t.relay(b.servers)
+    if r.wait('H').startswith(b'2.8.'):
+        raise Skip('librdkafka 2.8 crashes on its own mock, which names the partitions of a topic '
+                   'that must not be seen; t/050_connections.pl has a real broker')
     b.command('topic-error events 29')
     r.topic(0, 'events', 1)
     r.batch(r.record(0, b'k', b'1'))
@@ -1082,10 +1089,14 @@ def main():
     bad = 0
     for number, (name, function) in enumerate(tests, 1):
         case = TestCase()
+        skipped = ''
         start = time.monotonic()
         try:
             function(case)
             verdict = 'ok'
+        except Skip as why:
+            verdict = 'ok'
+            skipped = f' # SKIP {why}'
         except Exception:
             verdict = 'not ok'
             bad += 1
@@ -1095,7 +1106,7 @@ def main():
             case.end()
         if os.environ.get('EVPUB_TEST_TIMES'):
             print('# %.2f s' % (time.monotonic() - start))
-        print(f'{verdict} {number} - {function.__doc__}', flush=True)
+        print(f'{verdict} {number} - {function.__doc__}{skipped}', flush=True)
     return 1 if bad else 0
 
 
