@@ -278,6 +278,12 @@ typedef enum EvpubFrameFailure
 /* More partitions no topic has: a larger count is nonsense. */
 #define EVPUB_FRAME_PARTITIONS_MAX 1000000
 
+/*
+ * No partition has records up to here.  Who takes an offset from a file, from WAL, from
+ * a frame or from a broker refuses a larger one, so that one can be added to each.
+ */
+#define EVPUB_FRAME_OFFSET_MAX (INT64_MAX / 2)
+
 /* Counts of a TOPIC frame that say that there is none. */
 #define EVPUB_FRAME_TOPIC_NEW 0
 #define EVPUB_FRAME_TOPIC_UNPINNED (-1)

@@ -326,7 +326,8 @@ get_last(StringInfo in, EvpubLast *last)
 
 	last->offset = pq_getmsgint64(in);
 	bits = pq_getmsgbyte(in);
-	if ((bits & ~(LAST_HAS_ID | LAST_REPLACES)) != 0 || last->offset < -1)
+	if ((bits & ~(LAST_HAS_ID | LAST_REPLACES)) != 0 || last->offset < -1 ||
+		last->offset > EVPUB_FRAME_OFFSET_MAX)
 		malformed();
 	last->replaces = (bits & LAST_REPLACES) != 0;
 	if ((bits & LAST_HAS_ID) == 0)

@@ -132,6 +132,7 @@ take_found(EvpubWorker *worker, const EvpubFrame *frame)
 	found.topic = evpub_pins_topic_of_number(&worker->position, found.frame.topic);
 	if (!found.topic || found.frame.partition < 0 ||
 		found.frame.partition >= found.topic->partitions || found.frame.end < 0 ||
+		found.frame.end > EVPUB_FRAME_OFFSET_MAX ||
 		(frame->length - sizeof(found.frame)) / sizeof(EvpubFrameFoundId) != found.frame.count ||
 		(frame->length - sizeof(found.frame)) % sizeof(EvpubFrameFoundId) != 0)
 		return false;

@@ -302,7 +302,8 @@ ask_ends(ReaderTask **tasks, uint32_t count)
 		rd_kafka_resp_err_t why = error ? error : answer->err;
 
 		if (!why && (answer->partition != tasks[i]->partition ||
-					 strcmp(answer->topic, tasks[i]->topic) != 0 || answer->offset < 0))
+					 strcmp(answer->topic, tasks[i]->topic) != 0 || answer->offset < 0 ||
+					 answer->offset > EVPUB_FRAME_OFFSET_MAX))
 			why = RD_KAFKA_RESP_ERR__BAD_MSG;
 		if (why)
 			ask_later(tasks[i], why, now);

@@ -182,6 +182,8 @@ topics_set_offset(const char *payload, uint32_t length)
 	int64_t		offset;
 	TopicPartition *partition = read_partition(payload, length, &offset);
 
+	if (offset < -1 || offset > EVPUB_FRAME_OFFSET_MAX)
+		relay_fail(EVPUB_FAILURE_RETRY, "malformed OFFSET frame from the server");
 	partition->offset = offset;
 }
 

@@ -190,7 +190,7 @@ evpub_relaytopics_offset(EvpubPosition *position, const EvpubFrame *frame)
 	memcpy(&acked, frame->data, sizeof(acked));
 	topic = evpub_pins_topic_of_number(position, acked.topic);
 	if (!topic || acked.partition < 0 || acked.partition >= topic->partitions ||
-		acked.offset < -1)
+		acked.offset < -1 || acked.offset > EVPUB_FRAME_OFFSET_MAX)
 		return false;
 	memset(&id, 0, sizeof(id));
 	if (acked.id[0] != '\0' && !evpub_id_parse(acked.id, &id))

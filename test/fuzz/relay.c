@@ -215,4 +215,15 @@ fuzz_samples(void)
 	put_topic_named(0, 4, "\0", 1);
 	put_batch(1, 1, 0);
 	fuzz_sample(sample, sample_length);
+
+	/* once broke it: what is read back begins behind the last offset that there can be */
+	sample_length = 0;
+	put("\0\0\1\1", WORLD_KNOBS);
+	put_config();
+	put_origin();
+	put_topic(0, 4);
+	put_partition(EVPUB_FRAME_OFFSET, 0, 1, INT64_MAX);
+	put_read_back(0);
+	put_batch(1, 1, 0);
+	fuzz_sample(sample, sample_length);
 }

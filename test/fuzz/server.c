@@ -58,6 +58,12 @@ read_template(const char *text)
 
 	for (int i = 0; i < EVPUB_PLACEHOLDERS; i++)
 		values.text[i] = (EvpubSlice) {"value", 5};
+
+	/*
+	 * The setting's check does not know the database, whose name may be what makes a
+	 * topic too long, so here it adds nothing to the template.
+	 */
+	values.text[EVPUB_PLACEHOLDER_DATABASE].len = 0;
 	for (size_t i = 0; i < lengthof(uses); i++)
 	{
 		volatile bool compiled = false;
