@@ -72,7 +72,7 @@ uninstall-relay:
 # without a server, so that the sanitizers see each byte.
 UNIT_LIBRARY = $(wildcard test/unit/lib/*.[ch])
 UNIT_FLAGS = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all
-test/unit/%.bin: test/unit/%.c $(UNIT_LIBRARY) $(wildcard src/*.[ch] src/position/*.[ch] src/reader/*.[ch]) .pg-version
+test/unit/%.bin: test/unit/%.c $(UNIT_LIBRARY) $(wildcard src/*.[ch] src/event/*.[ch] src/position/*.[ch] src/reader/*.[ch]) .pg-version
 	$(CC) -std=gnu11 $(UNIT_FLAGS) $(WARNINGS) -D_GNU_SOURCE $(PG_CPPFLAGS) -o $@ \
 		$< test/unit/lib/assertion.c -L$(shell $(PG_CONFIG) --pkglibdir) -lpgport
 
@@ -100,7 +100,7 @@ $(FUZZ_BYTES): test/fuzz/%.bin: test/fuzz/%.c test/unit/position.c test/unit/wal
 		$(FUZZ_HEADERS) $(UNIT_LIBRARY) .pg-version $(wildcard src/*.h src/event/*.[ch] \
 		src/position/*.[ch] src/reader/walpass.[ch] src/sender/*.[ch] src/publisher/kafkafiles.[ch])
 	$(FUZZ_CLANG) $(FUZZ_PG_FLAGS) -fsanitize=fuzzer -o $@ $< test/unit/lib/assertion.c \
-		-L$(shell $(PG_CONFIG) --pkglibdir) -lpgcommon -lpgport -lcrypto
+		-L$(shell $(PG_CONFIG) --pkglibdir) -lpgcommon -lpgport
 
 # the files of the relay, in a made-up world
 FUZZ_RELAY_FLAGS = $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -D_GNU_SOURCE= -Isrc
@@ -116,7 +116,7 @@ $(FUZZ_RELAY): test/fuzz/%.bin: test/fuzz/%.c test/fuzz/lib/relayworld.c src/rel
 # readers of texts, in a server: a module that has libFuzzer in it
 FUZZ_SERVER_SOURCES = $(addprefix src/,admin/filtertext.c capture/catalog.c capture/fixed.c \
 	capture/headers.c capture/optionjson.c capture/options.c capture/optiontable.c \
-	capture/render.c capture/template.c event/mac.c event/write.c settings.c)
+	capture/render.c capture/template.c event/mac.c event/siphash.c event/write.c settings.c)
 test/fuzz/server.so: test/fuzz/server.c $(FUZZ_SERVER_SOURCES) $(FUZZ_HEADERS) .pg-version \
 		$(wildcard src/*.h src/event/*.h src/capture/*.h src/admin/filtertext.h)
 	$(FUZZ_CLANG) $(FUZZ_PG_FLAGS) -fsanitize=fuzzer-no-link -fPIC -shared -shared-libasan \

@@ -22,8 +22,8 @@
  *	20		16	MAC over database, xid, the 20 bytes above and the body
  *	36		..	body: encoded events
  *
- * The MAC is HMAC-SHA256, cut to 128 bits, keyed with the cluster's secret
- * mock authentication nonce: pg_logical_emit_message() is open to PUBLIC, so
+ * The MAC is SipHash-2-4 of 128 bits, under a key made of the cluster's secret
+ * mock authentication nonce (mac.c): pg_logical_emit_message() is open to PUBLIC, so
  * anyone can write a message with our prefix.  Binding the xid keeps a chunk
  * copied from elsewhere from being accepted; a chunk copied inside its own
  * transaction repeats a range and is refused by the assembler.

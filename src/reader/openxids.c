@@ -143,6 +143,28 @@ evpub_openxids_forget_before(EvpubOpenXids *xids, TransactionId oldest)
 	pfree(lost);
 }
 
+/*
+ * The bytes of a chunk, if the budget has room for them; NULL: they are read again
+ * from WAL.
+ */
+static char *
+copy_chunk(EvpubOpenXids *xids, const char *data, Size length)
+{
+	char	   *copy;
+
+	if (xids->memory > 0 && xids->memory + length > xids->budget)
+		relieve_memory(xids);
+	if (xids->memory + length > xids->budget)
+		return NULL;
+	copy = MemoryContextAlloc(xids->context, length);
+	memcpy(copy, data, length);
+	return copy;
+}
+
+/*
+ * Where memory lacks, nothing is added, and the caller reads again from the start of
+ * the transaction, with another set of open xids.
+ */
 bool
 evpub_openxids_add(EvpubOpenXids *xids, TransactionId xid, Oid database,
 				   XLogRecPtr lsn, const EvpubChunkInfo *info,
@@ -151,7 +173,21 @@ evpub_openxids_add(EvpubOpenXids *xids, TransactionId xid, Oid database,
 	bool		found;
 	OpenXid    *entry = openxid_lookup(xids->hash, xid);
 	EvpubPlace *place;
+	char	   *copy;
 
+	if (entry)
+	{
+		place = &entry->places[entry->nplaces - 1];
+
+		/*
+		 * Numbers only rise within one xid, since a sub-transaction that is
+		 * rolled back takes its xid along.  So this is a copy of a chunk of
+		 * the same transaction, replayed by somebody who could read WAL.
+		 */
+		if (info->first < place->first + place->count || place->last)
+			return false;
+	}
+	copy = copy_chunk(xids, data, length);
 	if (!entry)
 	{
 		/* before the entry is there: none must be left without places */
@@ -165,19 +201,6 @@ evpub_openxids_add(EvpubOpenXids *xids, TransactionId xid, Oid database,
 		entry->memory = 0;
 		entry->places = places;
 	}
-	else
-	{
-		place = &entry->places[entry->nplaces - 1];
-
-		/*
-		 * Numbers only rise within one xid, since a sub-transaction that is
-		 * rolled back takes its xid along.  So this is a copy of a chunk of
-		 * the same transaction, replayed by somebody who could read WAL.
-		 */
-		if (info->first < place->first + place->count || place->last)
-			return false;
-	}
-
 	if (entry->nplaces == entry->slots)
 	{
 		/* it counts when it is there: memory may lack */
@@ -192,14 +215,9 @@ evpub_openxids_add(EvpubOpenXids *xids, TransactionId xid, Oid database,
 	place->count = info->count;
 	place->events = info->events;
 	place->last = info->last;
-	place->data = NULL;
-
-	if (xids->memory > 0 && xids->memory + length > xids->budget)
-		relieve_memory(xids);
-	if (xids->memory + length <= xids->budget)
+	place->data = copy;
+	if (copy)
 	{
-		place->data = MemoryContextAlloc(xids->context, length);
-		memcpy(place->data, data, length);
 		entry->memory += length;
 		xids->memory += length;
 	}

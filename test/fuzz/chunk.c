@@ -9,8 +9,7 @@
 #include "../unit/lib/backend.h"
 #include "../unit/lib/messages.h"
 
-#include "utils/resowner.h"
-
+#include "../../src/event/siphash.c"
 #include "../../src/event/mac.c"
 #include "../../src/event/write.c"
 #include "../../src/event/read.c"
@@ -26,16 +25,6 @@
 
 #define DATABASE 5
 #define TRANSACTION 700
-
-ResourceOwner CurrentResourceOwner;
-
-ResourceOwner
-ResourceOwnerCreate(ResourceOwner parent, const char *name)
-{
-	(void) parent;
-	(void) name;
-	return NULL;
-}
 
 char *
 GetMockAuthenticationNonce(void)

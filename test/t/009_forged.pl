@@ -105,44 +105,94 @@ is($node->safe_psql('postgres', 'SELECT count(*) FROM evpub.peek()'),
 	'0', 'peek shows none');
 
 # Who may read pg_control has the key.  Then a forgery is an event like any other.
+
+# SipHash-2-4 of 128 bits, with words of 64 bits that wrap around.
+sub add
+{
+	my ($x, $y) = @_;
+	use integer;
+	return $x + $y;
+}
+sub rotate
+{
+	my ($word, $bits) = @_;
+	return ($word << $bits | ($word & ~0) >> 64 - $bits) & ~0;
+}
+sub mix
+{
+	my ($v, $rounds) = @_;
+	for (1 .. $rounds)
+	{
+		for my $step ([ 0, 1, 13, 32 ], [ 2, 3, 16, 0 ], [ 0, 3, 21, 0 ], [ 2, 1, 17, 32 ])
+		{
+			my ($to, $from, $bits, $half) = @$step;
+			$v->[$to] = add($v->[$to], $v->[$from]) & ~0;
+			$v->[$from] = rotate($v->[$from], $bits) ^ $v->[$to];
+			$v->[$to] = rotate($v->[$to], $half) if $half;
+		}
+	}
+	return;
+}
+sub siphash
+{
+	my ($key, $message) = @_;
+	my ($k0, $k1) = unpack 'Q<2', $key;
+	my @v = (
+		$k0 ^ unpack('Q>', 'somepseu'),
+		$k1 ^ unpack('Q>', 'dorandom') ^ 0xee,
+		$k0 ^ unpack('Q>', 'lygenera'),
+		$k1 ^ unpack('Q>', 'tedbytes'));
+	my $padded = $message . "\0" x (7 - length($message) % 8) . chr(length($message) % 256);
+	for my $word (unpack 'Q<*', $padded)
+	{
+		$v[3] ^= $word;
+		mix(\@v, 2);
+		$v[0] ^= $word;
+	}
+	$v[2] ^= 0xee;
+	mix(\@v, 4);
+	my $result = pack 'Q<', $v[0] ^ $v[1] ^ $v[2] ^ $v[3];
+	$v[1] ^= 0xdd;
+	mix(\@v, 4);
+	return $result . pack('Q<', $v[0] ^ $v[1] ^ $v[2] ^ $v[3]);
+}
+is(unpack('H*', siphash(pack('C*', 0 .. 15), pack('C*', 0 .. 14))),
+	'5493e99933b0a8117e08ec0f97cfc3d9', 'a vector of the reference implementation');
+
+# mac(): of a chunk without its MAC, as evpub makes it from the number in pg_control.
+sub mac
+{
+	my ($nonce, $database, $xid, $header, $body) = @_;
+	my $key = siphash(substr($nonce, 0, 16), "evpub message authentication\0" . substr($nonce, 16));
+	return siphash($key, pack('L<2', $database, $xid) . $header . $body);
+}
 $node->safe_psql(
 	'postgres', q{
 GRANT EXECUTE ON FUNCTION pg_read_binary_file(text) TO anyone;
 GRANT CREATE ON SCHEMA public TO anyone;
 SET ROLE anyone;
-CREATE FUNCTION hmac(key bytea, message bytea) RETURNS bytea LANGUAGE plpgsql AS $$
-DECLARE
-	inside  bytea := decode(repeat('36', 64), 'hex');
-	outside bytea := decode(repeat('5c', 64), 'hex');
-BEGIN
-	FOR i IN 0 .. length(key) - 1 LOOP
-		inside := set_byte(inside, i, get_byte(inside, i) # get_byte(key, i));
-		outside := set_byte(outside, i, get_byte(outside, i) # get_byte(key, i));
-	END LOOP;
-	RETURN sha256(outside || sha256(inside || message));
-END $$;
-CREATE FUNCTION little_endian(n bigint) RETURNS bytea LANGUAGE sql AS $$
-SELECT decode(string_agg(lpad(to_hex((n >> 8 * i) & 255), 2, '0'), '' ORDER BY i), 'hex') FROM generate_series(0, 3) i
-$$;
-CREATE FUNCTION mac(key bytea, xid text, chunk bytea) RETURNS bytea LANGUAGE sql AS $$
-SELECT substr(hmac(key, little_endian((SELECT oid::bigint FROM pg_database WHERE datname = current_database()))
-              || little_endian(xid::bigint & 4294967295) || substr(chunk, 1, 20) || substr(chunk, 37)), 1, 16)
-$$;
-CREATE FUNCTION forge() RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-	control bytea := pg_read_binary_file('global/pg_control');
-	chunk   bytea := (SELECT c.chunk FROM copied c);
-	xid     text := (SELECT c.xid::text FROM copied c);
-	key     bytea := (SELECT substr(control, o, 32) FROM generate_series(1, 400) o
-	                   WHERE mac(substr(control, o, 32), xid, chunk) = substr(chunk, 21, 16));
-BEGIN
-	IF key IS NULL THEN RAISE EXCEPTION 'no key'; END IF;
-	PERFORM pg_logical_emit_message(true, 'evpub', substr(chunk, 1, 20)
-		|| mac(key, pg_current_xact_id()::text, chunk) || substr(chunk, 37));
-END $$;
+CREATE FUNCTION forge(chunk bytea) RETURNS void LANGUAGE sql AS
+$$ SELECT pg_logical_emit_message(true, 'evpub', chunk) $$;
 });
+my ($database, $xid, $chunk, $control) = split /\|/,
+  $node->safe_psql(
+	'postgres', q{
+SET ROLE anyone;
+SELECT oid, xid, encode(chunk, 'hex'), encode(pg_read_binary_file('global/pg_control'), 'hex')
+  FROM pg_database, copied WHERE datname = current_database()});
+$_ = pack 'H*', $_ for $chunk, $control;
+my ($header, $mac, $body) = unpack 'a20 a16 a*', $chunk;
+my ($nonce) = grep { mac($_, $database, $xid, $header, $body) eq $mac }
+  map { substr $control, $_, 32 } 0 .. 400;
+ok($nonce, 'pg_control has the key');
 my $records = $kafka->record_count('real');
-$node->safe_psql('postgres', 'SET ROLE anyone; SELECT forge()');
+my $forger = $node->background_psql('postgres');
+$forger->query_safe('SET ROLE anyone; BEGIN');
+my $own = $forger->query_safe('SELECT pg_current_xact_id()::text::bigint & 4294967295');
+my $forged = unpack 'H*', $header . mac($nonce, $database, $own, $header, $body) . $body;
+$forger->query_safe("SELECT forge('\\x$forged')");
+$forger->query_safe('COMMIT');
+$forger->quit;
 ok(wait_published($node), 'who can read pg_control writes an event');
 is($kafka->record_count('real'), $records + 1, 'and it is published');
 
@@ -157,7 +207,7 @@ $node->safe_psql('postgres', $statement);
 is($node->safe_psql('postgres', $check),
 	't|only roles that were given the right may write messages into WAL|', 'after that, it is content');
 my ($out, $err);
-isnt($node->psql('postgres', 'SET ROLE anyone; SELECT forge()', stdout => \$out, stderr => \$err),
+isnt($node->psql('postgres', q{SET ROLE anyone; SELECT forge('x')}, stdout => \$out, stderr => \$err),
 	0, 'nobody forges now');
 like($err, qr/permission denied for function pg_logical_emit_message/, 'since he may not write messages');
 $node->safe_psql('postgres', 'GRANT INSERT ON t TO anyone; SET ROLE anyone; INSERT INTO t VALUES (103)');

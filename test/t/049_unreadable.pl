@@ -146,29 +146,35 @@ hinder('EIO', 'Input/output error', sub { order_error('pread', EIO) }, \&end_err
 # ---- an error while a chunk is taken in ----
 
 # The reader has passed it then, and the transaction lacks it: it is read again.
+# A chunk of 1,500 rows has some 20,000 bytes, and nothing else in the worker has.
 sub fail_once
 {
-	my ($text) = @_;
-	append_to_file($node->data_dir . '/evpub_mac_error', $text);
+	append_to_file($node->data_dir . '/evpub_malloc_error', '17000 31000');
 	return;
 }
-sub failed_once { return !-e $node->data_dir . '/evpub_mac_error' }
+sub failed_once { return !-e $node->data_dir . '/evpub_malloc_error' }
+sub insert_chunk
 {
-	fail_once('publishing');
-	sql("INSERT INTO t VALUES ('publishing', @{[ ++$events ]})");
+	my $first = $events + 1;
+	$events += 1500;
+	return sql("INSERT INTO t SELECT 'acme', g FROM generate_series($first, $events) g");
+}
+{
+	fail_once();
+	insert_chunk();
 	insert();
 	ok(wait_published($node), 'while publishing: published');
 	ok(failed_once(), 'after an error');
-	like(status($node, 'last_error'), qr/could not compute the authentication code/, 'which is shown');
+	like(status($node, 'last_error'), qr/out of memory/, 'which is shown');
 
 	# discard() reads what is behind before it answers
 	sql('SELECT evpub.pause()');
 	sql("INSERT INTO t VALUES ('acme', 0)");
 	my $up_to = sql('SELECT pg_current_wal_flush_lsn()');
-	sql("INSERT INTO t VALUES ('looking', @{[ ++$events ]})");
+	insert_chunk();
 	my $end = sql('SELECT pg_current_wal_flush_lsn()');
 	ok(wait_for_status($node, "read_lsn >= '$end'"), 'paused, and read');
-	fail_once('looking');
+	fail_once();
 	sql("SELECT evpub.discard('$up_to')");
 	ok(failed_once(), 'an error while discard() looks ahead');
 	insert();
