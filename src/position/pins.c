@@ -36,6 +36,71 @@ typedef struct TopicEntry
 static topicname_hash *topic_names = NULL;
 static const EvpubTopic *indexed = NULL;	/* what it was made from */
 
+/*
+ * The worker asks these questions in each cycle, and the last one for each
+ * transaction, and there may be ten thousand topics.  So the answers are kept until
+ * a topic changes: whoever changes what they are made from calls
+ * evpub_pins_changed().  The array and its length are compared as well, since the
+ * worker goes back to a copy of its position when that could not be written.
+ */
+typedef struct Answers
+{
+	const EvpubTopic *topics;	/* what they were made from; NULL: none */
+	int			ntopics;
+	bool		wanted;
+	bool		growth_wanted;
+	bool		growth_pending;
+	XLogRecPtr	first_line;		/* of growth that is not adopted */
+} Answers;
+
+static Answers answers;
+
+void
+evpub_pins_changed(void)
+{
+	answers.topics = NULL;
+}
+
+static void
+look_at_topics(const EvpubPosition *position, Answers *found)
+{
+	memset(found, 0, sizeof(*found));
+	found->topics = position->topics;
+	found->ntopics = position->ntopics;
+	found->first_line = PG_UINT64_MAX;
+	for (int i = 0; i < position->ntopics; i++)
+	{
+		const EvpubTopic *topic = &position->topics[i];
+
+		if (!topic->durable && topic->partitions > 0)
+			found->wanted = true;
+		if (topic->grown > 0 && topic->grown_from == InvalidXLogRecPtr)
+			found->growth_wanted = true;
+		if (topic->grown > 0 && !topic->grown_durable)
+			found->growth_pending = true;
+		if (topic->grown_durable ||
+			(topic->grown > 0 && topic->grown_from != InvalidXLogRecPtr))
+			found->first_line = Min(found->first_line, topic->grown_from);
+	}
+}
+
+static const Answers *
+answers_of(const EvpubPosition *position)
+{
+	if (!answers.topics || answers.topics != position->topics ||
+		answers.ntopics != position->ntopics)
+		look_at_topics(position, &answers);
+#ifdef USE_ASSERT_CHECKING
+	{
+		Answers		now;
+
+		look_at_topics(position, &now);
+		Assert(memcmp(&now, &answers, sizeof(now)) == 0);
+	}
+#endif
+	return &answers;
+}
+
 /* Numbers rise from topic to topic. */
 EvpubTopic *
 evpub_pins_topic_of_number(EvpubPosition *position, uint32 number)
@@ -105,6 +170,7 @@ add_topic(EvpubPosition *position, const char *name)
 		position->topic_slots = slots;
 		indexed = grown;		/* the same topics in the same order */
 	}
+	evpub_pins_changed();
 	topic = &position->topics[position->ntopics];
 	memset(topic, 0, sizeof(*topic));
 	topic->name = pstrdup(name);
@@ -157,15 +223,13 @@ evpub_pins_set(EvpubPosition *position, EvpubTopic *topic, int32 partitions)
 	topic->grown_from = InvalidXLogRecPtr;
 	topic->grown_durable = false;
 	topic->changed = true;
+	evpub_pins_changed();
 }
 
 bool
 evpub_pins_wanted(const EvpubPosition *position)
 {
-	for (int i = 0; i < position->ntopics; i++)
-		if (!position->topics[i].durable && position->topics[i].partitions > 0)
-			return true;
-	return false;
+	return answers_of(position)->wanted;
 }
 
 /* ---- growth ---- */
@@ -173,25 +237,25 @@ evpub_pins_wanted(const EvpubPosition *position)
 bool
 evpub_pins_growth_wanted(const EvpubPosition *position)
 {
-	for (int i = 0; i < position->ntopics; i++)
-		if (position->topics[i].grown > 0 &&
-			position->topics[i].grown_from == InvalidXLogRecPtr)
-			return true;
-	return false;
+	return answers_of(position)->growth_wanted;
 }
 
 bool
 evpub_pins_growth_pending(const EvpubPosition *position)
 {
-	for (int i = 0; i < position->ntopics; i++)
-		if (position->topics[i].grown > 0 && !position->topics[i].grown_durable)
-			return true;
-	return false;
+	return answers_of(position)->growth_pending;
+}
+
+XLogRecPtr
+evpub_pins_growth_from(const EvpubPosition *position)
+{
+	return answers_of(position)->first_line;
 }
 
 void
 evpub_pins_written(EvpubPosition *position)
 {
+	evpub_pins_changed();
 	for (int i = 0; i < position->ntopics; i++)
 	{
 		EvpubTopic *topic = &position->topics[i];
@@ -212,6 +276,7 @@ evpub_pins_written(EvpubPosition *position)
 void
 evpub_pins_logged(EvpubPosition *position, XLogRecPtr end)
 {
+	evpub_pins_changed();
 	for (int i = 0; i < position->ntopics; i++)
 	{
 		EvpubTopic *topic = &position->topics[i];
@@ -226,6 +291,7 @@ void
 evpub_pins_message(EvpubPosition *position, const EvpubPosition *message,
 					XLogRecPtr end)
 {
+	evpub_pins_changed();
 	for (int i = 0; i < message->ntopics; i++)
 	{
 		const EvpubTopic *sent = &message->topics[i];
@@ -293,6 +359,7 @@ evpub_pins_accept_remade(EvpubPosition *position)
 {
 	bool		accepted = false;
 
+	evpub_pins_changed();
 	for (int i = 0; i < position->ntopics; i++)
 	{
 		EvpubTopic *topic = &position->topics[i];
@@ -331,6 +398,7 @@ evpub_pins_forget_topic(EvpubPosition *position, const char *name)
 		pfree(left);
 		return false;
 	}
+	evpub_pins_changed();
 	position->topics = left;
 	position->topic_slots = position->ntopics + 8;
 	position->ntopics = n;

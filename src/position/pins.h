@@ -28,6 +28,12 @@ extern void evpub_pins_set(EvpubPosition *position, EvpubTopic *topic,
 extern bool evpub_pins_wanted(const EvpubPosition *position);
 
 /*
+ * A topic's count or growth has changed, or there is another array of topics: what
+ * is asked here and below is looked at anew.
+ */
+extern void evpub_pins_changed(void);
+
+/*
  * Growth, step by step.  The relay reports it.  A position message says so: what
  * commits behind its end goes by the new count, so everybody who reads this WAL
  * draws the same line.  (Were the line drawn where the worker happens to be, a
@@ -53,6 +59,13 @@ extern void evpub_pins_logged(EvpubPosition *position, XLogRecPtr end);
 /* A position message was met while reading WAL; it ends at "end". */
 extern void evpub_pins_message(EvpubPosition *position,
 								const EvpubPosition *message, XLogRecPtr end);
+
+/*
+ * The first line, in the file or not, of growth that is not adopted.  What commits
+ * up to there has nothing to do with growth; the two questions that follow look at
+ * all topics.
+ */
+extern XLogRecPtr evpub_pins_growth_from(const EvpubPosition *position);
 
 /*
  * Does it lie behind a line that is not in the file yet?  It waits for that: sent by the

@@ -26,6 +26,7 @@
 #include "utils/timestamp.h"
 
 #include "position/follow.h"
+#include "position/pins.h"
 #include "position/statefile.h"
 #include "publisher/label.h"
 #include "publisher/licence.h"
@@ -294,6 +295,9 @@ evpub_licence_examine(EvpubPosition *position, char **reason)
 	*reason = NULL;
 	evpub_recovery_fence();
 	found = finish_intent(position, &problem, reason);
+
+	/* the file's topics may lie where others have been */
+	evpub_pins_changed();
 	slot = evpub_slot_find();
 	if (slot == EVPUB_SLOT_FOREIGN)
 	{
@@ -480,6 +484,7 @@ replace_others(EvpubPosition *position)
 		topic->last = last;
 	}
 	position->topics = topics;
+	evpub_pins_changed();
 }
 
 void

@@ -124,7 +124,7 @@ adopt_growth(EvpubBatch *batch, EvpubTransaction *head, uint64 before)
 	XLogRecPtr	commit_lsn = head->commit.lsn;
 
 	/* a head of which a part is sent was asked about when it began */
-	if (batch->cursor.head)
+	if (batch->cursor.head || commit_lsn <= evpub_pins_growth_from(position))
 		return true;
 	if (evpub_pins_growth_undecided(position, commit_lsn))
 		return false;

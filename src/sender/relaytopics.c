@@ -126,6 +126,7 @@ evpub_relaytopics_forget(EvpubPosition *position)
 void
 evpub_relaytopics_pins_durable(EvpubPosition *position, EvpubRelay *relay)
 {
+	evpub_pins_changed();
 	for (int i = 0; i < position->ntopics; i++)
 	{
 		EvpubTopic *topic = &position->topics[i];
@@ -173,6 +174,7 @@ evpub_relaytopics_partitions(EvpubPosition *position, const EvpubFrame *frame)
 		topic->grown = partitions;
 		topic->grown_from = InvalidXLogRecPtr;
 		topic->changed = true;
+		evpub_pins_changed();
 	}
 	return true;
 }
