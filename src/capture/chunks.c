@@ -50,11 +50,13 @@ fill_event(EvpubEvent *dst, const EvpubBuffered *src, const char *arena)
 static void
 log_chunk(EvpubChunkWriter *writer, TransactionId xid, uint32 end, bool last)
 {
+	EvpubSlice	message;
+
 	/* the reader takes a longer message for a forged one */
 	if (unlikely(chunk.len > EVPUB_CHUNK_LONGEST - EVPUB_CHUNK_ROOM))
 		elog(ERROR, "chunk of %d bytes is too long", chunk.len);
-	evpub_chunk_finish(writer, MyDatabaseId, xid, end, last);
-	evpub_log_message(EVPUB_MESSAGE_PREFIX, chunk.data, chunk.len, true);
+	message = evpub_chunk_finish(writer, MyDatabaseId, xid, end, last);
+	evpub_log_message(EVPUB_MESSAGE_PREFIX, message.data, message.len, true);
 	logged = true;
 }
 

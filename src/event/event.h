@@ -8,23 +8,23 @@
  * transaction; the values in it are complete but for what is unknown until
  * commit (id, lsn, tx, time), which event/output.c splices in.
  *
- * Layout, integers in the byte order of the server (WAL is not portable either):
+ * Layout; "varint" is explained in event/chunk.h:
  *
  *	offset	size
  *	0		1	kind: EVPUB_KIND_CHUNK or EVPUB_KIND_POSITION
- *	1		1	format version
- *	2		1	flags: EVPUB_CHUNK_LAST
- *	3		1	zero
- *	4		4	first event number of the range
- *	8		4	length of the range (numbers, holes included)
- *	12		4	events in the chunk (numbers less holes)
- *	16		4	in the last chunk: the transaction's count of numbers, else 0
- *	20		16	MAC over database, xid, the 20 bytes above and the body
- *	36		..	body: encoded events
+ *	1		1	format version (lower half), flags EVPUB_CHUNK_* (upper half)
+ *	2		16	MAC over database, xid, the 2 bytes above and all behind it
+ *	18		..	first event number of the range (varint), unless the range begins at 0
+ *			..	length of the range (varint; numbers, holes included), unless it is 1
+ *			..	events in the chunk (varint), if there are holes in the range
+ *			..	body: encoded events
+ *
+ * Most transactions make one event, so its chunk needs none of the numbers.  In the
+ * last chunk, the end of the range is the transaction's count of numbers.
  *
  * The MAC is SipHash-2-4 of 128 bits, under a key made of the cluster's secret
- * mock authentication nonce (mac.c): pg_logical_emit_message() is open to PUBLIC, so
- * anyone can write a message with our prefix.  Binding the xid keeps a chunk
+ * mock authentication nonce (mac.c): pg_logical_emit_message() is open to PUBLIC,
+ * so anyone can write a message with our prefix.  Binding the xid keeps a chunk
  * copied from elsewhere from being accepted; a chunk copied inside its own
  * transaction repeats a range and is refused by the assembler.
  */
@@ -41,9 +41,12 @@
 
 #define EVPUB_KIND_CHUNK 'C'
 #define EVPUB_KIND_POSITION 'P'
-#define EVPUB_FORMAT_VERSION 1
+#define EVPUB_FORMAT_VERSION 2
 
-#define EVPUB_CHUNK_LAST 0x01
+#define EVPUB_CHUNK_LAST 0x10	/* of its transaction */
+#define EVPUB_CHUNK_FROM_0 0x20
+#define EVPUB_CHUNK_ONE 0x40
+#define EVPUB_CHUNK_HOLES 0x80
 
 /*
  * No chunk's record is larger: one ends with the event that fills it, and an
@@ -53,7 +56,7 @@
 #define EVPUB_CHUNK_ROOM 256	/* of these for the headers of the record */
 
 #define EVPUB_MAC_LENGTH 16
-#define EVPUB_CHUNK_HEADER_LENGTH 36
+#define EVPUB_CHUNK_HEADER_LEAST (2 + EVPUB_MAC_LENGTH)
 
 /* publisher id (16) - timeline (8) - end of commit record (16) - number (8) */
 #define EVPUB_ID_LENGTH 51
@@ -125,9 +128,13 @@ typedef struct EvpubEvent
 
 /* ---- writing (event/write.c) ---- */
 
+/* Routes with numbers below that need no memory of their own in the writer. */
+#define EVPUB_WRITER_ROUTES 16
+
 typedef struct EvpubChunkWriter
 {
-	StringInfo	buf;			/* header and body of the chunk */
+	StringInfo	buf;			/* room for the header, and the body of the chunk */
+	uint32		first;
 	uint32		events;
 	uint32		next_number;	/* number that needs no hole before it */
 	uint32	   *route_index;	/* by route number: index in this chunk + 1 */
@@ -137,6 +144,7 @@ typedef struct EvpubChunkWriter
 	EvpubSlice	last_tenant;
 	EvpubSlice	last_headers;
 	bool		has_last_key;
+	uint32		few_routes[EVPUB_WRITER_ROUTES];	/* route_index, at first */
 } EvpubChunkWriter;
 
 /*
@@ -152,12 +160,13 @@ extern void evpub_chunk_add(EvpubChunkWriter *writer, const EvpubEvent *event);
 extern Size evpub_chunk_size(const EvpubChunkWriter *writer);
 
 /*
- * Complete header and MAC.  "end" is the number after the range; "last" says
- * that no chunk of this transaction follows (then end is also its count of
- * numbers).  Call with the xid that the message will be logged with.
+ * Complete header and MAC, and return the chunk, which lies in buf.  "end" is the
+ * number after the range; "last" says that no chunk of this transaction follows
+ * (then end is also its count of numbers).  Call with the xid that the message will
+ * be logged with.
  */
-extern void evpub_chunk_finish(EvpubChunkWriter *writer, Oid dbid,
-							   TransactionId xid, uint32 end, bool last);
+extern EvpubSlice evpub_chunk_finish(EvpubChunkWriter *writer, Oid dbid,
+									 TransactionId xid, uint32 end, bool last);
 
 /* Append one header in the encoded form. */
 extern void evpub_headers_add(StringInfo headers, const char *name, int namelen,

@@ -14,13 +14,52 @@
 #include "event/chunk.h"
 #include "event/event.h"
 
-static uint32
-header_field(const char *data, int at)
+/* The next varint; false if there is none in front of "end". */
+static inline bool
+take_varint(const char **cursor, const char *end, uint32 *value)
 {
-	uint32		value;
+	uint64		sum = 0;
 
-	memcpy(&value, data + at, sizeof(value));
-	return value;
+	for (int shift = 0; shift <= 28; shift += 7)
+	{
+		uint8		byte;
+
+		if (unlikely(*cursor >= end))
+			return false;
+		byte = (uint8) *(*cursor)++;
+		sum |= (uint64) (byte & 0x7F) << shift;
+		if (likely(!(byte & 0x80)))
+		{
+			*value = (uint32) sum;
+			return sum <= PG_UINT32_MAX;
+		}
+	}
+	return false;
+}
+
+/*
+ * Read the numbers of the header; *body is where the events begin.  False if they
+ * are not there, or cannot be: our own writer does not do this, and callers rely on
+ * what is checked.
+ */
+static bool
+read_header(const char *data, Size len, EvpubChunkInfo *info, const char **body)
+{
+	uint8		flags = (uint8) data[EVPUB_CHUNK_VERSION_AT];
+	const char *end = data + len;
+
+	*body = data + EVPUB_CHUNK_HEADER_LEAST;
+	info->last = (flags & EVPUB_CHUNK_LAST) != 0;
+	info->first = 0;
+	if (!(flags & EVPUB_CHUNK_FROM_0) && !take_varint(body, end, &info->first))
+		return false;
+	info->count = 1;
+	if (!(flags & EVPUB_CHUNK_ONE) && !take_varint(body, end, &info->count))
+		return false;
+	info->events = info->count;
+	if ((flags & EVPUB_CHUNK_HOLES) && !take_varint(body, end, &info->events))
+		return false;
+	return info->count <= PG_UINT32_MAX - info->first && info->events <= info->count;
 }
 
 EvpubChunkVerdict
@@ -28,48 +67,21 @@ evpub_chunk_check(const char *data, Size len, Oid dbid, TransactionId xid,
 				  EvpubChunkInfo *info)
 {
 	uint8		mac[EVPUB_MAC_LENGTH];
-	uint32		total;
+	const char *body;
 
-	if (len < EVPUB_CHUNK_HEADER_LENGTH ||
+	if (len < EVPUB_CHUNK_HEADER_LEAST ||
 		data[EVPUB_CHUNK_KIND_AT] != EVPUB_KIND_CHUNK)
 		return EVPUB_CHUNK_FORGED;
 
-	/* the MAC stands at the same place in every version of the format */
+	/* kind, version and MAC stand at the same places in every version of the format */
 	evpub_mac(mac, dbid, xid, data, EVPUB_CHUNK_MAC_AT,
-			  data + EVPUB_CHUNK_HEADER_LENGTH,
-			  len - EVPUB_CHUNK_HEADER_LENGTH);
+			  data + EVPUB_CHUNK_HEADER_LEAST,
+			  len - EVPUB_CHUNK_HEADER_LEAST);
 	if (!evpub_mac_equal(mac, (const uint8 *) data + EVPUB_CHUNK_MAC_AT))
 		return EVPUB_CHUNK_FORGED;
-	if (data[EVPUB_CHUNK_VERSION_AT] != EVPUB_FORMAT_VERSION)
+	if ((data[EVPUB_CHUNK_VERSION_AT] & EVPUB_CHUNK_VERSION_MASK) != EVPUB_FORMAT_VERSION)
 		return EVPUB_CHUNK_NEWER;
-
-	info->first = header_field(data, EVPUB_CHUNK_FIRST_AT);
-	info->count = header_field(data, EVPUB_CHUNK_COUNT_AT);
-	info->events = header_field(data, EVPUB_CHUNK_EVENTS_AT);
-	info->last = (data[EVPUB_CHUNK_FLAGS_AT] & EVPUB_CHUNK_LAST) != 0;
-	total = header_field(data, EVPUB_CHUNK_TOTAL_AT);
-
-	/* our own writer does not do this; callers may rely on it */
-	if (info->count > PG_UINT32_MAX - info->first ||
-		info->events > info->count ||
-		total != (info->last ? info->first + info->count : 0))
-		return EVPUB_CHUNK_FORGED;
-
-	return EVPUB_CHUNK_OK;
-}
-
-void
-evpub_chunk_open(EvpubChunkReader *reader, const char *data, Size len)
-{
-	Assert(len >= EVPUB_CHUNK_HEADER_LENGTH);
-
-	memset(reader, 0, sizeof(*reader));
-	reader->context = CurrentMemoryContext;
-	reader->cursor = data + EVPUB_CHUNK_HEADER_LENGTH;
-	reader->end = data + len;
-	reader->next_number = header_field(data, EVPUB_CHUNK_FIRST_AT);
-	reader->limit = reader->next_number +
-		header_field(data, EVPUB_CHUNK_COUNT_AT);
+	return read_header(data, len, info, &body) ? EVPUB_CHUNK_OK : EVPUB_CHUNK_FORGED;
 }
 
 #define CORRUPTED() \
@@ -88,91 +100,194 @@ get_byte(EvpubChunkReader *reader)
 static inline uint32
 get_varint(EvpubChunkReader *reader)
 {
-	uint8		byte = get_byte(reader);
-	uint64		value = byte & 0x7F;
+	uint32		value;
 
-	for (int shift = 7; unlikely(byte & 0x80); shift += 7)
-	{
-		if (shift > 28)
-			CORRUPTED();
-		byte = get_byte(reader);
-		value |= (uint64) (byte & 0x7F) << shift;
-	}
-	if (unlikely(value > PG_UINT32_MAX))
+	if (unlikely(!take_varint(&reader->cursor, reader->end, &value)))
 		CORRUPTED();
-	return (uint32) value;
+	return value;
+}
+
+static inline EvpubSlice
+get_slice(EvpubChunkReader *reader, uint32 len)
+{
+	EvpubSlice	slice = {reader->cursor, len};
+
+	if (unlikely(len > (Size) (reader->end - reader->cursor)))
+		CORRUPTED();
+	reader->cursor += len;
+	return slice;
 }
 
 static inline EvpubSlice
 get_bytes(EvpubChunkReader *reader)
 {
-	EvpubSlice	slice;
-
-	slice.len = get_varint(reader);
-	if (unlikely(slice.len > (Size) (reader->end - reader->cursor)))
-		CORRUPTED();
-	slice.data = reader->cursor;
-	reader->cursor += slice.len;
-	return slice;
+	return get_slice(reader, get_varint(reader));
 }
 
-/* A switch, so that the compiler asks for an envelope that is new. */
-static bool
-is_known(EvpubEnvelope envelope)
+void
+evpub_chunk_open(EvpubChunkReader *reader, const char *data, Size len)
 {
-	switch (envelope)
-	{
-		case EVPUB_ENVELOPE_PLAIN:
-		case EVPUB_ENVELOPE_NONE:
-		case EVPUB_ENVELOPE_CLOUDEVENTS:
-		case EVPUB_ENVELOPE_CLOUDEVENTS_BINARY:
-			return true;
-	}
-	return false;
+	EvpubChunkInfo info;
+
+	Assert(len >= EVPUB_CHUNK_HEADER_LEAST);
+
+	memset(reader, 0, sizeof(*reader));
+	reader->context = CurrentMemoryContext;
+	if (!read_header(data, len, &info, &reader->cursor))
+		CORRUPTED();
+	reader->end = data + len;
+	reader->next_number = info.first;
+	reader->limit = info.first + info.count;
+}
+
+/* Room for one more route in the table. */
+static void
+grow_routes(EvpubChunkReader *reader)
+{
+	uint32		slots = Max(8, reader->route_slots * 2);
+
+	if (reader->routes == NULL)
+		reader->routes = MemoryContextAlloc(reader->context,
+											slots * sizeof(EvpubRoute *));
+	else
+		reader->routes = repalloc_huge(reader->routes,
+									   slots * sizeof(EvpubRoute *));
+	reader->route_slots = slots;
 }
 
 /*
  * Routes are handed out as pointers, which must stay good while the table
- * grows; so the table is made of single allocations.
+ * grows; so the table is made of single allocations.  The type lies behind the
+ * struct: what every type has is not in the chunk.
  */
 static const EvpubRoute *
 read_route(EvpubChunkReader *reader)
 {
+	uint8		bits = get_byte(reader);
+	uint32		which = bits >> EVPUB_ROUTE_ENDING_SHIFT;
+	EvpubSlice	topic;
+	EvpubSlice	stored;
+	EvpubSlice	ending;
 	EvpubRoute *route;
+	char	   *p;
+
+	if (which >= lengthof(evpub_route_endings))
+		CORRUPTED();
+	ending = evpub_route_endings[which];
+	topic = get_bytes(reader);
+	stored = get_bytes(reader);
 
 	if (reader->route_count == reader->route_slots)
-	{
-		uint32		slots = Max(8, reader->route_slots * 2);
-
-		if (reader->routes == NULL)
-			reader->routes = MemoryContextAlloc(reader->context,
-												slots * sizeof(EvpubRoute *));
-		else
-			reader->routes = repalloc_huge(reader->routes,
-										   slots * sizeof(EvpubRoute *));
-		reader->route_slots = slots;
-	}
-	route = MemoryContextAlloc(reader->context, sizeof(EvpubRoute));
+		grow_routes(reader);
+	route = MemoryContextAlloc(reader->context,
+							   sizeof(EvpubRoute) + stored.len + ending.len + 2);
 	reader->routes[reader->route_count] = route;
 	route->number = reader->route_count++;
-	route->envelope = (EvpubEnvelope) get_byte(reader);
-	if (!is_known(route->envelope))
-		CORRUPTED();
-	route->topic = get_bytes(reader);
-	route->type = get_bytes(reader);
+	route->envelope = evpub_route_envelopes[bits & EVPUB_ROUTE_ENVELOPE_MASK];
+	route->topic = topic;
+	route->source = (EvpubSlice) {"", 0};
 	if (EVPUB_IS_CLOUDEVENT(route))
 		route->source = get_bytes(reader);
-	else
-		route->source = (EvpubSlice) {"", 0};
+
+	route->type.data = p = (char *) (route + 1);
+	if (bits & EVPUB_ROUTE_QUOTED)
+		*p++ = '"';
+	memcpy(p, stored.data, stored.len);
+	p += stored.len;
+	memcpy(p, ending.data, ending.len);
+	p += ending.len;
+	if (bits & EVPUB_ROUTE_QUOTED)
+		*p++ = '"';
+	route->type.len = p - route->type.data;
 	return route;
+}
+
+static void
+read_tenant(EvpubChunkReader *reader, EvpubEvent *event, uint8 flags)
+{
+	event->tenant = (EvpubSlice) {"", 0};
+	if (!EVPUB_HAS_ENVELOPE(event->route))
+		return;
+	if (!(flags & EVPUB_EVENT_SAME_TENANT))
+		reader->last_tenant = get_bytes(reader);
+	else if (unlikely(reader->last_tenant.data == NULL))
+		CORRUPTED();
+	event->tenant = reader->last_tenant;
+}
+
+static void
+read_key(EvpubChunkReader *reader, EvpubEvent *event, uint8 flags)
+{
+	event->has_key = true;
+	switch (flags & EVPUB_EVENT_KEY_MASK)
+	{
+		case EVPUB_EVENT_NO_KEY:
+			event->has_key = false;
+			event->key = (EvpubSlice) {"", 0};
+			return;
+		case EVPUB_EVENT_SAME_KEY:
+			if (unlikely(!reader->has_last_key))
+				CORRUPTED();
+			event->key = reader->last_key;
+			return;
+		case EVPUB_EVENT_TENANT_KEY:
+			if (unlikely(!evpub_tenant_text(event->route, event->tenant, &event->key)))
+				CORRUPTED();
+			break;
+		default:
+			event->key = get_bytes(reader);
+	}
+	reader->last_key = event->key;
+	reader->has_last_key = true;
+}
+
+/* Subject, body and tail; all are empty without a value. */
+static void
+read_value(EvpubChunkReader *reader, EvpubEvent *event, uint8 flags)
+{
+	static const EvpubSlice nothing = {"", 0};
+	uint32		length;
+
+	event->has_value = !(flags & EVPUB_EVENT_NO_VALUE);
+	event->subject = event->body = event->tail = nothing;
+	if (!event->has_value)
+		return;
+	if (EVPUB_IS_CLOUDEVENT(event->route))
+		event->subject = get_bytes(reader);
+	length = get_varint(reader);
+	event->body = get_slice(reader, length >> 1);
+	if (!(length & 1))
+		return;
+	if (unlikely(!EVPUB_HAS_ENVELOPE(event->route)))
+		CORRUPTED();
+	event->tail = get_bytes(reader);
+}
+
+static void
+read_headers(EvpubChunkReader *reader, EvpubEvent *event, uint8 flags)
+{
+	switch (flags & (EVPUB_EVENT_HEADERS | EVPUB_EVENT_SAME_HEADERS))
+	{
+		case 0:
+			event->headers = (EvpubSlice) {"", 0};
+			return;
+		case EVPUB_EVENT_HEADERS:
+			reader->last_headers = get_bytes(reader);
+			break;
+		case EVPUB_EVENT_SAME_HEADERS:
+			if (unlikely(reader->last_headers.data == NULL))
+				CORRUPTED();
+			break;
+		default:
+			CORRUPTED();
+	}
+	event->headers = reader->last_headers;
 }
 
 bool
 evpub_chunk_next(EvpubChunkReader *reader, EvpubEvent *event)
 {
-	static const EvpubSlice nothing = {"", 0};
 	uint8		flags;
-	bool		enveloped;
 
 	if (reader->cursor == reader->end)
 		return false;
@@ -189,7 +304,6 @@ evpub_chunk_next(EvpubChunkReader *reader, EvpubEvent *event)
 			CORRUPTED();
 		event->route = reader->routes[index];
 	}
-	enveloped = EVPUB_HAS_ENVELOPE(event->route);
 
 	event->number = reader->next_number;
 	if (unlikely(flags & EVPUB_EVENT_HOLE))
@@ -204,48 +318,11 @@ evpub_chunk_next(EvpubChunkReader *reader, EvpubEvent *event)
 		CORRUPTED();
 	reader->next_number = event->number + 1;
 
-	event->has_key = !(flags & EVPUB_EVENT_NO_KEY);
-	if (!event->has_key)
-		event->key = nothing;
-	else
-	{
-		if (!(flags & EVPUB_EVENT_SAME_KEY))
-		{
-			reader->last_key = get_bytes(reader);
-			reader->has_last_key = true;
-		}
-		else if (unlikely(!reader->has_last_key))
-			CORRUPTED();
-		event->key = reader->last_key;
-	}
+	read_tenant(reader, event, flags);
+	read_key(reader, event, flags);
+	read_value(reader, event, flags);
 
-	event->tenant = nothing;
-	if (enveloped)
-	{
-		if (!(flags & EVPUB_EVENT_SAME_TENANT))
-			reader->last_tenant = get_bytes(reader);
-		else if (unlikely(reader->last_tenant.data == NULL))
-			CORRUPTED();
-		event->tenant = reader->last_tenant;
-	}
-
-	event->has_value = !(flags & EVPUB_EVENT_NO_VALUE);
-	event->subject = event->has_value && EVPUB_IS_CLOUDEVENT(event->route) ?
-		get_bytes(reader) : nothing;
-	event->body = event->has_value ? get_bytes(reader) : nothing;
-	event->tail = event->has_value && enveloped ? get_bytes(reader) : nothing;
-
-	if (flags & EVPUB_EVENT_HEADERS)
-		event->headers = reader->last_headers = get_bytes(reader);
-	else if (flags & EVPUB_EVENT_SAME_HEADERS)
-	{
-		if (unlikely(reader->last_headers.data == NULL))
-			CORRUPTED();
-		event->headers = reader->last_headers;
-	}
-	else
-		event->headers = nothing;
-
+	read_headers(reader, event, flags);
 	return true;
 }
 

@@ -4,7 +4,8 @@
  *
  * Anyone may write a message with our prefix into WAL.  The input is such a
  * message: as it is, and again with a MAC that fits, so that a fault in the decoder
- * does not hide behind the check of the MAC.
+ * does not hide behind the check of the MAC.  What can be decoded goes through the
+ * writer, too.
  */
 #include "../unit/lib/backend.h"
 #include "../unit/lib/messages.h"
@@ -76,12 +77,14 @@ render(const EvpubEvent *event)
 	FUZZ_EXPECT((Size) batch.len <= most + sizeof(EvpubFrameRecord) + 12 * 8);
 }
 
-static void
+/* True if all of it could be decoded. */
+static bool
 decode(const char *data, size_t size)
 {
 	EvpubChunkReader reader;
 	EvpubEvent	event;
 	uint32		least = 0;
+	volatile bool whole = false;
 
 	evpub_chunk_open(&reader, data, size);
 	PG_TRY();
@@ -92,6 +95,7 @@ decode(const char *data, size_t size)
 			least = event.number + 1;
 			render(&event);
 		}
+		whole = true;
 	}
 	PG_CATCH();
 	{
@@ -100,6 +104,63 @@ decode(const char *data, size_t size)
 	}
 	PG_END_TRY();
 	evpub_chunk_close(&reader);
+	return whole;
+}
+
+static void
+expect_same(const EvpubEvent *a, const EvpubEvent *b)
+{
+	FUZZ_EXPECT(a->number == b->number);
+	FUZZ_EXPECT(a->route->envelope == b->route->envelope);
+	FUZZ_EXPECT(evpub_slice_equals(a->route->topic, b->route->topic));
+	FUZZ_EXPECT(evpub_slice_equals(a->route->type, b->route->type));
+	FUZZ_EXPECT(evpub_slice_equals(a->route->source, b->route->source));
+	FUZZ_EXPECT(a->has_key == b->has_key && a->has_value == b->has_value);
+	FUZZ_EXPECT(evpub_slice_equals(a->key, b->key));
+	FUZZ_EXPECT(evpub_slice_equals(a->tenant, b->tenant));
+	FUZZ_EXPECT(evpub_slice_equals(a->subject, b->subject));
+	FUZZ_EXPECT(evpub_slice_equals(a->body, b->body));
+	FUZZ_EXPECT(evpub_slice_equals(a->tail, b->tail));
+	FUZZ_EXPECT(evpub_slice_equals(a->headers, b->headers));
+}
+
+/* What was decoded, encoded by the writer and decoded again, is the same. */
+static void
+encode_again(const char *data, size_t size, const EvpubChunkInfo *info)
+{
+	EvpubChunkReader reader;
+	EvpubChunkReader reader_again;
+	EvpubChunkWriter writer;
+	EvpubChunkInfo info_again;
+	EvpubEvent	event;
+	EvpubEvent	event_again;
+	StringInfoData buf;
+	EvpubSlice	chunk;
+
+	initStringInfo(&buf);
+	evpub_chunk_begin(&writer, &buf, info->first);
+	evpub_chunk_open(&reader, data, size);
+	while (evpub_chunk_next(&reader, &event))
+		evpub_chunk_add(&writer, &event);
+	chunk = evpub_chunk_finish(&writer, DATABASE, TRANSACTION, info->first + info->count,
+							   info->last);
+	evpub_chunk_close(&reader);
+
+	FUZZ_EXPECT(evpub_chunk_check(chunk.data, chunk.len, DATABASE, TRANSACTION,
+								  &info_again) == EVPUB_CHUNK_OK);
+	FUZZ_EXPECT(info_again.first == info->first && info_again.count == info->count);
+	FUZZ_EXPECT(info_again.last == info->last);
+
+	evpub_chunk_open(&reader, data, size);
+	evpub_chunk_open(&reader_again, chunk.data, chunk.len);
+	while (evpub_chunk_next(&reader, &event))
+	{
+		FUZZ_EXPECT(evpub_chunk_next(&reader_again, &event_again));
+		expect_same(&event, &event_again);
+	}
+	FUZZ_EXPECT(!evpub_chunk_next(&reader_again, &event_again));
+	evpub_chunk_close(&reader);
+	evpub_chunk_close(&reader_again);
 }
 
 int
@@ -112,19 +173,19 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	(void) evpub_chunk_check(message, size, DATABASE, TRANSACTION, &info);
 	(void) evpub_position_message_check(message, size, &form);
-	if (size >= EVPUB_CHUNK_HEADER_LENGTH)
+	if (size >= EVPUB_CHUNK_HEADER_LEAST)
 	{
 		/* the same under a MAC that fits */
 		evpub_mac((uint8 *) message + EVPUB_CHUNK_MAC_AT, DATABASE, TRANSACTION,
 				  message, EVPUB_CHUNK_MAC_AT,
-				  message + EVPUB_CHUNK_HEADER_LENGTH, size - EVPUB_CHUNK_HEADER_LENGTH);
+				  message + EVPUB_CHUNK_HEADER_LEAST, size - EVPUB_CHUNK_HEADER_LEAST);
 		verdict = evpub_chunk_check(message, size, DATABASE, TRANSACTION, &info);
 		if (verdict == EVPUB_CHUNK_OK)
 			FUZZ_EXPECT(info.first + info.count >= info.first && info.events <= info.count);
 		FUZZ_EXPECT(evpub_chunk_check(message, size, DATABASE + 1, TRANSACTION, &info) ==
 					EVPUB_CHUNK_FORGED);
-		if (verdict == EVPUB_CHUNK_OK)
-			decode(message, size);
+		if (verdict == EVPUB_CHUNK_OK && decode(message, size))
+			encode_again(message, size, &info);
 	}
 	free(message);
 	forget_memory();
@@ -151,6 +212,7 @@ sample(uint32 first, bool last, int variant)
 	EvpubRoute	routes[lengthof(envelopes)];
 	StringInfoData buf;
 	StringInfoData headers;
+	EvpubSlice	chunk;
 	uint32		number = first;
 
 	initStringInfo(&buf);
@@ -166,7 +228,7 @@ sample(uint32 first, bool last, int variant)
 		routes[which].number = which;
 		routes[which].envelope = envelopes[which];
 		routes[which].topic = slice("cms-hr-operation");
-		routes[which].type = slice("\"member.updated\"");
+		routes[which].type = slice(i < 8 ? "\"member.updated\"" : "member.moved");
 		routes[which].source = slice("cms");
 		event.number = number;
 		number += i % 5 == 4 ? 3 : 1;
@@ -182,8 +244,8 @@ sample(uint32 first, bool last, int variant)
 		event.headers = i % 4 ? (EvpubSlice) {headers.data, headers.len} : slice("");
 		evpub_chunk_add(&writer, &event);
 	}
-	evpub_chunk_finish(&writer, DATABASE, TRANSACTION, number, last);
-	fuzz_sample(buf.data, buf.len);
+	chunk = evpub_chunk_finish(&writer, DATABASE, TRANSACTION, number, last);
+	fuzz_sample(chunk.data, chunk.len);
 }
 
 static void

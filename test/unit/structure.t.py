@@ -41,8 +41,8 @@ ABOVE_ALL = {'evpub', 'parameters'}
 # The relay is a program of its own.  These alone it has in common with the rest.
 SHARED_WITH_RELAY = {'clock.h', 'frame.h', 'filemark.h', 'relaysettings.h'}
 
-# A room that is one module of several files, with one header.
-ONE_MODULE = {'event/event': {'mac', 'positionmessage', 'read', 'output', 'write', 'event'}}
+# A room that is one module of several files, with one header for others.
+ONE_MODULE = {'event/event': {'chunk', 'mac', 'positionmessage', 'read', 'output', 'write', 'event'}}
 
 # A header that is included for what its lines are made into, again and again.
 UNGUARDED = {'capture/optionlist.h'}
