@@ -199,9 +199,16 @@ demo: deps
 	@$(AGAIN) install
 	@PG_CONFIG='$(PG_CONFIG)' KAFKA='$(KAFKA)' examples/demo/run
 
+# QUICK=1: little of all, to see that it runs; GROWTH=1: growth curves instead of
+# figures; PARTS="writers latency": only these (bench/run names them).  Raw values go
+# to the file RESULTS, pictures into the directory PLOTS.
+RESULTS ?= bench-results.tsv
+PLOTS ?= bench-plots
 bench: deps
 	@$(AGAIN) all test-programs
 	@$(AGAIN) install
-	@PG_CONFIG='$(PG_CONFIG)' bench/run
+	@PG_CONFIG='$(PG_CONFIG)' RESULTS='$(RESULTS)' bench/run \
+		$(if $(GROWTH),growth) $(if $(QUICK),quick) $(PARTS)
+	@bench/plot '$(RESULTS)' '$(PLOTS)'
 
 .PHONY: FORCE chaos deps lint format test test-programs fuzz fuzz-programs mockbroker demo bench install-relay uninstall-relay

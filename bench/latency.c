@@ -5,13 +5,15 @@
  *	latency CONNINFO BROKERS TOPIC TABLE RATE SECONDS
  *
  * Inserts rows into TABLE (id bigint primary key, tenant_id text, name text),
- * which is captured into TOPIC, one row a transaction, RATE a second; a
- * consumer in another thread reads the topic from its end.  A row's latency
- * runs from before its INSERT is sent until the consumer has its event.  Prints
- * "p50 p99 max count" in milliseconds.
+ * of which TOPIC gets events, one row a transaction, RATE a second over eight
+ * connections; a consumer in another thread reads the topic from its end.  A
+ * row's latency runs from before its INSERT is sent until the consumer has its
+ * event.  Prints "p50 p99 max rate": milliseconds, and the rows a second that
+ * were inserted in fact.
  */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,10 +23,15 @@
 #include <librdkafka/rdkafka.h>
 
 #define FIRST_ID 1000000000L
+#define CONNECTIONS 8
 
 static double *sent;			/* by number of the row; 0: not sent yet */
 static double *latency;			/* 0: not received yet */
 static long rows;
+static double rate;
+static double start;
+static const char *conninfo;
+static const char *table;
 static atomic_long received;
 static atomic_int consumer_ready;
 static atomic_int done;
@@ -54,18 +61,35 @@ set(rd_kafka_conf_t *conf, const char *name, const char *value)
 		die(name, why);
 }
 
+/*
+ * The number of the row in an event, or -1: the first "id" whose value is a
+ * number, whoever made the event.
+ */
+static long
+row_of(const char *payload, size_t len)
+{
+	const char *end = payload + len;
+	const char *at;
+
+	while ((at = memmem(payload, (size_t) (end - payload), "\"id\"", 4)) != NULL)
+	{
+		at += 4;
+		while (at < end && (*at == ' ' || *at == ':'))
+			at++;
+		/* the payload is not NUL-terminated, but ends with a brace */
+		if (at < end && *at == '1')
+			return strtol(at, NULL, 10) - FIRST_ID;
+		payload = at;
+	}
+	return -1;
+}
+
 static void
 take(const rd_kafka_message_t *message)
 {
 	double		now = seconds();
-	const char *pk;
-	long		n;
+	long		n = row_of(message->payload, message->len);
 
-	/* the payload is not NUL-terminated, but ends with a brace */
-	pk = memmem(message->payload, message->len, "\"pk\":{\"id\":", 11);
-	if (!pk)
-		return;
-	n = strtol(pk + 11, NULL, 10) - FIRST_ID;
 	if (n < 0 || n >= rows || latency[n] != 0)
 		return;
 	latency[n] = now - sent[n];
@@ -134,31 +158,33 @@ consume(void *argument)
 }
 
 static void
-insert_rows(const char *conninfo, const char *table, double rate)
+sleep_for(double wait)
+{
+	struct timespec ts = {(time_t) wait, (long) ((wait - (double) (time_t) wait) * 1e9)};
+
+	if (wait > 0)
+		nanosleep(&ts, NULL);
+}
+
+/* One of the connections: every eighth row. */
+static void *
+insert_rows(void *argument)
 {
 	PGconn	   *conn = PQconnectdb(conninfo);
 	char		sql[256];
-	double		start;
 
 	if (PQstatus(conn) != CONNECTION_OK)
 		die("connection", PQerrorMessage(conn));
 	snprintf(sql, sizeof(sql), "PREPARE i AS INSERT INTO %s VALUES ($1, $2, 'name')", table);
 	PQclear(PQexec(conn, sql));
-	start = seconds();
-	for (long n = 0; n < rows; n++)
+	for (long n = (long) (intptr_t) argument; n < rows; n += CONNECTIONS)
 	{
 		char		id[32];
 		char		tenant[32];
 		const char *values[2] = {id, tenant};
-		double		wait = start + (double) n / rate - seconds();
 		PGresult   *result;
 
-		if (wait > 0)
-		{
-			struct timespec ts = {(time_t) wait, (long) ((wait - (double) (time_t) wait) * 1e9)};
-
-			nanosleep(&ts, NULL);
-		}
+		sleep_for(start + (double) n / rate - seconds());
 		snprintf(id, sizeof(id), "%ld", FIRST_ID + n);
 		snprintf(tenant, sizeof(tenant), "tenant-%ld", n % 20);
 		sent[n] = seconds();
@@ -168,6 +194,7 @@ insert_rows(const char *conninfo, const char *table, double rate)
 		PQclear(result);
 	}
 	PQfinish(conn);
+	return NULL;
 }
 
 static int
@@ -183,19 +210,30 @@ int
 main(int argc, char **argv)
 {
 	pthread_t	consumer;
+	pthread_t	writers[CONNECTIONS];
 	struct timespec tick = {0, 1000000};
+	double		took;
 	double		end;
 
 	if (argc != 7)
 		die("usage", "latency CONNINFO BROKERS TOPIC TABLE RATE SECONDS");
+	conninfo = argv[1];
+	table = argv[4];
+	rate = atof(argv[5]);
 	rows = atol(argv[5]) * atol(argv[6]);
 	sent = calloc((size_t) rows, sizeof(double));
 	latency = calloc((size_t) rows, sizeof(double));
 	pthread_create(&consumer, NULL, consume, (const char *[]) {argv[2], argv[3]});
 	while (!atomic_load(&consumer_ready))
 		nanosleep(&tick, NULL);
-	insert_rows(argv[1], argv[4], atof(argv[5]));
-	end = seconds() + 30;
+	/* later than all are connected */
+	start = seconds() + 0.3;
+	for (long i = 0; i < CONNECTIONS; i++)
+		pthread_create(&writers[i], NULL, insert_rows, (void *) (intptr_t) i);
+	for (int i = 0; i < CONNECTIONS; i++)
+		pthread_join(writers[i], NULL);
+	took = seconds() - start;
+	end = seconds() + 180;
 	while (atomic_load(&received) < rows && seconds() < end)
 		nanosleep(&tick, NULL);
 	atomic_store(&done, 1);
@@ -203,7 +241,7 @@ main(int argc, char **argv)
 	if (atomic_load(&received) < rows)
 		die("consumer", "not all events arrived");
 	qsort(latency, (size_t) rows, sizeof(double), compare);
-	printf("%.2f %.2f %.2f %ld\n", latency[rows / 2] * 1000,
-		   latency[rows * 99 / 100] * 1000, latency[rows - 1] * 1000, rows);
+	printf("%.2f %.2f %.2f %.0f\n", latency[rows / 2] * 1000,
+		   latency[rows * 99 / 100] * 1000, latency[rows - 1] * 1000, (double) rows / took);
 	return 0;
 }

@@ -1,388 +1,140 @@
 #!/usr/bin/perl
 
-# The figures of evpub on one machine, in one run.  What is compared is
-# measured in alternating pairs, and the ratio is taken pair by pair, so that a
-# machine whose speed drifts does not favour one side.  The server has its
-# default durability (fsync on).
+# The figures of evpub and of what does the same work, on one machine, in one run;
+# see "run" beside it.
 use strict;
 use warnings;
 
 use File::Basename qw(dirname);
 use File::Spec;
-use IO::Socket::INET;
-use Time::HiRes qw(time);
-use lib dirname(File::Spec->rel2abs(__FILE__)) . '/../test/lib';
+use lib dirname(File::Spec->rel2abs(__FILE__)), dirname(File::Spec->rel2abs(__FILE__)) . '/../test/lib';
+use EvpubBench;
+use EvpubFigures;
+use EvpubGrowth;
 use EvpubKafka;
+use EvpubPeers;
 
-# quick: one short pair; bulk, latency, single, payload, restart: only these
+# quick: little of all; others: only these parts, and of the growth curves only these
 my %asked = map { $_ => 1 } @ARGV;
 my $quick = delete $asked{quick};
-my $pairs = $quick ? 1 : 5;
-my $seconds = $quick ? 2 : 6;
-my $rows = 500_000;
-my $here = dirname(File::Spec->rel2abs(__FILE__));
-my $bin = $ENV{BINDIR};
-my $data = "$ENV{TMPDIR}/data";
-my $port = EvpubKafka::free_port();
-my $started = 0;
-my $partitions = 6;
-my @table;
+my @curves = grep { delete $asked{$_} } EvpubGrowth::names();
+$asked{growth} = 1 if @curves;
+my %do = $quick
+  ? (pairs => 1, commits => 500, rows => 10_000, backlog => 5_000, peer_rows => 20_000, seconds => 1,
+	rates => [1000], latency_rates => [500])
+  : (pairs => 5, commits => 10_000, rows => 500_000, backlog => 500_000, peer_rows => 100_000, seconds => 5,
+	rates => [ 2000, 8000 ], latency_rates => [ 500, 2000, 5000 ]);
 
-sub run
+# In the order in which they run; throughput first: it warms the broker, whose
+# compiler would else take a core.
+my @parts = (
+	throughput => sub { EvpubFigures::throughput() },
+	writers => sub { EvpubFigures::writers() },
+	paced => sub { EvpubFigures::paced() },
+	latency => sub { EvpubFigures::latency('evpub', 'bench', 'captured', sub { settle() }) },
+	passing => sub { EvpubFigures::passing() },
+	options => sub { EvpubFigures::options() },
+	outbox => sub { EvpubPeers::outbox() },
+	debezium => sub { EvpubPeers::debezium() },
+	restart => sub { EvpubFigures::restart() },
+	growth => sub { EvpubGrowth::curves(@curves) });
+
+# A row of the table: part, series, x, what it is, format, and what for the median
+# is multiplied with.
+my @rows = (
+	[ 'writer', 'without capture', 'CPU', "CPU of a writer's single-row transaction without capture", '%.1f' ],
+	[ 'writer', 'empty trigger', 'more', 'more with a C trigger that does nothing', '%+.1f' ],
+	[ 'writer', 'trigger that logs', 'more', 'more with a C trigger that logs as many bytes', '%+.1f' ],
+	[ 'writer', 'captured, paused', 'more', 'more with capture, nothing is published', '%+.1f' ],
+	[ 'writer', 'captured, paused', 'above logs', 'the same, above the trigger that logs', '%+.1f' ],
+	[ 'writer', 'captured, publishing', 'more', 'more with capture, while publishing', '%+.1f' ],
+	[ 'writer', 'outbox table', 'more', 'more with an outbox table, nothing is polled', '%+.1f' ],
+	[ 'writer', 'captured, paused', 'ratio', 'rate of single-row commits with capture, of that without; nothing is published', '%.3f' ],
+	[ 'writer', 'captured, publishing', 'ratio', 'the same while publishing, broker on the same cores', '%.3f' ],
+	[ 'writer', 'outbox table', 'ratio', 'the same with an outbox table, nothing is polled', '%.3f' ],
+	[ 'wal', 'event', '', 'WAL of a single-row event', '%.0f' ],
+	map({ my $rate = $_; map { [ 'paced', $_, $rate, $_ eq 'commits' ? "commits that came when $rate/s were asked for" : "CPU of $_ per event, at $rate commits/s", $_ eq 'commits' ? '%.0f' : '%.1f' ] }
+		'worker + relay', 'worker', 'relay', 'broker', 'commits' } @{ $do{rates} }),
+	[ 'bulk', 'statement', '', "INSERT of $do{rows} rows, with / without capture", '%.3f' ],
+	[ 'bulk', 'drained', '', "$do{rows} events of one transaction, from commit to the last acknowledgement", '%.0f' ],
+	[ 'bulk', 'bare producer', '', 'bare producer, same records', '%.0f' ],
+	[ 'bulk', 'of the bare producer', '', 'one transaction, of the bare producer', '%.2f' ],
+	[ 'bulk', 'memory', '', 'own memory of worker and relay meanwhile, largest', '%.1f' ],
+	[ 'backlog', 'drained', '', "backlog of $do{backlog} single-row commits", '%.0f' ],
+	[ 'backlog', 'of the bare producer', '', 'the same, of the bare producer', '%.2f' ],
+	[ 'backlog', 'worker', '', 'the same, CPU of the worker per event', '%.2f' ],
+	[ 'backlog', 'relay', '', 'the same, CPU of the relay per event', '%.2f' ],
+	map({ my $peer = $_; map { my $rate = $_; map { [ 'latency', "$peer $_", $rate, "INSERT to consumer at $rate/s, $peer, $_", '%.2f' ] } qw(p50 p99) }
+		@{ $do{latency_rates} } } 'evpub', EvpubPeers::names()),
+	map({ my $peer = $_; map { [ 'peer', "$peer $_->[0]", '', "$peer: $_->[1]", $_->[2] ] }
+			[ 'delivery', "CPU of all between WAL or table and broker, per event, at $do{rates}[0]/s", '%.1f' ],
+			[ 'writer', "CPU of the writer's transaction then", '%.1f' ],
+			[ 'drained', "backlog of $do{peer_rows} rows of one transaction", '%.0f' ],
+			[ 'memory', 'memory of its own', '%.0f' ] } EvpubPeers::names()),
+	[ 'passed', 'rows of others', '', 'WAL of others that is read past', '%.2f' ],
+	[ 'passed', 'DDL and temporary tables, 60 open writers', '', 'the same, DDL and temporary tables with 60 open writers', '%.2f' ],
+	[ 'options', 'insert zero', '', 'INSERT, zero payload / none', '%.3f' ],
+	[ 'options', 'insert columns', '', 'INSERT, two data_columns / none', '%.3f' ],
+	[ 'options', 'insert row', '', q{INSERT, payload 'row' / none}, '%.3f' ],
+	[ 'options', 'again zero', '', '1000 rows updated 100 times, collapsed / none', '%.3f' ],
+	[ 'options', 'again kept', '', '1000 rows updated 100 times, all kept / none', '%.3f' ],
+	[ 'options', 'rejecting', '', 'bulk UPDATE, update_columns rejects / none', '%.3f' ],
+	[ 'restart', 'first', undef, 'relay killed, 20 topics: first acknowledgement', '%.0f' ],
+	[ 'restart', 'all', undef, 'the same: 20 records a partition, all acknowledged', '%.0f' ],
+	[ 'restart', 'memory', undef, 'own memory of the relay then', '%.1f' ]);
+
+sub machine
 {
-	my @command = @_;
-	my $pid = open(my $out, '-|', @command) or die "$command[0]: $!\n";
-	local $/;
-	my $text = <$out>;
-	close $out or die "failed: @command\n";
-	return $text;
+	my $slurp = sub { open(my $in, '<', $_[0]) or return ''; local $/; return <$in> };
+	my ($cpu) = $slurp->('/proc/cpuinfo') =~ /^model name\s*:\s*(.*)/m;
+	my $cores = () = $slurp->('/proc/cpuinfo') =~ /^processor/mg;
+	my ($memory) = $slurp->('/proc/meminfo') =~ /^MemTotal:\s+(\d+)/;
+	my ($os) = $slurp->('/etc/os-release') =~ /^PRETTY_NAME="(.*)"/m;
+	return sprintf '%d cores of %s, %.0f GiB, %s', $cores, $cpu // 'unknown', $memory / 1048576, $os // '';
 }
 
-sub sql
-{
-	my $text = run("$bin/psql", '-XAtq', '-v', 'ON_ERROR_STOP=1', '-h', $ENV{TMPDIR},
-		'-p', $port, '-d', 'postgres', map { ('-c', $_) } @_);
-	chomp $text;
-	return $text;
-}
-
-sub start_server
-{
-	my ($brokers) = @_;
-	run("$bin/initdb", '-D', $data, '-A', 'trust', '-U', 'postgres', '--no-sync');
-	open(my $conf, '>>', "$data/postgresql.conf") or die $!;
-	print $conf <<"CONF";
-port = $port
-listen_addresses = ''
-unix_socket_directories = '$ENV{TMPDIR}'
-shared_preload_libraries = 'evpub'
-evpub.bootstrap_servers = '$brokers'
-evpub.default_topic = 'bench'
-evpub.topic_partitions = $partitions
-shared_buffers = 512MB
-max_wal_size = 8GB
-checkpoint_timeout = 30min
-CONF
-	close $conf;
-	run("$bin/pg_ctl", '-D', $data, '-l', "$ENV{TMPDIR}/server.log", '-w', 'start');
-	$started = 1;
-	$ENV{PGUSER} = 'postgres';
-}
-
-END
-{
-	my $status = $?;
-	run("$bin/pg_ctl", '-D', $data, '-m', 'immediate', 'stop') if $started;
-	$? = $status;
-}
-
-sub median
-{
-	my @sorted = sort { $a <=> $b } @_;
-	return $sorted[ @sorted / 2 ] if @sorted % 2;
-	return ($sorted[ @sorted / 2 - 1 ] + $sorted[ @sorted / 2 ]) / 2;
-}
-
-# A row of the table: what, the values, and what issue or design want of it.
-sub report
-{
-	my ($what, $unit, $format, $goal, @values) = @_;
-	my @sorted = sort { $a <=> $b } @values;
-	push @table,
-	  sprintf("%-46s %10s  %10s .. %-10s %-8s %s",
-		$what, map({ sprintf($format, $_) } median(@values), $sorted[0], $sorted[-1]),
-		$unit, $goal);
-	print STDERR "$table[-1]\n";
-}
-
-sub memory_kb
-{
-	my $sum = 0;
-	my $worker = sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'evpub publisher'");
-	my $relay = sql('SELECT relay_pid FROM evpub.status');
-	for my $pid (grep { $_ } $worker, $relay)
-	{
-		open(my $status, '<', "/proc/$pid/status") or next;
-		while (<$status>) { $sum += $1 if /^RssAnon:\s+(\d+) kB/ }
-	}
-	return $sum;
-}
-
-# Largest memory seen while a child process runs.
-sub watch_memory
-{
-	my ($work) = @_;
-	my $pid = fork() // die $!;
-	if ($pid == 0)
-	{
-		$started = 0;
-		$work->();
-		require POSIX;
-		POSIX::_exit(0);
-	}
-	my $largest = 0;
-	while (waitpid($pid, POSIX::WNOHANG()) == 0)
-	{
-		my $now = memory_kb();
-		$largest = $now if $now > $largest;
-	}
-	return $largest;
-}
-
-sub tables
-{
-	for my $table (qw(plain captured))
-	{
-		sql("CREATE TABLE $table (id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY, tenant_id text, name text)");
-	}
-	sql("SELECT evpub.capture_table('captured', tenant_column => 'tenant_id')");
-	for my $table (qw(plain captured))
-	{
-		open(my $script, '>', "$ENV{TMPDIR}/$table.sql") or die $!;
-		print $script "\\set t random(1, 20)\n"
-		  . "INSERT INTO $table (tenant_id, name) VALUES ('tenant-' || :t, 'name');\n";
-		close $script;
-	}
-}
-
-sub settle
-{
-	sql('CHECKPOINT');
-	sql("SELECT evpub.wait_published(timeout => '120 s')") eq 't' or die "not published\n";
-}
-
-sub single_rows
-{
-	my (@ratio, %rate);
-	for (0 .. $pairs)
-	{
-		my %now;
-		for my $table (qw(plain captured))
-		{
-			settle();
-			run("$bin/pgbench", '-n', '-h', $ENV{TMPDIR}, '-p', $port, '-c', 8, '-j', 1,
-				'-T', $seconds, '-f', "$ENV{TMPDIR}/$table.sql", 'postgres') =~ /tps = ([\d.]+)/
-			  or die "pgbench printed no figure\n";
-			$now{$table} = $1;
-		}
-		next if $_ == 0;    # warm-up
-		push @{ $rate{$_} }, $now{$_} for keys %now;
-		push @ratio, $now{captured} / $now{plain};
-	}
-	report('single-row commits without capture, 8 clients', '1/s', '%.0f', '', @{ $rate{plain} });
-	report('single-row commits with capture', '1/s', '%.0f', '', @{ $rate{captured} });
-	report('  ratio', '', '%.3f', '>= 0.95', @ratio);
-}
-
-# Statement and commit-to-acknowledged of one large transaction, in seconds.
-sub bulk_insert
-{
-	my ($table) = @_;
-	my ($statement, $drain);
-	settle();
-	my $text = run("$bin/psql", '-XAtq', '-v', 'ON_ERROR_STOP=1', '-h', $ENV{TMPDIR},
-		'-p', $port, '-d', 'postgres',
-		'-c', '\\timing on',
-		'-c', 'BEGIN',
-		'-c', "INSERT INTO $table (tenant_id, name) SELECT 'tenant-' || i % 20, 'name' FROM generate_series(1, $rows) i",
-		'-c', 'COMMIT',
-		'-c', "SELECT evpub.wait_published(timeout => '120 s')");
-	my @times = $text =~ /^Time: ([\d.]+) ms/mg;
-	die "unexpected output: $text" if @times != 4;
-	return ($times[1] / 1000, $times[3] / 1000);
-}
-
-sub bare_rate
-{
-	my ($kafka, $bytes) = @_;
-	my $text = run("$here/bare_producer", $kafka->bootstrap, 'bare', $partitions, $rows, $bytes);
-	$text =~ /([\d.]+)/ or die "bare_producer printed no figure\n";
-	return $1;
-}
-
-sub bulk
+sub notes
 {
 	my ($kafka) = @_;
-	my (@plain, @captured, @ratio, @drain, @rate, @bare, @drain_ratio);
-	$kafka->create_topic('bare', $partitions);
-	my ($lsn) = sql('SELECT pg_current_wal_lsn()');
-	sql("INSERT INTO captured (tenant_id, name) VALUES ('tenant-1', 'name')");
-	my $bytes = sql("SELECT length(value) FROM evpub.peek(1, '$lsn')");
-	for (0 .. $pairs)
-	{
-		my ($plain) = bulk_insert('plain');
-		my ($captured, $drain) = bulk_insert('captured');
-		my $bare = bare_rate($kafka, $bytes);
-		next if $_ == 0;    # warm-up
-		push @plain, $plain;
-		push @captured, $captured;
-		push @ratio, $captured / $plain;
-		push @drain, $drain;
-		push @rate, $rows / $drain;
-		push @bare, $bare;
-		push @drain_ratio, $rows / $drain / $bare;
-	}
-	report("INSERT of $rows rows without capture", 's', '%.2f', '', @plain);
-	report("INSERT of $rows rows with capture", 's', '%.2f', '', @captured);
-	report('  ratio', '', '%.3f', '<= 1.35', @ratio);
-	report('  commit to last record acknowledged', 's', '%.2f', '', @drain);
-	report('  drained', '1/s', '%.0f', '', @rate);
-	report("bare producer, same records ($bytes bytes)", '1/s', '%.0f', '', @bare);
-	report('  drained / bare producer', '', '%.3f', '>= 0.5', @drain_ratio);
+	note('machine', machine());
+	note('command', 'bench/run ' . join ' ', @ARGV);
+	note('evpub', $ENV{EVPUB_COMMIT}) if $ENV{EVPUB_COMMIT};
+	note('date', run('date', '-u', '+%F %H:%M') =~ s/\n//r);
+	note('versions', join '; ', sql('SELECT version()') =~ s/ on .*//r,
+		'librdkafka ' . sql('SELECT librdkafka_version FROM evpub.status'),
+		(glob "$ENV{EVPUB_KAFKA_JARS}/kafka_2*.jar")[0] =~ s/.*kafka_[\d.]+-(.*)\.jar/Kafka $1/r);
+	note('pairs', $do{pairs});
+	return;
 }
 
-sub latency
+# In Markdown, as it stands in docs/performance.md.
+sub table
 {
-	my ($kafka) = @_;
-	my (@p50, @p99, @max);
-	for (0 .. $pairs)
+	print "| figure | median | least | most | |\n| --- | --- | --- | --- | --- |\n";
+	for my $row (@rows)
 	{
-		settle();
-		sql('DELETE FROM captured WHERE id >= 1000000000');
-		settle();
-		my ($p50, $p99, $max) = split ' ', run("$here/latency",
-			"host=$ENV{TMPDIR} port=$port dbname=postgres", $kafka->bootstrap,
-			'bench', 'captured', 500, $seconds);
-		next if $_ == 0;
-		push @p50, $p50;
-		push @p99, $p99;
-		push @max, $max;
+		my ($part, $series, $x, $what, $format) = @$row;
+		my @values = sort { $a <=> $b } values_of($part, $series, $x) or next;
+		printf "| %s | %s | %s | %s | %s |\n", $what,
+		  map({ sprintf $format, $_ } median(@values), $values[0], $values[-1]),
+		  EvpubBench::unit_of($part, $series, $x);
 	}
-	report('INSERT to consumer at 500/s, p50', 'ms', '%.2f', '<= 2', @p50);
-	report('INSERT to consumer at 500/s, p99', 'ms', '%.2f', '<= 15', @p99);
-	report('INSERT to consumer at 500/s, max', 'ms', '%.2f', '', @max);
+	return;
 }
 
-# Time of one statement, without its commit, in seconds.
-sub statement
-{
-	my ($sql) = @_;
-	settle();
-	my $text = run("$bin/psql", '-XAtq', '-v', 'ON_ERROR_STOP=1', '-h', $ENV{TMPDIR},
-		'-p', $port, '-d', 'postgres', '-c', '\timing on', '-c', 'BEGIN',
-		'-c', $sql, '-c', 'COMMIT');
-	my @times = $text =~ /^Time: ([\d.]+) ms/mg;
-	die "unexpected output: $text" if @times != 3;
-	# events are logged at the commit
-	return ($times[1] + $times[2]) / 1000;
-}
-
-# What options cost: the same statement on a table without capture and on ones
-# with, in turn.
-sub payload
-{
-	my %tables = (
-		zero => '',
-		columns => q{, data_columns => '{name,at}'},
-		row => q{, payload => 'row'},
-		kept => q{, collapse => false},
-		rejecting => q{, update_columns => '{tenant_id}'});
-	for my $table ('none', sort keys %tables)
-	{
-		sql("CREATE TABLE $table (id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY, tenant_id text, name text, at timestamptz, amount numeric)");
-		sql("SELECT evpub.capture_table('$table', tenant_column => 'tenant_id'$tables{$table})")
-		  if $table ne 'none';
-	}
-	my $insert = q{INSERT INTO %s (tenant_id, name, at, amount) SELECT 'tenant-' || i %% 20, 'name', now(), i / 100.0 FROM generate_series(1, 200000) i};
-	my $again = q{DO $$ BEGIN FOR i IN 1..100 LOOP UPDATE %s SET name = i::text WHERE id <= 1000; END LOOP; END $$};
-	my $update = q{UPDATE %s SET name = name || 'x'};
-	my %ratio;
-	for (0 .. $pairs)
-	{
-		my %inserted = map { $_ => statement(sprintf $insert, $_) } 'none', keys %tables;
-		my %again = map { $_ => statement(sprintf $again, $_) } qw(none zero kept);
-		my %updated = map { $_ => statement(sprintf $update, $_) } qw(none rejecting);
-		sql("TRUNCATE $_") for 'none', keys %tables;
-		sql("ALTER TABLE $_ ALTER id RESTART") for 'none', keys %tables;
-		next if $_ == 0;    # warm-up
-		push @{ $ratio{$_} }, $inserted{$_} / $inserted{none} for qw(zero columns row);
-		push @{ $ratio{"again $_"} }, $again{$_} / $again{none} for qw(zero kept);
-		push @{ $ratio{rejecting} }, $updated{rejecting} / $updated{none};
-	}
-	report('INSERT of 200000 rows, zero payload / none', '', '%.3f', '', @{ $ratio{zero} });
-	report('INSERT of 200000 rows, two data_columns / none', '', '%.3f', '', @{ $ratio{columns} });
-	report("INSERT of 200000 rows, payload 'row' / none", '', '%.3f', '', @{ $ratio{row} });
-	report('1000 rows updated 100 times, collapsed / none', '', '%.3f', '', @{ $ratio{'again zero'} });
-	report('1000 rows updated 100 times, all kept / none', '', '%.3f', '', @{ $ratio{'again kept'} });
-	report('bulk UPDATE, update_columns rejects / none', '', '%.3f', '<= 1.05', @{ $ratio{rejecting} });
-}
-
-# A relay is killed, and another begins, of a publisher that has 1,000 partitions.
-sub restart
-{
-	my $topics = 20;
-	my $each = 50;
-	sql("ALTER SYSTEM SET evpub.topic_partitions = $each", 'SELECT pg_reload_conf()');
-	sql('CREATE TABLE wide (topic int, id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY)',
-		q{SELECT evpub.capture_table('wide', tenant_column => 'topic', topic => 'wide-{tenant}', key => '{pk}')});
-	my $all = "INSERT INTO wide (topic) SELECT i % $topics FROM generate_series(1, 20 * $topics * $each) i";
-	sql($all);
-	settle();
-	my $used = sql("SELECT sum(partitions) FROM evpub.topics WHERE topic LIKE 'wide-%'");
-	$used == $topics * $each or die "$used partitions\n";
-
-	my (@first, @all, @memory);
-	for (0 .. ($quick ? 1 : 10))
-	{
-		settle();
-		my @answers = split /\n/, killed($all);
-		next if $_ == 0;    # warm-up
-		push @first, $answers[0];
-		push @all, $answers[1];
-		open(my $status, '<', '/proc/' . sql('SELECT relay_pid FROM evpub.status') . '/status') or die $!;
-		while (<$status>) { push @memory, $1 / 1024 if /^VmRSS:\s+(\d+) kB/ }
-	}
-	report("relay killed, $used partitions: first acknowledgement", 'ms', '%.0f', '<= 500', @first);
-	report('  20,000 records in all of them acknowledged', 'ms', '%.0f', '', @all);
-	report('  VmRSS of the relay then', 'MiB', '%.1f', '', @memory);
-}
-
-# Kills the relay; ms from there to the acknowledgement of the next event, and to
-# that of all that a statement makes.
-sub killed
-{
-	my ($all) = @_;
-	my $file = "$ENV{TMPDIR}/killed.sql";
-	my $since = q{SELECT round(1000 * extract(epoch FROM clock_timestamp() - :'begin'), 1);};
-	open(my $script, '>', $file) or die $!;
-	print $script <<"SQL";
-SELECT relay_pid FROM evpub.status \\gset
-\\setenv RELAY :relay_pid
-SELECT clock_timestamp() AS begin \\gset
-\\! kill -9 \$RELAY
-INSERT INTO wide (topic) VALUES (1);
-SELECT evpub.wait_published(NULL, '60 s') AS done \\gset
-$since
-$all;
-SELECT evpub.wait_published(NULL, '60 s') AS done \\gset
-$since
-SQL
-	close $script;
-	return run("$bin/psql", '-XAtq', '-v', 'ON_ERROR_STOP=1', '-h', $ENV{TMPDIR},
-		'-p', $port, '-d', 'postgres', '-f', $file);
-}
-
-require POSIX;
 # the broker as it is in production: no limit on its compiler
-my $kafka = EvpubKafka->new(
-	java => ['-Xmx1g'],
-	conf => { 'num.partitions' => $partitions });
+my $kafka = EvpubKafka->new(java => ['-Xmx1g'], conf => { 'num.partitions' => $partitions });
 $kafka->start;
-start_server($kafka->bootstrap);
-sql('CREATE EXTENSION evpub');
-tables();
-# bulk first: it warms the broker, whose compiler would else take a core
-if (!%asked || $asked{bulk})
+EvpubFigures::prepare($kafka, %do);
+EvpubPeers::prepare($kafka, %do);
+EvpubGrowth::prepare($kafka, %do);
+notes($kafka);
+while (my ($part, $sub) = splice @parts, 0, 2)
 {
-	bulk($kafka);
-	report('own memory of worker and relay, largest', 'MiB', '%.1f', '<= 64',
-		map { watch_memory(sub { bulk_insert('captured') }) / 1024 } 1 .. $pairs);
+	# hours of growth curves only where they are asked for
+	next if %asked ? !$asked{$part} : $part eq 'growth';
+	my $begin = now();
+	$sub->();
+	printf STDERR "%s: %.0f s\n", $part, now() - $begin;
 }
-latency($kafka) if !%asked || $asked{latency};
-single_rows() if !%asked || $asked{single};
-payload() if !%asked || $asked{payload};
-restart() if !%asked || $asked{restart};
-printf "\n%-46s %10s  %10s .. %-10s %-8s %s\n%s\n", 'figure', 'median', 'least',
-  'most', 'unit', 'goal', join("\n", @table);
-printf "%s; librdkafka %s; %d pairs, %d s each\n", sql('SELECT version()') =~ s/ on .*//r,
-  sql('SELECT librdkafka_version FROM evpub.status'), $pairs, $seconds;
+table() if grep { $_ ne 'growth' } keys %asked or !%asked;
