@@ -271,11 +271,13 @@ sub watched
 
 # load(statement, transactions =>, connections =>, rate =>): seconds that it took,
 # and the CPU of the writers in microseconds a transaction.  "uncounted" => so many
-# transactions before them.  With "watch" => pids also the memory of these.
+# transactions before them; "options" => of the sessions, as in PGOPTIONS.  With
+# "watch" => pids also the memory of these.
 sub load
 {
 	my ($statement, %args) = @_;
-	my ($text, $most) = watched($args{watch} || {}, "$here/load", conninfo(),
+	my ($text, $most) = watched($args{watch} || {}, "$here/load",
+		conninfo() . ($args{options} ? " options='$args{options}'" : ''),
 		$args{connections} || 8, $args{transactions}, $args{rate} || 0, $statement,
 		$args{uncounted} || 0);
 	my (undef, $seconds, $cpu) = split ' ', $text;

@@ -64,6 +64,16 @@ sub wal_of
 	return sql("SELECT '$to'::pg_lsn - '$from'") / $rows;
 }
 
+# WAL of a row of a large transaction, in bytes.
+sub bulk_wal_of
+{
+	my ($table) = @_;
+	my $some = "INSERT INTO $table (tenant_id, name) SELECT 'tenant-' || i % 20, 'name' FROM generate_series(1, $do{rows}) i";
+	my ($from, $to) = split /\n/,
+	  sql('SELECT pg_current_wal_insert_lsn()', $some, 'SELECT pg_current_wal_insert_lsn()');
+	return sql("SELECT '$to'::pg_lsn - '$from'") / $do{rows};
+}
+
 # The trigger that only logs is given a message as long as makes the WAL of its
 # commits as long as that of captured ones.
 sub log_as_much
@@ -82,6 +92,8 @@ sub log_as_much
 	add('wal', 'captured', '', 1, 'B', $captured);
 	add('wal', 'event', '', 1, 'B', $captured - (values_of('wal', 'without capture'))[0]);
 	add('wal', 'outbox', '', 1, 'B', wal_of('outboxed'));
+	my %bulk = map { $_ => bulk_wal_of($_) } qw(plain captured);
+	add('wal', 'event of many', '', 1, 'B', $bulk{captured} - $bulk{plain});
 	sql('TRUNCATE outbox', 'SELECT evpub.resume()');
 	settle();
 	return;
@@ -193,6 +205,7 @@ sub throughput
 	my $lsn = sql('SELECT pg_current_wal_lsn()');
 	sql(q{INSERT INTO captured (tenant_id, name) VALUES ('tenant-1', 'name')});
 	my $bytes = sql("SELECT length(value) FROM evpub.peek(1, '$lsn')");
+	add('bulk', 'value', '', 1, 'B', $bytes);
 	for my $pair (rounds($do{pairs}))
 	{
 		my ($plain) = bulk_insert('plain');

@@ -53,6 +53,8 @@ my @rows = (
 	[ 'writer', 'captured, publishing', 'ratio', 'the same while publishing, broker on the same cores', '%.3f' ],
 	[ 'writer', 'outbox table', 'ratio', 'the same with an outbox table, nothing is polled', '%.3f' ],
 	[ 'wal', 'event', '', 'WAL of a single-row event', '%.0f' ],
+	[ 'wal', 'event of many', '', 'WAL of an event of a large transaction', '%.0f' ],
+	[ 'bulk', 'value', '', 'value of its record in Kafka', '%.0f' ],
 	map({ my $rate = $_; map { [ 'paced', $_, $rate, $_ eq 'commits' ? "commits that came when $rate/s were asked for" : "CPU of $_ per event, at $rate commits/s", $_ eq 'commits' ? '%.0f' : '%.1f' ] }
 		'worker + relay', 'worker', 'relay', 'broker', 'commits' } @{ $do{rates} }),
 	[ 'bulk', 'statement', '', "INSERT of $do{rows} rows, with / without capture", '%.3f' ],
