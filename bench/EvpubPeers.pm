@@ -120,7 +120,8 @@ sub start_connect
 		'snapshot.mode' => 'no_data',
 		%more);
 	return start_child('connect', 'java', '-Xms256M', '-Xmx2G', '-XX:-UsePerfData',
-		'-Dorg.apache.logging.log4j.level=WARN', '-cp', "$ENV{EVPUB_DEBEZIUM_JARS}/*",
+		# it warns of each event that its own statistics leave out
+		'-Dorg.apache.logging.log4j.level=ERROR', '-cp', "$ENV{EVPUB_DEBEZIUM_JARS}/*",
 		'org.apache.kafka.connect.cli.ConnectStandalone', $worker, $connector);
 }
 

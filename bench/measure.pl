@@ -25,6 +25,7 @@ my %do = $quick
   : (pairs => 5, commits => 10_000, rows => 500_000, backlog => 500_000, peer_rows => 100_000, seconds => 5,
 	rates => [ 2000, 8000 ], latency_rates => [ 500, 2000, 5000 ]);
 
+$do{pairs} = $ENV{PAIRS} if $ENV{PAIRS};
 # In the order in which they run; throughput first: it warms the broker, whose
 # compiler would else take a core.
 my @parts = (
@@ -129,7 +130,7 @@ my $kafka = EvpubKafka->new(java => ['-Xmx1g'], conf => { 'num.partitions' => $p
 $kafka->start;
 EvpubFigures::prepare($kafka, %do);
 EvpubPeers::prepare($kafka, %do);
-EvpubGrowth::prepare($kafka, %do);
+EvpubGrowth::prepare($kafka, $quick);
 notes($kafka);
 while (my ($part, $sub) = splice @parts, 0, 2)
 {
