@@ -76,6 +76,15 @@ frame_size(size_t at)
 	return sizeof(header) + header.length;
 }
 
+/* Is there a whole frame that was not handed out? */
+static bool
+frame_waits(void)
+{
+	size_t		size = frame_size(input_start);
+
+	return size > 0 && input_end - input_start >= size;
+}
+
 /*
  * Makes room for the rest of the frame that is being received; behind one that
  * is in hand, for as much as the worker sends ahead.
@@ -109,6 +118,15 @@ frames_receive(void)
 
 	if (input_start == input_end)
 		input_start = input_end = 0;
+
+	/*
+	 * A frame that is there is handed out first: to make room in front of it would
+	 * move what waits once for each batch.  When it is done, the rest of the buffer
+	 * is less than a frame, mostly.  (Behind a frame in hand, the caller looks for
+	 * another one, so then more is received whatever it costs.)
+	 */
+	if (current == 0 && input_end == input_size && frame_waits())
+		return true;
 	if (input_end == input_size || (input_size > INPUT_SIZE && current == 0))
 		make_room();
 	if (input_end == input_size)

@@ -56,6 +56,10 @@
  */
 #define UNREAD_MAX ((size_t) 2 * EVPUB_FRAME_MAX)
 
+/* Bytes: larger allocations are mapped alone; what is free is kept up to so much. */
+#define MAPPED_ALONE (4 * 1024 * 1024)
+#define FREE_KEPT (8 * 1024 * 1024)
+
 /* The wall clock is taken for set back when it was by more than this. */
 #define CLOCK_STEP_MS 1000
 
@@ -482,6 +486,22 @@ keep_memory_out_of_cores(void)
 	fclose(filter);
 }
 
+/*
+ * librdkafka allocates a megabyte for each request that it builds and frees it when
+ * it is answered.  malloc() would give such memory back to the kernel at once, and the
+ * kernel would clear the same pages again for the next request.  So that much of what
+ * is free is kept.
+ */
+static void
+keep_memory(void)
+{
+	/* librdkafka's threads free what others allocated: more arenas, more waste */
+	mallopt(M_ARENA_MAX, 2);
+	mallopt(M_MMAP_THRESHOLD, MAPPED_ALONE);
+	mallopt(M_TRIM_THRESHOLD, FREE_KEPT);
+	mallopt(M_TOP_PAD, 1024 * 1024);
+}
+
 static void
 check_socket(void)
 {
@@ -528,8 +548,7 @@ main(int argc, char **argv)
 	signal(SIGALRM, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
 
-	/* librdkafka's threads free what others allocated: more arenas, more waste */
-	mallopt(M_ARENA_MAX, 2);
+	keep_memory();
 
 	frames_open(EVPUB_RELAY_FD);
 	relay_at_failure(farewell);
