@@ -156,7 +156,8 @@ evpub_buffer_in_use(void)
 static void
 collapse_events(Size first, Size start)
 {
-	if (!collapsible)
+	/* a single one, as most transactions have it, has nothing to collapse with */
+	if (!collapsible || event_count - first < 2)
 		return;
 	evpub_collapse(events, first, event_count, arena, logged_behind);
 	event_count = evpub_compact(events, first, event_count, arena, start, &arena_len);

@@ -115,6 +115,8 @@ typedef struct EvpubCapture
 									 * where it is called */
 
 	AttrNumber	last_column;	/* the last that rendering reads */
+	Size		small_key_room; /* a row is rendered as a key of integers, and that
+								 * takes no more than this; else 0 */
 } EvpubCapture;
 
 /* The trigger for updates where it is one of its own. */

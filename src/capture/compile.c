@@ -453,6 +453,32 @@ compile_makes(EvpubCapture *capture)
 	capture->makes[EVPUB_OP_TRUNCATE] = truncate;
 }
 
+/* What rendering reads of a row, and how much room its key takes. */
+static void
+compile_reading(EvpubCapture *capture)
+{
+	Size		room = 2;		/* brace and end */
+	bool		integers = true;
+
+	if (capture->has_tenant_column)
+		capture->last_column = capture->tenant_column.number;
+	for (int i = 0; i < capture->key_columns; i++)
+	{
+		EvpubColumn *column = &capture->key_column[i];
+
+		capture->last_column = Max(capture->last_column, column->number);
+		integers &= evpub_column_is_integer(column);
+		room += column->json_name.len + 2 + EVPUB_SMALL_TEXT;
+	}
+	for (int i = 0; i < capture->data_columns; i++)
+		capture->last_column = Max(capture->last_column,
+								   capture->data_column[i].number);
+
+	if (integers && capture->data_columns == 0 && room <= EVPUB_SMALL_KEY &&
+		!(capture->placeholders & EVPUB_PLACEHOLDER_BIT(EVPUB_PLACEHOLDER_PK)))
+		capture->small_key_room = room;
+}
+
 EvpubCapture *
 evpub_compile_options(const EvpubOptions *options, Relation rel, Oid root)
 {
@@ -483,13 +509,6 @@ evpub_compile_options(const EvpubOptions *options, Relation rel, Oid root)
 		check_constant_topics(capture);
 	compile_collapse(capture, options);
 
-	if (capture->has_tenant_column)
-		capture->last_column = capture->tenant_column.number;
-	for (int i = 0; i < capture->key_columns; i++)
-		capture->last_column = Max(capture->last_column,
-								   capture->key_column[i].number);
-	for (int i = 0; i < capture->data_columns; i++)
-		capture->last_column = Max(capture->last_column,
-								   capture->data_column[i].number);
+	compile_reading(capture);
 	return capture;
 }

@@ -73,15 +73,6 @@ evpub_intern_forget(void)
 	MemoryContextReset(context);
 }
 
-static void
-free_route(EvpubRoute *route)
-{
-	pfree(unconstify(char *, route->topic.data));
-	pfree(unconstify(char *, route->type.data));
-	pfree(unconstify(char *, route->source.data));
-	pfree(route);
-}
-
 /* Marks a route that no event has named yet; there are never so many. */
 #define NOT_NAMED PG_UINT32_MAX
 
@@ -127,19 +118,33 @@ evpub_intern_end_sweep(void)
 		}
 		/* simplehash lets an iteration delete the entry that it is at */
 		routes_delete_item(routes, entry);
-		free_route(route);
+		pfree(route);
 	}
 	epoch++;
 }
 
-static EvpubSlice
-copy_slice(EvpubSlice src)
+/*
+ * A copy in one piece of memory: the struct, the type, and the route as it stands in a
+ * chunk.  That has topic and source as they are, so they are not kept a second time.
+ */
+static EvpubRoute *
+copy_route(const EvpubRoute *wanted)
 {
-	char	   *data = palloc(src.len + 1);
+	EvpubRoute *route = palloc(sizeof(EvpubRoute) + 2 * (Size) wanted->type.len +
+							   wanted->topic.len + wanted->source.len + EVPUB_ROUTE_ROOM);
+	char	   *type = (char *) (route + 1);
+	char	   *encoded = type + wanted->type.len;
 
-	memcpy(data, src.data, src.len);
-	data[src.len] = '\0';
-	return (EvpubSlice) {data, src.len};
+	/* others have no source, and none is encoded */
+	Assert(wanted->source.len == 0 || wanted->envelope == EVPUB_ENVELOPE_CLOUDEVENTS ||
+		   wanted->envelope == EVPUB_ENVELOPE_CLOUDEVENTS_BINARY);
+	*route = *wanted;
+	memcpy(type, wanted->type.data, wanted->type.len);
+	route->type.data = type;
+	route->encoded = (EvpubSlice) {encoded,
+								   evpub_route_encode(wanted, encoded, &route->topic.data,
+													  &route->source.data)};
+	return route;
 }
 
 const EvpubRoute *
@@ -161,12 +166,8 @@ evpub_intern_route(const EvpubRoute *wanted)
 		return entry->route;
 
 	caller = MemoryContextSwitchTo(context);
-	route = palloc(sizeof(EvpubRoute));
+	route = copy_route(wanted);
 	route->number = routes->members;
-	route->envelope = wanted->envelope;
-	route->topic = copy_slice(wanted->topic);
-	route->type = copy_slice(wanted->type);
-	route->source = copy_slice(wanted->source);
 	MemoryContextSwitchTo(caller);
 	entry = routes_insert(routes, route, &found);
 	Assert(!found);

@@ -62,12 +62,56 @@ explain_encoding(void *arg)
 		errhint("Correct the value, or store what is not text in a column of type bytea.");
 }
 
+/* Has the word a byte that is a quote, a backslash, or no printable ASCII? */
+static inline bool
+word_is_plain(uint64 word)
+{
+	const uint64 ones = UINT64CONST(0x0101010101010101);
+	uint64		quotes = word ^ ones * '"';
+	uint64		backslashes = word ^ ones * '\\';
+
+	/* the highest bit of a byte: not ASCII; below a space; zero, where they differ */
+	return ((word | (word - ones * ' ') | ((quotes - ones) & ~quotes) |
+			 ((backslashes - ones) & ~backslashes)) & ones * 0x80) == 0;
+}
+
+/*
+ * Is the text printable ASCII that stands in JSON as it is?  Then it is the same in
+ * all encodings that a server may have.  Most are, so this is done eight bytes at a
+ * time.
+ */
+static inline bool
+is_plain(const char *text, Size len)
+{
+	uint64		word;
+
+	for (; len >= sizeof(word); text += sizeof(word), len -= sizeof(word))
+	{
+		memcpy(&word, text, sizeof(word));
+		if (!word_is_plain(word))
+			return false;
+	}
+	if (len == 0)
+		return true;
+	word = UINT64CONST(0x0101010101010101) * ' ';
+	memcpy(&word, text, len);
+	return word_is_plain(word);
+}
+
 /* ERROR if it is not valid; then "column" is named, if it is not NULL. */
 static EvpubSlice
 to_utf8(EvpubColumn *column, const char *text, Size len)
 {
 	ErrorContextCallback callback;
 	char	   *utf8 = unconstify(char *, text);
+
+	/*
+	 * A value that is the same in all encodings needs no look at the encoding.  Names
+	 * do, since an encoding that has no way to UTF-8 is refused for them, before
+	 * there is any value.
+	 */
+	if (likely(column != NULL && is_plain(text, len)))
+		return (EvpubSlice) {text, len};
 
 	/*
 	 * Text of a UTF-8 database is verified as well: names of roles and
@@ -112,12 +156,19 @@ evpub_database_name(void)
 	return evpub_utf8(name, strlen(name));
 }
 
+bool
+evpub_is_plain(EvpubSlice text)
+{
+	return is_plain(text.data, text.len);
+}
+
 void
 evpub_json_string(StringInfo dst, EvpubSlice text)
 {
 	char	   *copy;
+	bool		plain = is_plain(text.data, text.len);
 
-	for (uint32 i = 0; i < text.len; i++)
+	for (uint32 i = 0; !plain && i < text.len; i++)
 	{
 		unsigned char c = text.data[i];
 
@@ -346,6 +397,12 @@ json_text(EvpubColumn *column, Datum value, bool *is_string)
 		return to_utf8(column, scalar.val.string.val, scalar.val.string.len);
 	}
 	return jsonb_text(column, json);
+}
+
+bool
+evpub_column_is_integer(const EvpubColumn *column)
+{
+	return column->kind <= EVPUB_COLUMN_INT8;
 }
 
 bool

@@ -14,7 +14,7 @@
 /* How a value of the column becomes text. */
 typedef enum EvpubColumnKind
 {
-	EVPUB_COLUMN_INT2,
+	EVPUB_COLUMN_INT2,			/* integers come first */
 	EVPUB_COLUMN_INT4,
 	EVPUB_COLUMN_INT8,
 	EVPUB_COLUMN_BOOL,
@@ -45,6 +45,9 @@ typedef struct EvpubColumn
 /* Room that evpub_column_text() may ask for in "small". */
 #define EVPUB_SMALL_TEXT 32
 
+/* Room for keys that need no memory of their own. */
+#define EVPUB_SMALL_KEY 192
+
 /*
  * Fill *column, with memory from CurrentMemoryContext, which must live as
  * long as it does.
@@ -72,6 +75,9 @@ extern void evpub_column_data(StringInfo dst, EvpubColumn *column, Datum value,
 extern EvpubSlice evpub_column_both(StringInfo dst, EvpubColumn *column, Datum value,
 									char *small);
 
+/* Is its text, and its JSON, an integer, with which nothing can go wrong? */
+extern bool evpub_column_is_integer(const EvpubColumn *column);
+
 /* Is the value no string, number or boolean: is its text JSON? */
 extern bool evpub_column_is_json(const EvpubColumn *column);
 
@@ -80,6 +86,9 @@ extern bool evpub_column_is_json(const EvpubColumn *column);
  * Asked of parts of it as well, where there would be no memory for the whole.
  */
 extern void evpub_check_bytes(Size bytes);
+
+/* Is the text printable ASCII that stands in a JSON string as it is? */
+extern bool evpub_is_plain(EvpubSlice text);
 
 /* Append text as a JSON string, with its quotes. */
 extern void evpub_json_string(StringInfo dst, EvpubSlice text);

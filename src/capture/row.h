@@ -26,6 +26,7 @@ typedef struct EvpubRow
 	ItemPointerData tid;			/* of this version of the row */
 
 	char		small[EVPUB_SMALL_TEXT];	/* tenant may lie here */
+	char		small_json[EVPUB_SMALL_KEY];	/* tenant_json and pk_json may */
 } EvpubRow;
 
 /*

@@ -96,6 +96,8 @@ typedef struct EvpubRoute
 	EvpubSlice	type;			/* plain, cloudevents: JSON string with its
 								 * quotes; binary: text; none: empty */
 	EvpubSlice	source;			/* cloudevents, binary: database, percent-encoded */
+	EvpubSlice	encoded;		/* as it stands in a chunk; for the writer, and may
+								 * be empty */
 } EvpubRoute;
 
 /*
@@ -152,6 +154,15 @@ typedef struct EvpubChunkWriter
  * writer allocates in CurrentMemoryContext.
  */
 extern void evpub_chunk_begin(EvpubChunkWriter *writer, StringInfo buf, uint32 first);
+
+/*
+ * Write a route as it stands in a chunk, and return its length, which is not above
+ * that of its topic, type and source and EVPUB_ROUTE_ROOM.  *topic and *source are
+ * where these lie in it.  For routes that are used again and again.
+ */
+#define EVPUB_ROUTE_ROOM 16
+extern uint32 evpub_route_encode(const EvpubRoute *route, char *dst,
+								 const char **topic, const char **source);
 
 /* Append an event; its slices must stay valid until the chunk is finished. */
 extern void evpub_chunk_add(EvpubChunkWriter *writer, const EvpubEvent *event);

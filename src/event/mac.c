@@ -54,7 +54,9 @@ make_key(void)
 
 /*
  * Compute the MAC (EVPUB_MAC_LENGTH bytes) of a message logged in database
- * "dbid" by transaction "xid".
+ * "dbid" by transaction "xid".  The header is filled up with zeros, so that the body
+ * begins with a whole word of the hash.  No two messages are the same for that: the
+ * header's first byte is the kind, and all headers of a kind have one length.
  */
 void
 evpub_mac(uint8 *dst, Oid dbid, TransactionId xid,
@@ -62,13 +64,20 @@ evpub_mac(uint8 *dst, Oid dbid, TransactionId xid,
 		  const char *body, Size body_len)
 {
 	EvpubSipHash state;
-	uint32		bound[2] = {dbid, xid};
+	struct
+	{
+		Oid			dbid;
+		TransactionId xid;
+		char		header[8];
+	}			bound = {dbid, xid, {0}};
 
+	StaticAssertStmt(sizeof(bound) == 16, "there is no padding");
+	Assert(header_len <= sizeof(bound.header));
+	memcpy(bound.header, header, header_len);
 	if (!have_key)
 		make_key();
 	state = keyed;
-	evpub_siphash_update(&state, bound, sizeof(bound));
-	evpub_siphash_update(&state, header, header_len);
+	evpub_siphash_update(&state, &bound, sizeof(bound));
 	evpub_siphash_update(&state, body, body_len);
 	evpub_siphash_final(&state, dst);
 }

@@ -185,7 +185,7 @@ read_route(EvpubChunkReader *reader)
 	route->number = reader->route_count++;
 	route->envelope = evpub_route_envelopes[bits & EVPUB_ROUTE_ENVELOPE_MASK];
 	route->topic = topic;
-	route->source = (EvpubSlice) {"", 0};
+	route->source = route->encoded = (EvpubSlice) {"", 0};
 	if (EVPUB_IS_CLOUDEVENT(route))
 		route->source = get_bytes(reader);
 

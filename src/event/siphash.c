@@ -98,8 +98,15 @@ evpub_siphash_update(EvpubSipHash *state, const void *data, Size length)
 		take_word(&s, word_at(at));
 		s.length += 8;
 	}
-	for (; at < end; at++)
-		s.rest |= (uint64) *at << (8 * (s.length++ % 8));
+	/* no word was begun if there are bytes left */
+	if (at < end)
+	{
+		uint64		rest = 0;
+
+		memcpy(&rest, at, end - at);
+		s.rest = little_endian(rest);
+		s.length += end - at;
+	}
 	*state = s;
 }
 

@@ -81,11 +81,11 @@ event_flags(const EvpubChunkWriter *writer, const EvpubEvent *event)
 		flags |= EVPUB_EVENT_HOLE;
 	if (!event->has_key)
 		flags |= EVPUB_EVENT_NO_KEY;
-	else if (writer->has_last_key && evpub_slice_equals(event->key, writer->last_key))
-		flags |= EVPUB_EVENT_SAME_KEY;
 	else if (evpub_tenant_text(event->route, event->tenant, &text) &&
 			 evpub_slice_equals(event->key, text))
 		flags |= EVPUB_EVENT_TENANT_KEY;
+	else if (writer->has_last_key && evpub_slice_equals(event->key, writer->last_key))
+		flags |= EVPUB_EVENT_SAME_KEY;
 	if (EVPUB_HAS_ENVELOPE(event->route) &&
 		writer->last_tenant.data != NULL &&
 		evpub_slice_equals(event->tenant, writer->last_tenant))
@@ -99,13 +99,12 @@ event_flags(const EvpubChunkWriter *writer, const EvpubEvent *event)
 	return flags;
 }
 
-/*
- * Put a route.  Of its type, the quotes of a JSON string and the ending that most
- * types have are not stored.
- */
-static char *
-put_route(char *p, const EvpubRoute *route)
+/* Of its type, the quotes of a JSON string and the ending that most have are not stored. */
+uint32
+evpub_route_encode(const EvpubRoute *route, char *dst, const char **topic,
+				   const char **source)
 {
+	char	   *p = dst;
 	EvpubSlice	type = route->type;
 	uint8		bits = 0;
 
@@ -132,10 +131,23 @@ put_route(char *p, const EvpubRoute *route)
 	}
 	*p++ = (char) bits;
 	p = put_bytes(p, route->topic);
+	*topic = p - route->topic.len;
 	p = put_bytes(p, type);
 	if (EVPUB_IS_CLOUDEVENT(route))
 		p = put_bytes(p, route->source);
-	return p;
+	*source = p - route->source.len;
+	return p - dst;
+}
+
+static char *
+put_route(char *p, const EvpubRoute *route)
+{
+	const char *ignored;
+
+	if (unlikely(route->encoded.len == 0))
+		return p + evpub_route_encode(route, p, &ignored, &ignored);
+	memcpy(p, route->encoded.data, route->encoded.len);
+	return p + route->encoded.len;
 }
 
 /* Put what is the event's own, but for its route and number. */

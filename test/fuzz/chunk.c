@@ -209,7 +209,7 @@ sample(uint32 first, bool last, int variant)
 		EVPUB_ENVELOPE_CLOUDEVENTS_BINARY
 	};
 	EvpubChunkWriter writer;
-	EvpubRoute	routes[lengthof(envelopes)];
+	EvpubRoute	routes[lengthof(envelopes)] = {0};
 	StringInfoData buf;
 	StringInfoData headers;
 	EvpubSlice	chunk;

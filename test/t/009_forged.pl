@@ -164,7 +164,7 @@ sub mac
 {
 	my ($nonce, $database, $xid, $header, $body) = @_;
 	my $key = siphash(substr($nonce, 0, 16), "evpub message authentication\0" . substr($nonce, 16));
-	return siphash($key, pack('L<2', $database, $xid) . $header . $body);
+	return siphash($key, pack('L<2 a8', $database, $xid, $header) . $body);
 }
 $node->safe_psql(
 	'postgres', q{
