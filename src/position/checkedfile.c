@@ -46,13 +46,14 @@ not_read(const char *what, const char *path, char **problem)
 	return errno == ENOENT ? EVPUB_CHECKEDFILE_ABSENT : EVPUB_CHECKEDFILE_UNREADABLE;
 }
 
-static EvpubCheckedfile
-read_all(const char *path, StringInfo data, char **problem)
+EvpubCheckedfile
+evpub_checkedfile_load(const char *path, StringInfo data, char **problem)
 {
 	struct stat st;
 	int			got;
 	int			fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
 
+	*problem = NULL;
 	if (fd < 0)
 		return not_read("open", path, problem);
 	if (fstat(fd, &st) != 0)
@@ -81,11 +82,6 @@ read_all(const char *path, StringInfo data, char **problem)
 		return not_read("read", path, problem);
 	}
 	CloseTransientFile(fd);
-	if (got != st.st_size || got < HEADER_LENGTH)
-	{
-		*problem = psprintf("file \"%s\" is cut short", path);
-		return EVPUB_CHECKEDFILE_DAMAGED;
-	}
 	data->len = got;
 	return EVPUB_CHECKEDFILE_FOUND;
 }
@@ -94,14 +90,17 @@ EvpubCheckedfile
 evpub_checkedfile_read(const char *path, const char *magic, StringInfo data,
 					   char **problem)
 {
-	EvpubCheckedfile found;
+	EvpubCheckedfile found = evpub_checkedfile_load(path, data, problem);
 	uint32		header[2];
 	uint32		length;
 
-	*problem = NULL;
-	found = read_all(path, data, problem);
 	if (found != EVPUB_CHECKEDFILE_FOUND)
 		return found;
+	if (data->len < HEADER_LENGTH)
+	{
+		*problem = psprintf("file \"%s\" is cut short", path);
+		return EVPUB_CHECKEDFILE_DAMAGED;
+	}
 	memcpy(header, data->data + MAGIC_LENGTH, sizeof(header));
 	length = data->len - HEADER_LENGTH;
 	if (memcmp(data->data, magic, MAGIC_LENGTH) != 0)
@@ -130,7 +129,7 @@ evpub_checkedfile_begin(StringInfo data, const char *magic)
  * that an error leaves open.
  */
 static void
-write_all(const char *path, const char *data, int length)
+write_all(const char *path, const char *data, Size length)
 {
 	const char *failed = NULL;
 	int			fd = OpenTransientFile(path, O_RDWR | O_CREAT | O_TRUNC | PG_BINARY);
@@ -141,7 +140,7 @@ write_all(const char *path, const char *data, int length)
 				(errcode_for_file_access(),
 				 errmsg("could not create file \"%s\": %m", path)));
 	errno = 0;
-	if (write(fd, data, length) != length)
+	if (write(fd, data, length) != (ssize_t) length)
 	{
 		/* if write didn't set errno, assume problem is no disk space */
 		if (errno == 0)
@@ -167,16 +166,22 @@ write_all(const char *path, const char *data, int length)
 }
 
 void
+evpub_checkedfile_replace(const char *path, const char *data, Size length)
+{
+	char		temporary[MAXPGPATH];
+
+	snprintf(temporary, sizeof(temporary), "%s.tmp", path);
+	write_all(temporary, data, length);
+	durable_rename(temporary, path, ERROR);
+}
+
+void
 evpub_checkedfile_write(const char *path, StringInfo data)
 {
 	uint32		header[2];
-	char		temporary[MAXPGPATH];
 
 	header[0] = pg_hton32(data->len - HEADER_LENGTH);
 	header[1] = pg_hton32(checksum(data->data + HEADER_LENGTH, data->len - HEADER_LENGTH));
 	memcpy(data->data + MAGIC_LENGTH, header, sizeof(header));
-
-	snprintf(temporary, sizeof(temporary), "%s.tmp", path);
-	write_all(temporary, data->data, data->len);
-	durable_rename(temporary, path, ERROR);
+	evpub_checkedfile_replace(path, data->data, data->len);
 }

@@ -35,4 +35,9 @@ extern void evpub_checkedfile_begin(StringInfo data, const char *magic);
  */
 extern void evpub_checkedfile_write(const char *path, StringInfo data);
 
+/* The same without magic and checksum: read whatever bytes there are, and replace them. */
+extern EvpubCheckedfile evpub_checkedfile_load(const char *path, StringInfo data,
+											   char **problem);
+extern void evpub_checkedfile_replace(const char *path, const char *data, Size length);
+
 #endif							/* EVPUB_CHECKEDFILE_H */

@@ -6,6 +6,22 @@
  * It is written before the slot moves: what the file says decides where
  * reading starts, and the slot only keeps the WAL that this needs.  Its
  * contents are in network byte order.
+ *
+ * While events flow it is written once a second, in place (halves.c), and there it
+ * may later turn out to say the state of one write before.  That is so if the newest
+ * half has rotted, or was met in the middle of a write by a base backup (then it may be
+ * two writes).  So two states that stand in one file differ in nothing but progress:
+ * how far Kafka is, and what is needed from where on for that.  Whoever begins at an
+ * older progress repeats the work of a second, as after a crash right before the
+ * write: it sends again what read-back does not find, it announces again.  Nothing that
+ * was decided is taken back: by a person (paused, a gap that is accepted, an event that
+ * is skipped, a topic that is forgotten, a take-over) or by the worker (the role, the
+ * publisher id, the partition count of a topic, a dead letter).  A state with such a
+ * decision replaces the file.  What counts as progress is listed in as_decided(), and
+ * all else, also what is new in a position one day, is a decision.
+ *
+ * The WAL from the older state's restart_lsn on is kept as long as it can be read:
+ * evpub_statefile_advance() says up to where the slot may move.
  */
 #include "postgres.h"
 
@@ -16,12 +32,20 @@
 #include "common/file_perm.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
+#include "utils/memutils.h"
 
-#include "position/checkedfile.h"
+#include "position/halves.h"
 #include "position/position_format.h"
 #include "position/statefile.h"
 
-#define STATE_MAGIC "evpubst8"
+#define STATE_MAGIC "evpubst9"
+
+/* The file as this process has written it: halves.known says whether it has. */
+static EvpubHalves halves;
+
+/* What is decided there, as bytes; and the newest state's restart_lsn. */
+static StringInfoData decided;
+static XLogRecPtr written_restart;
 
 /* Can a file have this role, with what belongs to it? */
 static bool
@@ -49,7 +73,7 @@ evpub_statefile_read(EvpubPosition *position, char **problem)
 	StringInfoData data;
 
 	memset(position, 0, sizeof(*position));
-	switch (evpub_checkedfile_read(EVPUB_STATE_FILE, STATE_MAGIC, &data, problem))
+	switch (evpub_halves_read(EVPUB_STATE_FILE, STATE_MAGIC, &data, problem))
 	{
 		case EVPUB_CHECKEDFILE_FOUND:
 			break;
@@ -71,6 +95,13 @@ evpub_statefile_read(EvpubPosition *position, char **problem)
 		return EVPUB_STATEFILE_DAMAGED;
 	}
 	pfree(data.data);
+
+	/*
+	 * A state of the next number may have been there, and WAL have its position
+	 * message.  A standby must not take our next message for that one.
+	 */
+	if (*problem)
+		position->sequence++;
 	return EVPUB_STATEFILE_FOUND;
 }
 
@@ -119,21 +150,136 @@ evpub_statefile_moved(const EvpubPosition *position)
 	return position->directory_inode != directory_inode();
 }
 
-void
-evpub_statefile_write(const EvpubPosition *position)
+/*
+ * What a state says beside its progress, as bytes.  What counts as progress:
+ *
+ * - how far Kafka is, and where reading begins for that; the number of the message;
+ * - of each partition, offset and id of the last acknowledged record: a new relay reads
+ *   on from there, and from an older offset it reads more;
+ * - how many dead letters of a topic came in a row, which bounds a mistake;
+ * - how far consumers have got evpub.gap events, which come again under the same ids.
+ *
+ * Which partition count a state has after growth follows from its progress.  So the
+ * count is compared as if there were none.
+ */
+static StringInfoData
+as_decided(const EvpubPosition *position)
+{
+	EvpubPosition copy = *position;
+	EvpubLast  *no_last;
+	int			partitions = 1;
+	StringInfoData bytes;
+
+	copy.restart_lsn = InvalidXLogRecPtr;
+	copy.confirmed_lsn = InvalidXLogRecPtr;
+	copy.next_event = 0;
+	copy.sequence = 0;
+	copy.topics = palloc(sizeof(EvpubTopic) * Max(copy.ntopics, 1));
+	for (int i = 0; i < copy.ntopics; i++)
+		partitions = Max(partitions, Max(position->topics[i].partitions,
+										 position->topics[i].before));
+	no_last = palloc0(sizeof(EvpubLast) * partitions);
+	for (int i = 0; i < copy.ntopics; i++)
+	{
+		copy.topics[i] = position->topics[i];
+		copy.topics[i].last = no_last;
+		copy.topics[i].letters = 0;
+	}
+	copy.gaps = palloc(sizeof(EvpubGap) * Max(copy.ngaps, 1));
+	for (int i = 0; i < copy.ngaps; i++)
+	{
+		copy.gaps[i] = position->gaps[i];
+		copy.gaps[i].announced = false;
+		copy.gaps[i].next_number = 0;
+	}
+	initStringInfo(&bytes);
+	evpub_position_serialize(&bytes, &copy, EVPUB_POSITION_FILE);
+	pfree(copy.topics);
+	pfree(copy.gaps);
+	pfree(no_last);
+	return bytes;
+}
+
+static bool
+decides_nothing(const EvpubPosition *position)
+{
+	StringInfoData bytes;
+	bool		same;
+
+	if (!halves.known)
+		return false;
+	bytes = as_decided(position);
+	same = bytes.len == decided.len && memcmp(bytes.data, decided.data, bytes.len) == 0;
+	pfree(bytes.data);
+	return same;
+}
+
+static StringInfoData
+state_of(const EvpubPosition *position)
 {
 	StringInfoData data;
 
-	make_directory();
-	evpub_checkedfile_begin(&data, STATE_MAGIC);
+	evpub_halves_begin(&data);
 	evpub_position_serialize(&data, position, EVPUB_POSITION_FILE);
-	evpub_checkedfile_write(EVPUB_STATE_FILE, &data);
+	return data;
+}
+
+/* Room for so many bytes in what is remembered as decided. */
+static void
+make_room(int length)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	if (!decided.data)
+		initStringInfo(&decided);
+	enlargeStringInfo(&decided, length);
+	MemoryContextSwitchTo(old);
+}
+
+void
+evpub_statefile_write(const EvpubPosition *position)
+{
+	StringInfoData data = state_of(position);
+	StringInfoData bytes = as_decided(position);
+
+	make_directory();
+	make_room(bytes.len);
+	evpub_halves_replace(&halves, EVPUB_STATE_FILE, STATE_MAGIC, &data);
+
+	/* what is known of the file changes with it: nothing here can fail any more */
+	resetStringInfo(&decided);
+	appendBinaryStringInfo(&decided, bytes.data, bytes.len);
+	written_restart = position->restart_lsn;
+	pfree(bytes.data);
 	pfree(data.data);
+}
+
+XLogRecPtr
+evpub_statefile_advance(const EvpubPosition *position)
+{
+	XLogRecPtr	other = written_restart;
+	StringInfoData data;
+	bool		written = false;
+
+	if (decides_nothing(position))
+	{
+		data = state_of(position);
+		written = evpub_halves_advance(&halves, EVPUB_STATE_FILE, STATE_MAGIC, &data);
+		pfree(data.data);
+	}
+	if (!written)
+	{
+		evpub_statefile_write(position);
+		return InvalidXLogRecPtr;
+	}
+	written_restart = position->restart_lsn;
+	return Min(other, position->restart_lsn);
 }
 
 void
 evpub_statefile_remove(void)
 {
+	halves.known = false;
 	if (unlink(EVPUB_STATE_FILE) != 0 && errno != ENOENT)
 		ereport(ERROR,
 				(errcode_for_file_access(),
@@ -144,5 +290,6 @@ evpub_statefile_remove(void)
 void
 evpub_statefile_set_aside(void)
 {
+	halves.known = false;
 	durable_rename(EVPUB_STATE_FILE, EVPUB_STATE_DAMAGED, ERROR);
 }

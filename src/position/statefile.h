@@ -27,12 +27,20 @@ typedef enum EvpubStatefileFound
 
 /*
  * Read the state file into memory of the current context.  *problem says what
- * is wrong with a damaged one; *position is all zero unless one was found.
+ * is wrong with a damaged one; of one that was found it says whether a half of it is
+ * damaged, else it is NULL.  *position is all zero unless one was found.
  */
 extern EvpubStatefileFound evpub_statefile_read(EvpubPosition *position, char **problem);
 
 /* Replace the state file, durably; it is the old or the new one after a crash. */
 extern void evpub_statefile_write(const EvpubPosition *position);
+
+/*
+ * The same, with one flush instead of five where nothing is decided that the file does
+ * not have already.  Invalid if the file was replaced; else the file may turn out to say
+ * the state before this one, and the slot must keep WAL from the returned position on.
+ */
+extern XLogRecPtr evpub_statefile_advance(const EvpubPosition *position);
 
 /* Remove it, durably. */
 extern void evpub_statefile_remove(void);

@@ -206,6 +206,8 @@ finish_intent(EvpubPosition *position, char **problem, char **reason)
 {
 	EvpubStatefileFound found = evpub_statefile_read(position, problem);
 
+	if (found == EVPUB_STATEFILE_FOUND && *problem)
+		ereport(LOG, (errmsg("evpub: %s", *problem)));
 	if (found == EVPUB_STATEFILE_FOUND && position->role == EVPUB_ROLE_RETIRED)
 	{
 		evpub_licence_finish_retired(position);

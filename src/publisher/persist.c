@@ -28,8 +28,16 @@
 #include "publisher/state.h"
 #include "sender/relaytopics.h"
 
-/* At most so often, in ms: each is an fsync beside the writers' own. */
+/* At most so often, in ms: each is a flush beside the writers' own. */
 #define PERSIST_INTERVAL 1000
+
+/*
+ * To move the slot takes four flushes, and serves only the next checkpoint, which
+ * removes WAL.  So it moves at most so often, in ms; or when it is behind by so much
+ * of max_wal_size, which is about what is written between two checkpoints.
+ */
+#define SLOT_INTERVAL 10000
+#define SLOT_SHARE 16
 
 /* A full message after so many, or so long (in ms), if anything was published. */
 #define FULL_MESSAGES 1000
@@ -107,6 +115,20 @@ not_written(EvpubWorker *worker, const EvpubPosition *before,
 }
 
 /*
+ * Let go of WAL before lsn.  "kept" is what a state needs that the file may turn out to
+ * say instead of ours, invalid if there is none.
+ */
+static void
+move_slot(EvpubWorker *worker, XLogRecPtr lsn, XLogRecPtr kept)
+{
+	XLogRecPtr	old = evpub_slot_position();
+
+	evpub_slot_move(kept == InvalidXLogRecPtr ? lsn : Min(lsn, kept));
+	if (evpub_slot_position() != old)
+		worker->slot_moved_at = evpub_clock_now();
+}
+
+/*
  * File, then slot, then message.  A full disk must not end the worker: the old
  * file stays, the position in memory goes on, and we try again in a second.
  */
@@ -126,10 +148,11 @@ evpub_persist_store(EvpubWorker *worker, const EvpubPosition *before,
 	worker->position.sequence++;
 	PG_TRY();
 	{
-		evpub_statefile_write(&worker->position);
+		XLogRecPtr	kept = evpub_statefile_advance(&worker->position);
+
 		evpub_pins_written(&worker->position);
 		if (slot != InvalidXLogRecPtr)
-			evpub_slot_move(slot);
+			move_slot(worker, slot, kept);
 		if (message || pins || growth)
 			log_position(worker, pins || growth ||
 						 worker->position.skips != before->skips ||
@@ -182,6 +205,21 @@ evpub_persist_take(EvpubWorker *worker)
 	evpub_skips_prune(&worker->position);
 }
 
+/* Would it free a segment to move the slot, and is it time? */
+static bool
+slot_due(const EvpubWorker *worker, XLogRecPtr restart)
+{
+	XLogRecPtr	slot = evpub_slot_position();
+	uint64		behind;
+
+	if (slot == InvalidXLogRecPtr || restart < slot)
+		return false;
+	behind = restart / wal_segment_size - slot / wal_segment_size;
+	return behind > 0 &&
+		(evpub_clock_passed(worker->slot_moved_at, SLOT_INTERVAL) ||
+		 behind >= (uint64) max_wal_size_mb * 1024 * 1024 / wal_segment_size / SLOT_SHARE);
+}
+
 /*
  * Write when events were confirmed, at most once a second; or when a segment
  * of other WAL could be let go (a backup begins with a new segment, and must
@@ -189,6 +227,10 @@ evpub_persist_take(EvpubWorker *worker)
  * a standby, which removes WAL by segments, knows a position in what it has.
  * Our own message is WAL, too, but neither events nor a segment, so an idle
  * server stays idle.  The last one of a clean shutdown says all.
+ *
+ * The slot keeps what the state before this one needs (statefile.h), so it is one write
+ * behind.  If no further write comes by itself, there is one for the slot alone,
+ * without a message, and then it is up to date.
  */
 bool
 evpub_persist(EvpubWorker *worker, bool force)
@@ -197,6 +239,7 @@ evpub_persist(EvpubWorker *worker, bool force)
 	EvpubPosition before = worker->position;
 	XLogRecPtr	restart;
 	bool		moved;
+	bool		let_go;
 
 	if (!worker->streaming)
 		return true;
@@ -204,16 +247,18 @@ evpub_persist(EvpubWorker *worker, bool force)
 		return true;
 	restart = evpub_stream_restart_lsn(stream);
 	moved = stream->flight.events_published != stream->flight.events_persisted ||
-		restart / wal_segment_size != worker->position.restart_lsn / wal_segment_size;
-	if (!force && !moved && !evpub_pins_growth_pending(&worker->position))
+		restart / wal_segment_size != worker->position.restart_lsn / wal_segment_size ||
+		evpub_pins_growth_pending(&worker->position);
+	let_go = force || slot_due(worker, restart);
+	if (!moved && !let_go)
 		return true;
 
 	worker->persisted_at = evpub_clock_now();
 	evpub_persist_take(worker);
-	if (!evpub_persist_store(worker, &before, restart, true))
+	if (!evpub_persist_store(worker, &before, let_go ? restart : InvalidXLogRecPtr,
+							 force || moved))
 		return false;
 	stream->flight.events_persisted = stream->flight.events_published;
-	worker->persisted_restart = restart;
 	return true;
 }
 
@@ -307,7 +352,7 @@ evpub_persist_acknowledged(const EvpubWorker *worker)
 			goes_on_from(&file, worker))
 		{
 			add_acknowledged(&file, worker);
-			evpub_statefile_write(&file);
+			(void) evpub_statefile_advance(&file);
 			written = true;
 		}
 	}

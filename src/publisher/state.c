@@ -109,7 +109,6 @@ evpub_state_set_verdict(EvpubWorker *worker, EvpubVerdict verdict, const char *r
 		evpub_stream_init(&worker->stream, &worker->position);
 		MemoryContextSwitchTo(old);
 		worker->streaming = true;
-		worker->persisted_restart = worker->position.restart_lsn;
 		worker->full_wanted = true;
 	}
 	worker->verdict_reason = reason ? MemoryContextStrdup(TopMemoryContext, reason) : NULL;

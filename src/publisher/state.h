@@ -82,7 +82,7 @@ typedef struct EvpubWorker
 
 	/* persistence */
 	EvpubMsec	persisted_at;
-	XLogRecPtr	persisted_restart;
+	EvpubMsec	slot_moved_at;
 	bool		full_wanted;	/* the next position message is a full one */
 	int			messages_since_full;
 	EvpubMsec	full_at;		/* when the last full one was logged */

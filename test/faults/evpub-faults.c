@@ -10,7 +10,7 @@
  *		<serial> <k> <mode> <pattern>
  *
  * At the k-th step whose name matches the pattern (as in fnmatch(3); "*" is
- * every step), counted from when the line was first seen, the worker kills
+ * every step, and "@(a|b)" is either), counted from when the line was first seen, the worker kills
  * itself with SIGKILL, which makes the postmaster restart the server as after
  * any crash.  The line is taken out of the file first, and "evpub_fault.log"
  * gets a line "<serial> <pid> <mode> <step>".  Then the next line counts,
@@ -30,8 +30,12 @@
  *		power			die after it, and take back what was not made durable
  *						in evpub's own directory: the contents of files that
  *						were not synced, and renames and removals in the
- *						directory since it was.  That is what a power cut may
- *						do, and the reason for every fsync.
+ *						directory since it was; of what was written over the
+ *						state file in place, some of its sectors.  That is what
+ *						a power cut may do, and the reason for every fsync.
+ *
+ * While there is a file "evpub_steps", each step adds a line to it: milliseconds of a
+ * monotonic clock, and the name of the step.
  *
  * The file "evpub_wal_error" makes the worker's calls on files of pg_wal fail
  * for as long as it is there: it holds "open" or "pread", and the number of the
@@ -63,10 +67,12 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FAULT_FILE "evpub_fault"
 #define FAULT_LOG "evpub_fault.log"
+#define STEPS "evpub_steps"
 #define WAL_ERROR "evpub_wal_error"
 #define WORKER_ERROR "evpub_error"
 #define MALLOC_ERROR "evpub_malloc_error"
@@ -74,6 +80,7 @@
 #define STATE "evpub/state"
 #define TRACKED 4096
 #define NAME_LENGTH 128
+#define SECTOR 512
 
 typedef enum Mode
 {
@@ -111,6 +118,14 @@ static bool worked;				/* a step since the last wait */
 static char unsynced[NAME_LENGTH];	/* file with unsynced contents */
 static bool changed;			/* STATE was renamed or removed */
 static bool had_backup;			/* what it was before is in BACKUP */
+
+/* What STATE had where it was written in place and not synced; length 0: nothing. */
+static struct
+{
+	size_t		length;
+	off_t		offset;
+	char		old[1024 * 1024];
+}			over;
 
 /* The call that this library stands before. */
 #define REAL(name) \
@@ -258,9 +273,32 @@ take_out_order(void)
 	real_rename(FAULT_FILE ".new", FAULT_FILE);
 }
 
+/* Of what was written over STATE and is not durable, some sectors are as they were. */
+static void
+take_back_sectors(void)
+{
+	int			fd = real_open(STATE, O_WRONLY, 0);
+
+	if (fd < 0)
+		abort();
+	for (size_t at = 0; at < over.length; at += SECTOR)
+	{
+		size_t		length = over.length - at < SECTOR ? over.length - at : SECTOR;
+
+		REAL(pwrite);
+		if (rand() % 2 == 0 &&
+			real(fd, over.old + at, length, over.offset + (off_t) at) != (ssize_t) length)
+			abort();
+	}
+	real_close(fd);
+}
+
 static void
 cut_power(void)
 {
+	srand((unsigned int) getpid());
+	if (over.length > 0)
+		take_back_sectors();
 	if (changed)
 	{
 		if (had_backup)
@@ -321,6 +359,24 @@ read_order(unsigned long *k, char *pattern)
 	return true;
 }
 
+static void
+note_step(const char *step)
+{
+	struct timespec now;
+	char		line[NAME_LENGTH + 64];
+	int			length;
+	int			fd = real_open(STEPS, O_WRONLY | O_APPEND, 0);
+
+	if (fd < 0)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	length = snprintf(line, sizeof(line), "%lld %s\n",
+					  (long long) now.tv_sec * 1000 + now.tv_nsec / 1000000, step);
+	if (real_write(fd, line, length) != length)
+		abort();
+	real_close(fd);
+}
+
 /* The worker is about to do this. */
 static Verdict
 begin(const char *what, const char *name, char *step)
@@ -330,8 +386,9 @@ begin(const char *what, const char *name, char *step)
 	int			saved_errno = errno;
 
 	snprintf(step, NAME_LENGTH, "%s%s%s", what, name[0] ? " " : "", name);
+	note_step(step);
 	worked = true;
-	if (!read_order(&k, pattern) || fnmatch(pattern, step, 0) != 0 || ++count != k)
+	if (!read_order(&k, pattern) || fnmatch(pattern, step, FNM_EXTMATCH) != 0 || ++count != k)
 	{
 		errno = saved_errno;
 		return PASS;
@@ -371,6 +428,7 @@ begin(const char *what, const char *name, char *step)
 static void
 keep_state(void)
 {
+	over.length = 0;
 	if (changed)
 		return;
 	real_unlink(BACKUP);
@@ -378,10 +436,29 @@ keep_state(void)
 	changed = true;
 }
 
+/* Before STATE is written in place. */
+static void
+keep_bytes(const char *name, size_t length, off_t offset)
+{
+	int			fd;
+
+	if (strcmp(name, STATE) != 0)
+		return;
+	if (length > sizeof(over.old))
+		abort();
+	fd = real_open(STATE, O_RDONLY, 0);
+	REAL(pread);
+	if (fd < 0 || real(fd, over.old, length, offset) != (ssize_t) length)
+		abort();
+	real_close(fd);
+	over.length = length;
+	over.offset = offset;
+}
+
 static void
 written(const char *name)
 {
-	if (starts_with(name, "evpub/"))
+	if (starts_with(name, "evpub/") && strcmp(name, STATE) != 0)
 		snprintf(unsynced, sizeof(unsynced), "%s", name);
 }
 
@@ -390,6 +467,8 @@ synced(const char *name)
 {
 	if (strcmp(name, unsynced) == 0)
 		unsynced[0] = '\0';
+	if (strcmp(name, STATE) == 0)
+		over.length = 0;
 	if (strcmp(name, "evpub") == 0 && changed)
 	{
 		real_unlink(BACKUP);
@@ -584,6 +663,8 @@ ssize_t
 pwrite(int fd, const void *data, size_t length, off_t offset)
 {
 	REAL(pwrite);
+	if (name_of(fd))
+		keep_bytes(name_of(fd), length, offset);
 	WRITE(length, real(fd, data, length, offset), real(fd, data, length / 2, offset));
 }
 
@@ -591,6 +672,8 @@ ssize_t
 pwrite64(int fd, const void *data, size_t length, off64_t offset)
 {
 	REAL(pwrite64);
+	if (name_of(fd))
+		keep_bytes(name_of(fd), length, offset);
 	WRITE(length, real(fd, data, length, offset), real(fd, data, length / 2, offset));
 }
 

@@ -2,8 +2,8 @@
  * statefile.c
  *		Fuzzes reading the state file: it is found as it was written, or damaged.
  *
- * The input is the file; and once more what stands behind the header of a file
- * whose length and checksum are right, since few inputs would get past those.
+ * The input is the file; and once more what stands behind the headers of a file
+ * whose lengths and checksums are right, since few inputs would get past those.
  */
 #define main unit_main
 #include "../unit/position.c"
@@ -35,6 +35,11 @@ read_state(bool intact)
 			(void) evpub_statefile_moved(&position);
 			evpub_statefile_write(&position);
 			FUZZ_EXPECT(evpub_statefile_read(&again, &problem) == EVPUB_STATEFILE_FOUND);
+			FUZZ_EXPECT(problem == NULL);
+			position.restart_lsn++;
+			FUZZ_EXPECT(evpub_statefile_advance(&position) == position.restart_lsn - 1);
+			FUZZ_EXPECT(evpub_statefile_read(&again, &problem) == EVPUB_STATEFILE_FOUND);
+			FUZZ_EXPECT(again.restart_lsn == position.restart_lsn);
 			return;
 	}
 	FUZZ_EXPECT(!intact);
@@ -55,16 +60,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	(void) mkdir(EVPUB_STATE_DIRECTORY, 0700);
 	write_whole(data, size);
 	read_state(false);
-	if (size >= HEADER_LENGTH)
+	if (size >= HALF_HEADER_LENGTH)
 	{
-		int			length = (int) (size - HEADER_LENGTH);
-		const char *payload = (const char *) data + HEADER_LENGTH;
-		uint32		header[2] = {pg_hton32(length), pg_hton32(checksum(payload, length))};
-
-		write_state(payload, length, header);
+		write_state((const char *) data + HALF_HEADER_LENGTH,
+					(int) (size - HALF_HEADER_LENGTH), -1);
 		read_state(false);
 	}
-	forget_memory();
+	forget_all();
 	return 0;
 }
 
@@ -75,18 +77,24 @@ fuzz_samples(void)
 	for (random_state = 7; fuzz_samples_count < 40;)
 	{
 		EvpubPosition position = random_position();
-		char		bytes[2000];
+		StringInfoData payload = serialized(&position, EVPUB_POSITION_FILE);
+		char		bytes[4096];
 		ssize_t		length;
 		int			fd;
 
+		/* as the worker writes it, and without the room behind the states */
 		evpub_statefile_write(&position);
+		position.next_event++;
+		(void) evpub_statefile_advance(&position);
 		read_state(true);
+		write_state(payload.data, payload.len, -1);
 		fd = open(EVPUB_STATE_FILE, O_RDONLY);
 		length = read(fd, bytes, sizeof(bytes));
 		if (fd < 0 || length < 0 || close(fd) != 0)
 			abort();
 		if (length < (ssize_t) sizeof(bytes))
 			fuzz_sample(bytes, (size_t) length);
-		forget_memory();
+		read_state(true);
+		forget_all();
 	}
 }

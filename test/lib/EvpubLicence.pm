@@ -19,7 +19,7 @@ use EvpubTest;
 
 our @EXPORT = qw(
   code_table write_row codes_in_kafka event_publisher
-  publish_row start_logged restart_logged entered_once
+  publish_row start_logged restart_logged log_since_start entered_once
   stands_still goes_on taken_over accept_gap refuses complaints labels slots
 );
 

@@ -14,7 +14,7 @@ use Carp;
 use Exporter 'import';
 use File::Path qw(make_path);
 
-our @EXPORT = qw(state_file read_state write_state
+our @EXPORT = qw(state_file read_state write_state newest_half
   state_gaps set_state_gaps lsn_number lsn_text);
 
 # payload: network byte order
@@ -54,19 +54,55 @@ sub _checksum
 	return $crc ^ 0xffffffff;
 }
 
+# The halves of a state file's bytes that are whole, as [where it begins, number,
+# contents], the newest first (see src/position/halves.c).
+sub _whole_halves
+{
+	my ($bytes) = @_;
+	my @found;
+	my $size = length($bytes) / 2;
+	for my $at (0, $size)
+	{
+		next if $at + 28 > length $bytes;
+		my ($magic, $number, undef, $length, $crc) = unpack 'a8 Q> N N N', substr $bytes, $at, 28;
+		next if $magic !~ /^evpubst\d$/ || $at + 28 + $length > length $bytes;
+		my $contents = substr $bytes, $at + 28, $length;
+		push @found, [ $at, $number, $contents, $magic ]
+		  if $crc == _checksum(substr($bytes, $at, 24) . $contents);
+	}
+	return sort { $b->[1] <=> $a->[1] } @found;
+}
+
+sub _slurp
+{
+	my ($file) = @_;
+	open my $in, '<:raw', $file or return undef;
+	local $/;
+	return <$in>;
+}
+
+# newest_half(data directory): where the newest half of the state file begins, how long
+# its header and contents are, and where the other one begins.
+sub newest_half
+{
+	my ($data_dir) = @_;
+	my $bytes = _slurp(state_file($data_dir));
+	my ($newest) = _whole_halves($bytes) or croak 'no half is whole';
+	return ($newest->[0], 28 + length $newest->[2], length($bytes) / 2 - $newest->[0]);
+}
+
 # read_state(data directory): {magic, the fields of fixed place, rest}; undef
 # when there is no file.
 sub read_state
 {
 	my ($data_dir) = @_;
 	my $file = state_file($data_dir);
-	open my $in, '<:raw', $file or return undef;
-	local $/;
-	my ($magic, $length, $crc, $payload) = unpack 'a8 N N a*', <$in>;
-	croak "$file: not a state file" unless $magic =~ /^evpubst\d$/;
-	croak "$file: wrong length" unless $length == length $payload;
-	croak "$file: wrong checksum" unless $crc == _checksum($payload);
+	my $bytes = _slurp($file);
+	return undef if !defined $bytes;
 
+	# the worker may be writing one half, and then the other
+	my ($newest) = _whole_halves($bytes) or croak "$file: no half is whole";
+	my (undef, undef, $payload, $magic) = @$newest;
 	my %state = (magic => $magic, rest => substr($payload, $fixed_length));
 	@state{ map { $_->[0] } @fields } = unpack $fixed_format, $payload;
 	# another version may have moved these fields
@@ -83,11 +119,13 @@ sub write_state
 	my $file = state_file($data_dir);
 	my $payload = pack($fixed_format, map { $state->{ $_->[0] } } @fields)
 	  . $state->{rest};
+	my $size = 4096 * (1 + int((28 + length $payload) / 4096));
+	my $header = pack 'a8 Q> N N', $state->{magic}, 1, $size, length $payload;
+	my $half = $header . pack('N', _checksum($header . $payload)) . $payload;
 
 	make_path("$data_dir/evpub");
 	open my $out, '>:raw', $file or croak "$file: $!";
-	print $out pack('a8 N N', $state->{magic}, length $payload, _checksum($payload)),
-	  $payload;
+	print $out ($half . "\0" x ($size - length $half)) x 2;
 	close $out or croak "$file: $!";
 	return;
 }

@@ -237,9 +237,11 @@ INSERT INTO item SELECT '$bulk_tenant', g FROM c, generate_series(n - 1499, n) g
 # Every kind of boundary.  The slot's file is written by PostgreSQL, whose
 # steps differ a little between versions.
 my @kinds = (
+	# in place, once a second
+	'write evpub/state', 'fsync evpub/state',
+	# another file, with what is decided
 	'create evpub/state.tmp', 'write evpub/state.tmp',
-	'fsync evpub/state.tmp', 'rename evpub/state.tmp',
-	'fsync evpub/state', 'fsync evpub',
+	'fsync evpub/state.tmp', 'rename evpub/state.tmp', 'fsync evpub',
 	'create pg_replslot/evpub/state.tmp', 'write pg_replslot/evpub/state.tmp',
 	'fsync pg_replslot/evpub/state.tmp', 'rename pg_replslot/evpub/state.tmp',
 	# the slot is saved, the position message not yet logged

@@ -120,31 +120,89 @@ fenced_until_taken_over('noslot', qr/slot/,
 
 gap_until_accepted('nofile', qr/state file/, sub { unlink $state or die $! });
 
-my $whole;
+# Done to both halves (src/position/halves.c); each gets its bytes up to the end of what
+# it says.
 my %damages = (
 	magic => sub { substr($_[0], 3, 1) ^= "\1" },
-	length => sub { substr($_[0], 11, 1) ^= "\1" },
-	checksum => sub { substr($_[0], 15, 1) ^= "\x80" },
+	number => sub { substr($_[0], 15, 1) ^= "\1" },
+	length => sub { substr($_[0], 23, 1) ^= "\1" },
+	checksum => sub { substr($_[0], 27, 1) ^= "\x80" },
 	# the role: one that exists, but another
-	flipped => sub { substr($_[0], 28, 1) = 'g' },
+	flipped => sub { substr($_[0], 40, 1) = 'g' },
 	last => sub { substr($_[0], -1, 1) ^= "\1" },
-	short => sub { substr($_[0], -1, 1) = '' },
+	format => sub { substr($_[0], 7, 1) = '8' });
+# Done to the file.
+my %wrecks = (
+	short => sub { substr($_[0], 100) = '' },
 	header => sub { substr($_[0], 10) = '' },
 	empty => sub { $_[0] = '' },
-	longer => sub { $_[0] .= "\0" },
 	garbage => sub { $_[0] = join '', map { chr(($_ * 7919) % 251) } 1 .. 10000 });
-for my $damage (sort keys %damages)
+for my $damage (keys %damages)
+{
+	$wrecks{$damage} = sub {
+		my ($newest, $length, $older) = newest_half($data);
+		for my $at ($newest, $older)
+		{
+			# the older one may have a little more behind it
+			my $half = substr $_[0], $at, $length;
+			$damages{$damage}->($half);
+			substr($_[0], $at, $length) = $half;
+		}
+	};
+}
+for my $damage (sort keys %wrecks)
 {
 	my $content;
-	gap_until_accepted("damaged$damage", qr/state file|evpub\/state/,
+	gap_until_accepted("damaged$damage",
+		$damage eq 'format' ? qr/it has format 8, and not 9/ : qr/state file|evpub\/state/,
 		sub {
 			$content = slurp($state);
-			$damages{$damage}->($content);
+			$wrecks{$damage}->($content);
 			spew($state, $content);
 		});
 	ok(-e "$state.damaged" && slurp("$state.damaged") eq $content,
 		"damaged$damage: the damaged file is kept");
 }
+
+# ---- one half ----
+
+# The state of one write before has the same decisions, and the WAL that it needs is there.
+# What is in Kafka since is read back.
+sub goes_on_from_half
+{
+	my ($name, $damage) = @_;
+	my $id = after($name, sub {
+		my $content = slurp($state);
+		$damage->($content, newest_half($data));
+		spew($state, $content);
+	});
+	ok(wait_for_state($node, 'streaming'), "$name: it goes on");
+	is(status($node, 'publisher_id'), $id, "$name: the same publisher");
+	ok(wait_published($node), "$name: published");
+	my %times;
+	$times{ $_->{code} }++ for codes_in_kafka($name);
+	is_deeply(\%times, { "$name-0" => 1, "$name-9" => 1 }, "$name: each event once");
+	like(log_since_start($node), qr/LOG:  evpub: one half of file "evpub\/state" is damaged/,
+		"$name: the log says it");
+	return;
+}
+
+goes_on_from_half('newesthalf', sub { substr($_[0], $_[1] + 41, 1) ^= "\1" });
+goes_on_from_half('olderhalf', sub { substr($_[0], $_[3] + 41, 1) ^= "\1" });
+goes_on_from_half('firsthalf', sub { substr($_[0], 4096) = '' });
+
+# Decisions are in both.
+$node->safe_psql('postgres', 'SELECT evpub.pause()');
+$node->stop;
+{
+	my $content = slurp($state);
+	my ($newest) = newest_half($data);
+	substr($content, $newest, 200) = "\0" x 200;
+	spew($state, $content);
+}
+$node->start;
+ok(wait_for_state($node, 'paused'), 'pausedhalf: what a person decided holds');
+$node->safe_psql('postgres', 'SELECT evpub.resume()');
 
 # ---- half made ----
 

@@ -3,7 +3,9 @@
 # database goes on, the backlog is given up by the default of
 # evpub.min_disk_free, and accept_gap() ends it.
 #
-# The file system is a tmpfs in a mount namespace that this test makes for
+# The same with evpub's own files: how far Kafka is, is written although there is no room.
+#
+# The file systems are tmpfs in a mount namespace that this test makes for
 # itself; where users may not, it is skipped.
 use strict;
 use warnings;
@@ -15,7 +17,8 @@ BEGIN
 {
 	$disk = $ENV{EVPUB_SMALL_DISK};
 	my @namespace = qw(unshare --user --map-current-user --keep-caps --mount);
-	my $mount = 'mount -t tmpfs -o size=64m,mode=700 tmpfs "$0" 2>/dev/null && exec "$@"';
+	my $mount = 'mount -t tmpfs -o size=64m,mode=700 tmpfs "$0" 2>/dev/null && mkdir "$0/evpub" '
+	  . '&& mount -t tmpfs -o size=64k,mode=700 tmpfs "$0/evpub" && exec "$@"';
 	if (!$disk)
 	{
 		$disk = "$ENV{TESTDIR}/disk";
@@ -34,6 +37,7 @@ BEGIN
 
 use EvpubGap;
 use EvpubKafka;
+use EvpubState;
 use EvpubTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -84,4 +88,39 @@ is($ids->{one}[0], 1, 'what was published before is there');
 is($ids->{one}[-1], 1000, 'and what came behind the gap');
 
 $node->stop;
+
+# ---- no room for evpub's own files ----
+
+my $full = capture_node('full', kafka => $kafka, start => 0);
+symlink "$disk/evpub", $full->data_dir . '/evpub' or die $!;
+$full->start;
+create_evpub($full);
+$full->safe_psql('postgres', q{
+CREATE TABLE c (n int PRIMARY KEY);
+SELECT evpub.capture_table('c', tenant => 'acme', topic => 'full');
+INSERT INTO c VALUES (1)});
+ok(wait_published($full), 'room: published');
+sub written { return read_state($full->data_dir)->{confirmed_lsn} }
+wait_until('the position is written', sub { written() >= lsn_number(status($full, 'confirmed_lsn')) });
+open my $filler, '>', "$disk/evpub/filler" or die $!;
+$filler->autoflush;
+1 while syswrite $filler, 'x' x 4096;
+like($!, qr/No space/, 'no room');
+for my $n (2 .. 4)
+{
+	my $before = written();
+	$full->safe_psql('postgres', "INSERT INTO c VALUES ($n)");
+	ok(wait_published($full), 'no room: published');
+	wait_until('the position is written', sub { written() > $before });
+	is(status($full, 'state'), 'streaming', 'no room: the position is written all the same');
+
+	# that replaces the file
+	is(sqlstate($full, 'SELECT evpub.pause()'), '58030', 'no room: pause() is refused');
+}
+$full->safe_psql('postgres', 'INSERT INTO c VALUES (5)');
+ok(wait_for_state($full, 'streaming'), 'no room: and publishing goes on');
+close $filler;
+unlink "$disk/evpub/filler" or die $!;
+is(sqlstate($full, 'SELECT evpub.pause()'), '00000', 'room again: pause() is done');
+$full->stop;
 done_testing();

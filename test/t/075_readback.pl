@@ -46,7 +46,7 @@ sub dropped { return status($node, 'duplicates_dropped') }
 sub crash_unwritten
 {
 	my ($id) = @_;
-	my $written = sub { (stat($node->data_dir . '/evpub/state'))[1] };
+	my $written = sub { (Time::HiRes::stat($node->data_dir . '/evpub/state'))[9] };
 
 	# the first one is written at once, and the second one waits for its second
 	for (1 .. 20)

@@ -15,7 +15,17 @@
 #include "../../src/position/position.c"
 #include "../../src/position/position_format.c"
 #include "../../src/position/checkedfile.c"
+#include "../../src/position/halves.c"
 #include "../../src/position/statefile.c"
+
+/* All memory, with what the state file's writer has in it. */
+static void
+forget_all(void)
+{
+	forget_memory();
+	memset(&decided, 0, sizeof(decided));
+	memset(&halves, 0, sizeof(halves));
+}
 
 /* ---- positions ---- */
 
@@ -330,7 +340,7 @@ test_round_trip(double seconds)
 			again = serialized(&empty, EVPUB_POSITION_FULL);
 			merged = same_bytes(&full, &again);
 		}
-		forget_memory();
+		forget_all();
 	}
 	ok(same, "what is written is read, and written again as the same");
 	ok(merged, "so is a message that is merged into nothing");
@@ -345,7 +355,7 @@ test_every_cut(void)
 
 	do
 	{
-		forget_memory();
+		forget_all();
 		position = random_position();
 	} while (position.ntopics == 0 || position.ngaps == 0);
 	whole = serialized(&position, EVPUB_POSITION_FILE);
@@ -357,7 +367,7 @@ test_every_cut(void)
 		if (evpub_position_parse(&cut, &read))
 			accepted++;
 	}
-	forget_memory();
+	forget_all();
 	ok(accepted == 0, "cut anywhere, it is refused");
 }
 
@@ -390,7 +400,7 @@ test_damage(double seconds)
 			if (allocated - before > 8 * (size_t) bytes.len + 4096)
 				most_memory = Max(most_memory, (allocated - before) / (bytes.len + 1));
 		}
-		forget_memory();
+		forget_all();
 	}
 	printf("# %d read, %d refused, %zu bytes of memory a byte at most\n",
 		   damaged_read, damaged_refused, most_memory);
@@ -399,18 +409,27 @@ test_damage(double seconds)
 	ok(most_memory <= 8, "memory is a small multiple of the bytes");
 }
 
-/* Write a file with these contents and, as a program would, the right checksum. */
+/*
+ * Write a file with these contents in both halves and, as a program would, the right
+ * headers, in which then one bit is wrong; -1: none.
+ */
 static void
-write_state(const char *payload, int length, const uint32 *header)
+write_state(const char *payload, int length, int wrong)
 {
 	FILE	   *file = fopen(EVPUB_STATE_FILE, "w");
+	StringInfoData data;
 
+	evpub_halves_begin(&data);
+	appendBinaryStringInfo(&data, payload, length);
+	put_header(&data, STATE_MAGIC, 1, data.len);
+	if (wrong >= 0)
+		data.data[wrong / 8] ^= (char) (1 << (wrong % 8));
 	if (file == NULL)
 		abort();
-	fwrite(STATE_MAGIC, 1, 8, file);
-	fwrite(header, 1, 8, file);
-	fwrite(payload, 1, length, file);
+	for (int half = 0; half < 2; half++)
+		fwrite(data.data, 1, data.len, file);
 	fclose(file);
+	pfree(data.data);
 }
 
 static void
@@ -426,7 +445,6 @@ test_file(double seconds)
 		EvpubPosition position = random_position();
 		EvpubPosition read;
 		StringInfoData bytes;
-		uint32		header[2];
 
 		evpub_statefile_write(&position);
 		usable = evpub_statefile_read(&read, &problem) == EVPUB_STATEFILE_FOUND;
@@ -434,22 +452,19 @@ test_file(double seconds)
 		/* damaged, under a checksum that fits */
 		bytes = serialized(&position, EVPUB_POSITION_FILE);
 		damage(&bytes);
-		header[0] = pg_hton32(bytes.len);
-		header[1] = pg_hton32(checksum(bytes.data, bytes.len));
-		write_state(bytes.data, bytes.len, header);
+		write_state(bytes.data, bytes.len, -1);
 		if (evpub_statefile_read(&read, &problem) == EVPUB_STATEFILE_FOUND)
 			usable = usable && is_usable(&read);
 
 		/* and under one that does not */
-		header[below(2)] ^= 1u << below(32);
-		write_state(bytes.data, bytes.len, header);
+		write_state(bytes.data, bytes.len, (int) below(8 * HALF_HEADER_LENGTH));
 		refused = evpub_statefile_read(&read, &problem) == EVPUB_STATEFILE_DAMAGED &&
 			problem != NULL;
-		if (truncate(EVPUB_STATE_FILE, below(HEADER_LENGTH + 1)) != 0)
+		if (truncate(EVPUB_STATE_FILE, below(HALF_HEADER_LENGTH)) != 0)
 			abort();
 		refused = refused &&
 			evpub_statefile_read(&read, &problem) == EVPUB_STATEFILE_DAMAGED;
-		forget_memory();
+		forget_all();
 	}
 	ok(usable, "a state file is read, or what is read of it can be used");
 	ok(refused, "a state file with a wrong checksum or length is damaged");
@@ -483,7 +498,7 @@ test_roles(void)
 	position.gap.reason = pstrdup("why");
 	evpub_statefile_write(&position);
 	right = right && evpub_statefile_read(&position, &problem) == EVPUB_STATEFILE_FOUND;
-	forget_memory();
+	forget_all();
 	ok(right, "a role that does not exist, or a gap without a reason, is damage");
 	ok(nothing_left, "of a damaged state file nothing is left in memory");
 }
@@ -524,7 +539,7 @@ test_gap_numbers(void)
 		right = right && position.gaps[position.ngaps - 1].repeat == 3 + (uint32) i;
 	}
 	ok(right && position.ngaps == EVPUB_GAPS_KEPT, "nor is a number used again");
-	forget_memory();
+	forget_all();
 }
 
 int

@@ -1,6 +1,6 @@
 /*
  * files.h
- *		What checkedfile.c, statefile.c and position.c call of the server, outside of one: files
+ *		What checkedfile.c, halves.c, statefile.c and position.c call of the server, outside of one: files
  *		in the current directory.  Included behind backend.h.
  */
 #ifndef EVPUB_TEST_FILES_H
@@ -46,6 +46,17 @@ pg_fsync(int fd)
 {
 	(void) fd;
 	return 0;
+}
+
+/* What flushing data ends with; 0: it goes well. */
+static int	sync_error;
+
+int
+pg_fdatasync(int fd)
+{
+	(void) fd;
+	errno = sync_error;
+	return sync_error ? -1 : 0;
 }
 
 void
