@@ -303,7 +303,8 @@ lookback_work(int64_t now)
 	ReaderTask *task;
 	ReaderTask *next;
 
-	if (!has_origin)
+	/* each task that was asked for is among them until it is taken */
+	if (!has_origin || tasks_count == 0)
 		return RELAY_NEVER;
 	for (task = reader_take(); task != NULL; task = next)
 	{

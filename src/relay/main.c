@@ -15,7 +15,7 @@
  * One event loop; no sleeps.  Whatever may block is done by librdkafka's
  * threads or in lookup.c.
  */
-#define _GNU_SOURCE				/* POLLRDHUP */
+#define _GNU_SOURCE				/* POLLRDHUP, ppoll() */
 #include <errno.h>
 #include <malloc.h>
 #include <poll.h>
@@ -67,6 +67,7 @@ static bool started;			/* there is a producer */
 static int64_t leaving_since;	/* the worker sends no more; 0: it does */
 static int64_t next_heartbeat;
 static int64_t wall_ahead;		/* of the monotonic clock, in ms */
+static bool reports;			/* librdkafka may have events */
 static int64_t set_back;		/* the wall clock was, by so many ms; 0: not */
 
 /* Writes what waits to be written, for as long as that may take. */
@@ -95,7 +96,7 @@ farewell(const EvpubFrameFailed *failed, char *text)
 	if (started)
 	{
 		flush_farewell(deadline);
-		producer_report();
+		(void) producer_report(relay_now(), true);
 	}
 	frames_send(EVPUB_FRAME_FAILED, failed, sizeof(*failed), text, strlen(text));
 	flush_farewell(deadline);
@@ -255,7 +256,7 @@ take_frames(int64_t now)
 				return more;
 			frames_done();
 			/* delivery reports are due before the next batch */
-			return true;
+			return frames_unread() > 0;
 		}
 		if (!frames_next(&frame))
 			return false;
@@ -296,7 +297,9 @@ wait_for_events(int64_t until)
 		{.fd = started ? lookup_fd() : -1, .events = POLLIN},
 		{.fd = lookback_fd(), .events = POLLIN}
 	};
-	int64_t		timeout = -1;
+	struct timespec timeout;
+	int64_t		collects = started ? producer_collects() : 0;
+	int64_t		wait = INT64_MAX;	/* in microseconds */
 
 	if (leaving_since != 0)
 	{
@@ -310,15 +313,24 @@ wait_for_events(int64_t until)
 		fds[0].events |= POLLOUT;
 	if (until != RELAY_NEVER)
 	{
-		timeout = until - relay_now();
-		timeout = timeout < 0 ? 0 : timeout > 60000 ? 60000 : timeout;
+		wait = until - relay_now();
+		wait = wait < 0 ? 0 : wait > 60000 ? 60000000 : wait * 1000;
 	}
+	if (collects > 0)
+	{
+		fds[1].fd = -1;
+		wait = relay_earlier(wait, collects);
+	}
+	timeout.tv_sec = wait / 1000000;
+	timeout.tv_nsec = wait % 1000000 * 1000;
 	/* poll() takes no more entries than this process may have files open */
-	if (poll(fds, lookback_fd() < 0 ? 3 : 4, (int) timeout) < 0 && errno != EINTR)
+	if (ppoll(fds, lookback_fd() < 0 ? 3 : 4, wait == INT64_MAX ? NULL : &timeout, NULL) < 0 &&
+		errno != EINTR)
 	{
 		fprintf(stderr, "evpub-relay: poll: %s\n", strerror(errno));
 		_exit(1);
 	}
+	reports = fds[1].revents != 0 || (collects > 0 && producer_collects() == 0);
 	if (fds[0].revents & (POLLHUP | POLLERR | POLLNVAL))
 		_exit(0);
 	if (leaving_since == 0 &&
@@ -354,7 +366,7 @@ look_after_topics(int64_t now)
 	if (text[0] == '\0')
 		text = lookback_trouble(closed != NULL ? closed : cause,
 								producer_closed_partition(), now);
-	producer_report();
+	until = relay_earlier(until, producer_report(now, false));
 	if (waiting_since != RELAY_NEVER && now - waiting_since > PRODUCER_GIVE_UP_MS)
 		relay_fail(EVPUB_FAILURE_RETRY, "no acknowledgement for an hour: beginning anew");
 	return relay_earlier(until,
@@ -433,7 +445,7 @@ leave(void)
 
 	if (!started)
 		_exit(0);
-	producer_report();
+	(void) producer_report(now, true);
 	in_flight = producer_waiting_since() != RELAY_NEVER;
 	if (in_flight && producer_waiting_since() > progress)
 		progress = producer_waiting_since();
@@ -454,7 +466,7 @@ run(void)
 		int64_t		until = heartbeat(now);
 
 		if (started)
-			until = relay_earlier(until, producer_serve(now));
+			until = relay_earlier(until, producer_serve(now, reports));
 		if (leaving_since != 0)
 		{
 			wait_for_events(relay_earlier(until, leave()));

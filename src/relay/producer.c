@@ -17,8 +17,6 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -57,12 +55,19 @@
 /* Acknowledgements wait while so much is unsent. */
 #define UNSENT_MAX 65536
 
+/*
+ * The requests of one batch, one for each partition, are answered one after the other.
+ * Behind the first report of one the others are awaited for so long, in microseconds,
+ * and taken together: each look costs as much as ten of them.
+ */
+#define COLLECT_REPORTS_US 1000
+
+/* The worker hears at once when all is acknowledged, and else so often, in ms. */
+#define REPORT_INTERVAL 5
+
 /* A record costs less than this. */
 #define DONE 0x80000000u
 #define DROPPED 0x40000000u
-
-/* Of syslog's levels: what is worse comes as an event of its own, too. */
-#define LOG_LEVEL_ERROR 3
 
 static rd_kafka_t *client;
 static rd_kafka_queue_t *events;
@@ -82,6 +87,8 @@ static int32_t closed_partition;
 static uint64_t next = 1;
 static uint64_t acked;
 static uint64_t acked_reported;
+static int64_t reported_at;
+static int64_t collect_until;	/* in microseconds: reports are not looked at before */
 static uint64_t dropped;		/* of those up to "acked" */
 static uint32_t ring[RING_SIZE];	/* cost, and DONE and DROPPED */
 static uint32_t wire[RING_SIZE];	/* bytes on the wire, about */
@@ -497,31 +504,13 @@ take_reports(rd_kafka_event_t *event, int64_t now)
 		offsets_take_id(last);
 	move_acked();
 	last_progress = now;
+	collect_until = evpub_clock_now_us() + COLLECT_REPORTS_US;
 	trouble_acknowledged();
-}
-
-/*
- * A connection that a broker has closed is only logged by newer versions of
- * librdkafka (2.14; not 2.8), in the words of an error event.  At the start there
- * is no other sign of a listener that wants TLS or SASL.
- */
-static void
-take_failure_log(const char *text)
-{
-	const char *end;
-
-	if (strncmp(text, "[thrd:", 6) == 0 && (end = strstr(text, "]: ")) != NULL)
-		text = end + 3;
-	trouble_event(RD_KAFKA_RESP_ERR__TRANSPORT, text);
 }
 
 static void
 take_event(rd_kafka_event_t *event, int64_t now)
 {
-	const char *text;
-	int			level;
-	const char *facility;
-
 	switch (rd_kafka_event_type(event))
 	{
 		case RD_KAFKA_EVENT_DR:
@@ -535,17 +524,7 @@ take_event(rd_kafka_event_t *event, int64_t now)
 							  rd_kafka_event_error_string(event));
 			break;
 		case RD_KAFKA_EVENT_LOG:
-			/*
-			 * Errors come as events too, so only what has no other way out.  A
-			 * fatal error is what the FAILED frame says; a record that is
-			 * refused for ever would write it into the log with each attempt.
-			 */
-			if (rd_kafka_event_log(event, &facility, &text, &level) != 0)
-				break;
-			if (level <= 2 && strcmp(facility, "FATAL") != 0)
-				fprintf(stderr, "evpub-relay: %s: %s\n", facility, text);
-			else if (level > LOG_LEVEL_ERROR && strcmp(facility, "FAIL") == 0)
-				take_failure_log(text);
+			trouble_log(event);
 			break;
 		case RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT:
 			sizes_take(event, now);
@@ -556,41 +535,60 @@ take_event(rd_kafka_event_t *event, int64_t now)
 }
 
 int64_t
-producer_serve(int64_t now)
+producer_collects(void)
 {
+	int64_t		left;
+
+	/* a record that waits may be waiting for a report; one that failed ends the relay */
+	if (batch_left > 0 || unreported_records == 0 || failure_noted())
+		return 0;
+	left = collect_until - evpub_clock_now_us();
+	return left > 0 ? left : 0;
+}
+
+int64_t
+producer_serve(int64_t now, bool readable)
+{
+	static bool more = true;
 	uint64_t	count;
-	rd_kafka_event_t *event;
+	int64_t		due;
 
 	/* first this, then the queue: what comes in between wakes us again */
-	if (read(events_fd, &count, sizeof(count)) < 0)
-		count = 0;
-	for (int i = 0; i < SERVE_TURN; i++)
+	if (readable)
+		more = read(events_fd, &count, sizeof(count)) >= 0 || more;
+	for (int i = 0; more; i++)
 	{
-		event = rd_kafka_queue_poll(events, 0);
-		if (event == NULL)
-		{
-			int64_t		due = failure_due(now, unreported_records);
+		rd_kafka_event_t *event;
 
-			if (now >= due)
-				failure_end(client);
-			return due;
-		}
+		if (i == SERVE_TURN)
+			return now;
+		event = rd_kafka_queue_poll(events, 0);
+		more = event != NULL;
+		if (!more)
+			break;
 		take_event(event, now);
 		rd_kafka_event_destroy(event);
 	}
-	return now;					/* there may be more */
+	due = failure_due(now, unreported_records);
+	if (now >= due)
+		failure_end(client);
+	return due;
 }
 
-void
-producer_report(void)
+int64_t
+producer_report(int64_t now, bool all)
 {
 	EvpubFrameAck ack = {.sequence = acked,.dropped = dropped};
 
 	if (acked == acked_reported || frames_unsent() > UNSENT_MAX)
-		return;
+		return RELAY_NEVER;
+	if (!all && next - acked > 1 && now - reported_at < REPORT_INTERVAL)
+		return reported_at + REPORT_INTERVAL;
 	offsets_send();
 	frames_send(EVPUB_FRAME_ACK, &ack, sizeof(ack), NULL, 0);
 	acked_reported = acked;
+	reported_at = now;
+	return RELAY_NEVER;
 }
 
 int64_t

@@ -42,11 +42,23 @@ extern const Topic *producer_closed(void);
 extern int32_t producer_closed_partition(void);
 extern bool producer_tail_owed(void);
 
-/* Takes librdkafka's events.  Returns when it wants to be called again. */
-extern int64_t producer_serve(int64_t now);
+/*
+ * Takes librdkafka's events; "readable": producer_fd() may be.  Returns when it wants
+ * to be called again.
+ */
+extern int64_t producer_serve(int64_t now, bool readable);
 
-/* Reports to the worker what was acknowledged since the last call. */
-extern void producer_report(void);
+/*
+ * Microseconds for which producer_fd() need not be waited for, since reports that belong
+ * together are awaited.
+ */
+extern int64_t producer_collects(void);
+
+/*
+ * Reports to the worker what was acknowledged, now and then while more is awaited;
+ * "all": at once in any case.  Returns when it wants to be called again.
+ */
+extern int64_t producer_report(int64_t now, bool all);
 
 /* Time of the last progress if records are unacknowledged, else RELAY_NEVER. */
 extern int64_t producer_waiting_since(void);

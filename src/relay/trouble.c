@@ -16,6 +16,9 @@
 #include "relay.h"
 #include "trouble.h"
 
+/* Of syslog's levels: what is worse comes as an event of its own, too. */
+#define LOG_LEVEL_ERROR 3
+
 #define REPORT_PAUSE_MS 500
 
 /*
@@ -72,6 +75,41 @@ trouble_event(rd_kafka_resp_err_t error, const char *text)
 	/* what was refused says more than the disconnect after it */
 	if (!cause.refused || now.refused || strstr(text, "Connect to ") != NULL)
 		cause = now;
+}
+
+/*
+ * A connection that a broker has closed is only logged by newer versions of
+ * librdkafka (2.14; not 2.8), in the words of an error event.  At the start there
+ * is no other sign of a listener that wants TLS or SASL.
+ */
+static void
+take_failure_log(const char *text)
+{
+	const char *end;
+
+	if (strncmp(text, "[thrd:", 6) == 0 && (end = strstr(text, "]: ")) != NULL)
+		text = end + 3;
+	trouble_event(RD_KAFKA_RESP_ERR__TRANSPORT, text);
+}
+
+void
+trouble_log(rd_kafka_event_t *event)
+{
+	const char *text;
+	int			level;
+	const char *facility;
+
+	/*
+	 * Errors come as events too, so only what has no other way out.  A fatal error
+	 * is what the FAILED frame says; a record that is refused for ever would write
+	 * it into the log with each attempt.
+	 */
+	if (rd_kafka_event_log(event, &facility, &text, &level) != 0)
+		return;
+	if (level <= 2 && strcmp(facility, "FATAL") != 0)
+		fprintf(stderr, "evpub-relay: %s: %s\n", facility, text);
+	else if (level > LOG_LEVEL_ERROR && strcmp(facility, "FAIL") == 0)
+		take_failure_log(text);
 }
 
 void

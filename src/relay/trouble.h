@@ -16,6 +16,9 @@ extern void trouble_start(const char *servers);
 /* An error event of librdkafka that is not fatal. */
 extern void trouble_event(rd_kafka_resp_err_t error, const char *text);
 
+/* A line that librdkafka logs. */
+extern void trouble_log(rd_kafka_event_t *event);
+
 /* A question to the cluster was not answered. */
 extern void trouble_no_answer(rd_kafka_resp_err_t error, const char *text);
 
