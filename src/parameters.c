@@ -267,6 +267,12 @@ define_publisher_settings(void)
 							 &evpub_delivery, EVPUB_DEDUPLICATED, delivery_options,
 							 PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
+	DefineCustomIntVariable("evpub.linger",
+							"Sets how long committed transactions may be collected when many come.",
+							"Below 1,000 transactions a second, and while there is a backlog, none waits.",
+							&evpub_linger, 20, 0, 100,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
 	DefineCustomIntVariable("evpub.decode_memory",
 							"Sets the memory for events of transactions that are being read.",
 							"Beyond it, events are read from WAL again when their transaction commits.",

@@ -18,6 +18,7 @@ int			evpub_topic_replication_factor = -1;
 int			evpub_delivery = EVPUB_DEDUPLICATED;
 int			evpub_on_error = EVPUB_ON_ERROR_BLOCK;
 char	   *evpub_dead_letter_topic = NULL;
+int			evpub_linger = 20;
 int			evpub_decode_memory = 16 * 1024;
 int			evpub_max_lag_size = -1;
 char	   *evpub_min_disk_free = NULL;

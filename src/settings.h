@@ -30,6 +30,7 @@ extern int	evpub_topic_replication_factor; /* -1: the broker's default */
 extern int	evpub_delivery;
 extern int	evpub_on_error;
 extern char *evpub_dead_letter_topic;	/* "": none */
+extern int	evpub_linger;		/* ms */
 extern int	evpub_decode_memory;	/* kB */
 extern int	evpub_max_lag_size; /* MB; -1: no limit */
 extern char *evpub_min_disk_free;	/* percentage or size */

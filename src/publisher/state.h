@@ -103,11 +103,13 @@ typedef struct EvpubWorker
 
 	uint64		wakes_seen;		/* of the shared count, when this cycle began */
 
-	/* pace: how many transactions come in a window of time */
+	/* at a high rate, transactions are collected (waiting.c) */
 	EvpubMsec	window_start;
 	uint64		window_transactions;	/* read when it began */
-	int			pace;			/* ms between reads; 0: read whenever woken */
-	EvpubMsec	read_after;		/* with a pace: do not read WAL before */
+	uint64		rate;			/* of transactions a second, in the last window */
+	int			busy;			/* the processors were, then: 1 not, see waiting.c */
+	int64		read_at;		/* last read of WAL, by the clock in microseconds */
+	bool		collects;		/* that read has brought some */
 
 	EvpubHolders holders;		/* who holds back WAL */
 

@@ -356,8 +356,8 @@ take_frame(EvpubWorker *worker, const EvpubFrame *frame)
 	}
 }
 
-static void
-listen_to_relay(EvpubWorker *worker)
+void
+evpub_supervise_listen(EvpubWorker *worker)
 {
 	EvpubFrame	frame;
 
@@ -467,7 +467,7 @@ evpub_supervise(EvpubWorker *worker)
 			return false;
 		start_relay(worker);
 	}
-	listen_to_relay(worker);
+	evpub_supervise_listen(worker);
 	end_hung_relay(worker);
 
 	/*

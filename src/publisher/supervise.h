@@ -16,6 +16,12 @@
 extern bool evpub_supervise(EvpubWorker *worker);
 
 /*
+ * Take in what the relay has said; evpub_supervise() does it, too.  That may end the
+ * relay, and change the verdict.
+ */
+extern void evpub_supervise_listen(EvpubWorker *worker);
+
+/*
  * End the relay because somebody wants that, and not because of a failure: what
  * is in flight gets a moment to be acknowledged, so that nothing is sent again.
  */

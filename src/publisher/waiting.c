@@ -6,7 +6,9 @@
  */
 #include "postgres.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
@@ -15,6 +17,7 @@
 
 #include "compat.h"
 #include "publisher/waiting.h"
+#include "settings.h"
 
 /* In ms. */
 #define WAIT_IDLE 1000			/* what sets no latch: COMMIT PREPARED, flushes */
@@ -25,16 +28,23 @@
 
 /*
  * Each cycle of worker, relay and broker costs about as much for one small
- * transaction as for a hundred, and takes it from the writers where cores are
- * few.  At a high rate of transactions, collect them: for 2 ms at 1,000 a
- * second, up to 40 ms at 20,000 and more.  Only while we keep up: a read takes
- * a limited number of transactions, so a pause behind each would limit how
- * fast a backlog is published, and there is nothing to collect.
+ * transaction as for twenty, and takes it from the writers where cores are few.
+ * So when transactions come fast, WAL is not read again at once (pace()).
  */
-#define PACE_WINDOW 100			/* ms over which the rate is taken */
-#define PACE_RATE 1000			/* transactions a second */
-#define PACE_PER_MS 500			/* of rate, for each ms between reads */
-#define PACE_LONGEST 40			/* ms between reads */
+#define RATE_WINDOW 100			/* ms over which the rate is taken */
+#define RATE_HIGH 1000			/* transactions a second, from which they are collected */
+#define RATE_FULL 5000			/* from which they are, for as long as at most */
+
+/*
+ * While the processors are busy, a cycle takes from the writers what they need, and
+ * transactions are collected for up to evpub.linger.  A process that is woken waits
+ * some microseconds for a processor if one is free, and else some hundred.
+ */
+#define BUSY_WAIT 50			/* us that are taken for a free processor's */
+#define BUSY_MOST 8				/* so many times as long as with free processors */
+
+/* A head that has just been read is visible within microseconds, mostly. */
+#define HEAD_PATIENCE 5			/* ms for which it is looked at each ms */
 
 /* Tries of WAIT_RELAY each. */
 #define OLD_RELAY_TRIES 500
@@ -48,34 +58,141 @@ evpub_waiting_begin(EvpubWorker *worker)
 	worker->wakes_seen = pg_atomic_read_u64(&EvpubShmem->wakes);
 }
 
+/*
+ * How many times longer than for a free processor has this process waited for one,
+ * each time that it was to run, since the last call?  At least 1; the kernel counts it
+ * (/proc/self/schedstat: time run and time waited in ns, number of times), and where it
+ * does not, nobody knows.
+ */
+static int
+measure_busy(void)
+{
+	static int	fd = -1;
+	static uint64 waited_before = 0;
+	static uint64 times_before = 0;
+	char		text[96];
+	ssize_t		length;
+	uint64		waited;
+	uint64		times;
+	uint64		each = 0;
+
+	if (fd == -1)
+		fd = open("/proc/self/schedstat", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+	{
+		fd = -2;				/* not again */
+		return 1;
+	}
+	length = pread(fd, text, sizeof(text) - 1, 0);
+	if (length <= 0)
+		return 1;
+	text[length] = '\0';
+	if (sscanf(text, "%*u " UINT64_FORMAT " " UINT64_FORMAT, &waited, &times) != 2)
+		return 1;
+	if (times > times_before)
+		each = (waited - waited_before) / (times - times_before) / 1000;
+	waited_before = waited;
+	times_before = times;
+	return (int) Max(1, Min(each / BUSY_WAIT, BUSY_MOST));
+}
+
+/*
+ * Transactions are collected only while they come fast, and while we keep up: the
+ * rate of a backlog says nothing of what comes after it, and there is nothing to
+ * collect.
+ */
+static void
+measure_rate(EvpubWorker *worker)
+{
+	uint64		transactions = worker->stream.queue.transactions_read;
+	EvpubMsec	now = evpub_clock_now();
+	EvpubMsec	elapsed = now - worker->window_start;
+
+	if (worker->stream.queue.behind || transactions < worker->window_transactions)
+		worker->rate = 0;
+	else if (elapsed < RATE_WINDOW)
+		return;
+	else
+		worker->rate = (transactions - worker->window_transactions) * 1000 / elapsed;
+	worker->window_transactions = transactions;
+	worker->window_start = now;
+	if (worker->rate >= RATE_HIGH)
+		worker->busy = measure_busy();
+}
+
+/*
+ * For how long after a read, in microseconds, transactions are collected; 0: not at
+ * all.  A batch is worth its cost when it has some transactions in it, so at lower
+ * rates, where it would have few, they rather go early.
+ */
+static int64
+pace(const EvpubWorker *worker)
+{
+	int64		longest = (int64) evpub_linger * 1000;
+
+	if (!worker->streaming || !worker->collects || worker->rate < RATE_HIGH)
+		return 0;
+	return longest * worker->busy / BUSY_MOST * Min(worker->rate, RATE_FULL) / RATE_FULL;
+}
+
+/* Milliseconds until so much time has passed since the last read; 0: it has. */
+static long
+left_of(const EvpubWorker *worker, int64 microseconds)
+{
+	int64		left = worker->read_at + microseconds - evpub_clock_now_us();
+
+	/* a wait is for whole milliseconds, so the nearest one will do */
+	return left < 500 ? 0 : (long) ((left + 500) / 1000);
+}
+
+/*
+ * The same, while records are in flight: their way to the broker and back collects
+ * as well.  evpub.linger bounds that, so that a broker that is far away does not
+ * add its distance twice.
+ */
+static long
+left_in_flight(const EvpubWorker *worker)
+{
+	if (pace(worker) == 0 || !evpub_flight_under_way(&worker->stream.flight))
+		return 0;
+	return left_of(worker, (int64) evpub_linger * 1000);
+}
+
+bool
+evpub_waiting_collects(const EvpubWorker *worker)
+{
+	return pace(worker) > 0;
+}
+
 bool
 evpub_waiting_may_read(EvpubWorker *worker)
 {
-	EvpubMsec	now = evpub_clock_now();
-	EvpubMsec	elapsed;
-
-	if (worker->stream.queue.behind)
-	{
-		/* the rate of a backlog says nothing of what comes after it */
-		worker->pace = 0;
-		worker->window_transactions = worker->stream.queue.transactions_read;
-		worker->window_start = now;
-		return true;
-	}
-	if (worker->pace > 0 && now < worker->read_after)
+	if (!worker->stream.queue.behind &&
+		(left_of(worker, pace(worker)) > 0 || left_in_flight(worker) > 0))
 		return false;
-	elapsed = now - worker->window_start;
-	if (elapsed >= PACE_WINDOW)
-	{
-		uint64		transactions = worker->stream.queue.transactions_read;
-		uint64		rate = (transactions - worker->window_transactions) * 1000 / elapsed;
-
-		worker->pace = rate < PACE_RATE ? 0 : (int) Min(rate / PACE_PER_MS, PACE_LONGEST);
-		worker->window_transactions = transactions;
-		worker->window_start = now;
-	}
-	worker->read_after = now + worker->pace;
+	measure_rate(worker);
+	worker->read_at = evpub_clock_now_us();
 	return true;
+}
+
+void
+evpub_waiting_have_read(EvpubWorker *worker, uint64 before)
+{
+	/* when nothing came, the next transaction is awaited, and begins to collect */
+	worker->collects = worker->stream.queue.transactions_read > before;
+}
+
+/*
+ * The committer of the head wakes us when it is visible, unless transactions are
+ * being collected: then nobody is to pay for waking us, and we look again.
+ */
+static long
+head_time(const EvpubWorker *worker)
+{
+	if (pace(worker) > 0 &&
+		!evpub_clock_passed(worker->stream.batch.waiting_since, HEAD_PATIENCE))
+		return 1;
+	return WAIT_HEAD;
 }
 
 long
@@ -99,8 +216,19 @@ evpub_waiting_time(const EvpubWorker *worker)
 		time = Min(time, Max(evpub_clock_left(worker->retry_at), 1));
 	if (worker->stream.batch.waiting_xid != InvalidTransactionId &&
 		!worker->position.paused)
-		time = Min(time, WAIT_HEAD);
+		time = Min(time, head_time(worker));
 	return time;
+}
+
+/* The set for waits in which the relay has nothing to say: latch and postmaster. */
+static WaitEventSet *
+new_set(void)
+{
+	WaitEventSet *set = EvpubCreateWaitEventSet(3);
+
+	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	return set;
 }
 
 static void
@@ -115,9 +243,7 @@ prepare_set(EvpubWorker *worker, uint32 socket_events)
 	}
 	if (!worker->wait_set)
 	{
-		worker->wait_set = EvpubCreateWaitEventSet(3);
-		AddWaitEventToSet(worker->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-		AddWaitEventToSet(worker->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+		worker->wait_set = new_set();
 		worker->wait_socket = worker->relay.socket;
 		worker->wait_relay = worker->relay_starts;
 		worker->wait_events = socket_events;
@@ -133,37 +259,73 @@ prepare_set(EvpubWorker *worker, uint32 socket_events)
 	}
 }
 
+/*
+ * From here on a committer sets the latch.  True if one has come since this cycle
+ * began, and so did not: it counts, then looks at wake_wanted; we write that, then
+ * look at the count; there is a full barrier between the two on either side, so at
+ * least one sees the other.
+ */
+static bool
+ask_to_be_woken(const EvpubWorker *worker)
+{
+	pg_atomic_write_u32(&EvpubShmem->wake_wanted, 1);
+	pg_memory_barrier();
+	return pg_atomic_read_u64(&EvpubShmem->wakes) != worker->wakes_seen;
+}
+
+/*
+ * Until the next look at WAL while transactions are collected: no committer needs to
+ * pay for waking us.  "relay": it may end the wait, else what it says is taken in when
+ * the wait is over.  False if they are not collected now.
+ */
+static bool
+collect(const EvpubWorker *worker, long *timeout, bool *relay)
+{
+	long		left = left_of(worker, pace(worker));
+
+	/* what is queued may wait for an acknowledgement */
+	*relay = left == 0 || worker->stream.queue.length > 0;
+	if (left == 0)
+		left = left_in_flight(worker);
+	if (left == 0)
+		return false;
+	*timeout = Min(*timeout, left);
+	return true;
+}
+
 void
 evpub_waiting_wait(EvpubWorker *worker, long timeout)
 {
 	static uint32 wait_event = 0;
+	static WaitEventSet *quiet_set = NULL;
 	uint32		socket_events = WL_SOCKET_READABLE;
 	WaitEvent	occurred[3];
-	bool		wake;
+	bool		relay = true;
+	bool		asked = false;
 
 	if (wait_event == 0)
 		wait_event = evpub_wait_event("EvpubMain");
 	if (worker->relay.socket != PGINVALID_SOCKET &&
 		worker->relay.sent < worker->relay.out.len)
 		socket_events |= WL_SOCKET_WRITEABLE;
-	prepare_set(worker, socket_events);
-	if (worker->pace > 0 && timeout > worker->pace)
-		timeout = worker->pace;
 
 	/* with a full queue there is nothing to do for a new commit */
-	wake = worker->pace == 0 &&
-		!(worker->streaming && evpub_queue_full(&worker->stream.queue));
-	if (wake && timeout != 0)
+	if (timeout > 0 && !collect(worker, &timeout, &relay) &&
+		!(worker->streaming && evpub_queue_full(&worker->stream.queue)))
 	{
-		pg_atomic_write_u32(&EvpubShmem->wake_wanted, 1);
-		pg_memory_barrier();
-		if (pg_atomic_read_u64(&EvpubShmem->wakes) != worker->wakes_seen)
+		asked = true;
+		if (ask_to_be_woken(worker))
 			timeout = 0;
 	}
-	(void) WaitEventSetWait(worker->wait_set, timeout, occurred,
-							lengthof(occurred), wait_event);
-
-	pg_atomic_write_u32(&EvpubShmem->wake_wanted, 0);
+	if (relay || (socket_events & WL_SOCKET_WRITEABLE))
+		prepare_set(worker, socket_events);
+	else if (!quiet_set)
+		quiet_set = new_set();
+	(void) WaitEventSetWait(relay || (socket_events & WL_SOCKET_WRITEABLE) ?
+							worker->wait_set : quiet_set,
+							timeout, occurred, lengthof(occurred), wait_event);
+	if (asked)
+		pg_atomic_write_u32(&EvpubShmem->wake_wanted, 0);
 
 	/* before anything is looked at: what comes later sets it again */
 	ResetLatch(MyLatch);

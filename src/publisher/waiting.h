@@ -14,10 +14,16 @@ extern long evpub_waiting_time(const EvpubWorker *worker);
 extern void evpub_waiting_begin(EvpubWorker *worker);
 
 /*
- * May WAL be read in this cycle?  When many transactions come, reading waits a
- * few milliseconds for more of them, so that one batch serves them all.
+ * May WAL be read in this cycle?  When many transactions come, reading waits for
+ * more of them, so that one batch serves them all.
  */
 extern bool evpub_waiting_may_read(EvpubWorker *worker);
+
+/* It was read; "before": the transactions that the queue had read until then. */
+extern void evpub_waiting_have_read(EvpubWorker *worker, uint64 before);
+
+/* Are transactions collected, so that what is acknowledged decides about reading? */
+extern bool evpub_waiting_collects(const EvpubWorker *worker);
 
 /* Wait for the latch, the relay's socket, or timeout (ms); reset the latch. */
 extern void evpub_waiting_wait(EvpubWorker *worker, long timeout);

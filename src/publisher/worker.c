@@ -188,7 +188,10 @@ read_wal(EvpubWorker *worker)
 {
 	EvpubStream *stream = &worker->stream;
 	int			times = stream->queue.unread_times;
+	uint64		transactions = stream->queue.transactions_read;
 	bool		more = evpub_stream_read(stream);
+
+	evpub_waiting_have_read(worker, transactions);
 
 	/* where the next error would free what is done from here on */
 	Assert(CurrentMemoryContext != ErrorContext);
@@ -207,9 +210,12 @@ publish(EvpubWorker *worker)
 
 	PG_TRY();
 	{
-		if (evpub_waiting_may_read(worker))
+		/* when all is acknowledged, what has come meanwhile is read and sent */
+		if (evpub_waiting_collects(worker))
+			evpub_supervise_listen(worker);
+		if (worker->verdict == EVPUB_PUBLISH && evpub_waiting_may_read(worker))
 			more = read_wal(worker);
-		if (evpub_supervise(worker))
+		if (worker->verdict == EVPUB_PUBLISH && evpub_supervise(worker))
 			more = true;
 		evpub_stream_idle(stream);
 
@@ -238,7 +244,6 @@ stand_still(EvpubWorker *worker)
 {
 	int			status;
 
-	worker->pace = 0;
 	if (worker->relay.socket == PGINVALID_SOCKET)
 		(void) evpub_relay_gone(&worker->relay, &status);
 }
