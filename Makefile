@@ -40,6 +40,8 @@ endif
 PG_CFLAGS = $(WARNINGS)
 # -isystem: PostgreSQL's own headers are not clean under -Wextra
 PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)
+# calls between our own files do not go through a table, as those that others may replace
+SHLIB_LINK = -Wl,-Bsymbolic-functions
 # no bitcode: nothing here is worth inlining, and it would need clang
 override with_llvm = no
 
