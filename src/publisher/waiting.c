@@ -175,11 +175,18 @@ evpub_waiting_may_read(EvpubWorker *worker)
 	return true;
 }
 
+/*
+ * When nothing came, the next transaction is awaited, and begins to collect.  What has
+ * committed asynchronously has come, too: it can be read when it is flushed, and then
+ * that time is awaited.
+ */
 void
 evpub_waiting_have_read(EvpubWorker *worker, uint64 before)
 {
-	/* when nothing came, the next transaction is awaited, and begins to collect */
-	worker->collects = worker->stream.queue.transactions_read > before;
+	const EvpubQueue *queue = &worker->stream.queue;
+
+	worker->collects = queue->transactions_read > before ||
+		pg_atomic_read_u64(&EvpubShmem->wanted_lsn) > queue->limit;
 }
 
 /*

@@ -140,21 +140,21 @@ keep_limits(EvpubWorker *worker)
 /* ---- publishing ---- */
 
 /*
- * Asynchronous commits are flushed by us, at most every few milliseconds.
- * True if there is something to flush a little later.
+ * Asynchronous commits are flushed by us, at most every few milliseconds.  Returns
+ * after how many there is something to flush; 0: there is nothing.
  */
-static bool
+static long
 flush_wanted(EvpubWorker *worker)
 {
 	XLogRecPtr	wanted = pg_atomic_read_u64(&EvpubShmem->wanted_lsn);
 
 	if (wanted <= evpub_walreader_end(NULL))
-		return false;
+		return 0;
 	if (!evpub_clock_passed(worker->flushed_at, FLUSH_INTERVAL))
-		return true;
+		return Max(evpub_clock_left(worker->flushed_at + FLUSH_INTERVAL), 1);
 	worker->flushed_at = evpub_clock_now();
 	XLogFlush(wanted);
-	return false;
+	return 0;
 }
 
 /*
@@ -467,7 +467,7 @@ live(EvpubWorker *worker)
 	for (;;)
 	{
 		bool		more = false;
-		bool		flush_pending = false;
+		long		flush_in = 0;
 
 		MemoryContextReset(cycle);
 		MemoryContextSwitchTo(cycle);
@@ -481,7 +481,7 @@ live(EvpubWorker *worker)
 		evpub_gap_look_again(worker);
 		if (worker->verdict == EVPUB_PUBLISH)
 		{
-			flush_pending = flush_wanted(worker);
+			flush_in = flush_wanted(worker);
 			more = publish(worker);
 			if (worker->verdict == EVPUB_PUBLISH)
 				(void) evpub_persist(worker, false);
@@ -493,7 +493,7 @@ live(EvpubWorker *worker)
 		evpub_show_current(worker);
 		evpub_failures_save(false);
 		evpub_waiting_wait(worker, more ? 0 :
-						   flush_pending ? FLUSH_INTERVAL :
+						   flush_in > 0 ? Min(flush_in, evpub_waiting_time(worker)) :
 						   evpub_waiting_time(worker));
 	}
 }
