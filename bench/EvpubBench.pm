@@ -159,6 +159,10 @@ sub settle
 	return;
 }
 
+# so that the END block runs
+$SIG{$_} = sub { exit 1 }
+  for qw(INT TERM HUP);
+
 END
 {
 	my $status = $?;
