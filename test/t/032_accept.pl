@@ -305,10 +305,10 @@ sub segment { return sql('SELECT pg_walfile_name(pg_current_wal_insert_lsn())') 
 	open my $file, '+<', $node->data_dir . "/pg_wal/$damaged" or die $!;
 	binmode $file;
 	sysread $file, my $page, 1024 * 1024;
-	my $at = index $page, "evpub\0C\1";
+	my $at = index $page, "evpub\0C";
 	cmp_ok($at, '>', 0, 'the chunk is found in the segment');
-	sysseek $file, $at + 50, 0;
-	syswrite $file, chr(ord(substr($page, $at + 50, 1)) ^ 1);
+	sysseek $file, $at + 12, 0;
+	syswrite $file, chr(ord(substr($page, $at + 12, 1)) ^ 1);
 	close $file;
 	$node->start;
 	resume();
