@@ -95,13 +95,6 @@ evpub_statefile_read(EvpubPosition *position, char **problem)
 		return EVPUB_STATEFILE_DAMAGED;
 	}
 	pfree(data.data);
-
-	/*
-	 * A state of the next number may have been there, and WAL have its position
-	 * message.  A standby must not take our next message for that one.
-	 */
-	if (*problem)
-		position->sequence++;
 	return EVPUB_STATEFILE_FOUND;
 }
 

@@ -312,7 +312,18 @@ evpub_licence_examine(EvpubPosition *position, char **reason)
 									   found == EVPUB_STATEFILE_DAMAGED, problem, reason);
 	else if (*reason == NULL &&
 			 (position->role == EVPUB_ROLE_ACTIVE || position->role == EVPUB_ROLE_GAP))
+	{
 		verdict = examine_own(position, slot, reason);
+
+		/*
+		 * In the half that is damaged there may have been a state of the next
+		 * number, and WAL has its position message: standbys would take ours of the
+		 * same number for one that they know.  (A copy has to find that message, as
+		 * it is newer than its file, so its number stays.)
+		 */
+		if (problem && verdict != EVPUB_STAND_FENCED)
+			position->sequence++;
+	}
 	else if (*reason == NULL)
 	{
 		reserve_for_take_over(position, slot);

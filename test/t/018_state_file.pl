@@ -194,6 +194,7 @@ goes_on_from_half('firsthalf', sub { substr($_[0], 4096) = '' });
 # Decisions are in both.
 $node->safe_psql('postgres', 'SELECT evpub.pause()');
 $node->stop;
+my $damaged = read_state($data)->{sequence};
 {
 	my $content = slurp($state);
 	my ($newest) = newest_half($data);
@@ -202,6 +203,11 @@ $node->stop;
 }
 $node->start;
 ok(wait_for_state($node, 'paused'), 'pausedhalf: what a person decided holds');
+
+# Standbys have a message of the number in the damaged half, and would pass over another.
+# What is written next is written by this call.
+$node->safe_psql('postgres', 'SELECT evpub.pause()');
+cmp_ok(read_state($data)->{sequence}, '>', $damaged, 'pausedhalf: no number is used twice');
 $node->safe_psql('postgres', 'SELECT evpub.resume()');
 
 # ---- half made ----
