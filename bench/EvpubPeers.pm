@@ -137,7 +137,7 @@ sub debezium
 	$kafka->create_topic($TOPIC, $partitions);
 	note('Debezium', (glob "$ENV{EVPUB_DEBEZIUM_JARS}/debezium-connector-postgres-*.jar")[0] =~ s/.*postgres-(.*)\.jar/$1/r
 		  . ', Kafka Connect ' . (glob "$ENV{EVPUB_DEBEZIUM_JARS}/connect-runtime-*.jar")[0] =~ s/.*runtime-(.*)\.jar/$1/r);
-	debezium_as($NAMES[1]);
+	debezium_as($NAMES[1]) unless $do{quick};
 	debezium_as($NAMES[2], 'poll.interval.ms' => 10);
 	stop_server('logical');
 	connect_to('evpub');
