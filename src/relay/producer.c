@@ -62,7 +62,7 @@
  */
 #define COLLECT_REPORTS_US 1000
 
-/* The worker hears at once when all is acknowledged, and else so often, in ms. */
+/* The worker hears at once when all is acknowledged, and of a part so late, in ms. */
 #define REPORT_INTERVAL 5
 
 /* A record costs less than this. */
@@ -87,7 +87,7 @@ static int32_t closed_partition;
 static uint64_t next = 1;
 static uint64_t acked;
 static uint64_t acked_reported;
-static int64_t reported_at;
+static int64_t unreported_since;	/* that "acked" is ahead of that; 0: it is not */
 static int64_t collect_until;	/* in microseconds: reports are not looked at before */
 static uint64_t dropped;		/* of those up to "acked" */
 static uint32_t ring[RING_SIZE];	/* cost, and DONE and DROPPED */
@@ -582,12 +582,14 @@ producer_report(int64_t now, bool all)
 
 	if (acked == acked_reported || frames_unsent() > UNSENT_MAX)
 		return RELAY_NEVER;
-	if (!all && next - acked > 1 && now - reported_at < REPORT_INTERVAL)
-		return reported_at + REPORT_INTERVAL;
+	if (unreported_since == 0)
+		unreported_since = now;
+	if (!all && next - acked > 1 && now - unreported_since < REPORT_INTERVAL)
+		return unreported_since + REPORT_INTERVAL;
 	offsets_send();
 	frames_send(EVPUB_FRAME_ACK, &ack, sizeof(ack), NULL, 0);
 	acked_reported = acked;
-	reported_at = now;
+	unreported_since = 0;
 	return RELAY_NEVER;
 }
 

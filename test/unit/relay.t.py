@@ -634,6 +634,24 @@ def test_first_record_alone(t):
     assert ' with 1 message(s) failed' in r.wait_failed()[1]
 
 
+def test_reports_together(t):
+    "acknowledgements of one batch are reported together, and at once when they are all there"
+    b = t.broker('--topic', 'events:12')
+    r = t.relay(b.servers)
+    r.wait('H')
+    r.topic(0, 'events', 12)
+    r.batch(*[r.record(0, b'%d' % i, b'v') for i in range(100)])
+    r.wait_acked(100)                           # each partition has had its first record
+    before = len(r.frames)
+    rounds = 50
+    for n in range(2, rounds + 2):
+        r.batch(*[r.record(0, b'%d' % i, b'v') for i in range(100)])
+        r.wait_acked(100 * n)
+    acked = sum(1 for kind, _ in r.frames[before:] if kind == 'A')
+    print(f'# {acked} acknowledgements for {rounds} batches')
+    assert acked < 5 * rounds / 2, acked
+
+
 def test_no_broker(t):
     "no broker at the start: the reason is reported"
     port = free_port()
