@@ -211,7 +211,8 @@ evpub_walfind_readable(XLogRecPtr from, XLogRecPtr to)
 		while (readable && reader->position < to)
 		{
 			take_interrupts(reader);
-			if (!evpub_walreader_next(reader))
+			/* each record: what is behind "to" does not matter */
+			if (evpub_walreader_next_of_any(reader) == InvalidXLogRecPtr)
 			{
 				/* a pass that a shutdown ended says nothing of WAL */
 				take_interrupts(reader);

@@ -29,9 +29,6 @@
 #include "event/event.h"
 #include "reader/walpass.h"
 
-/* Pages are read in runs of so many bytes. */
-#define RUN_BYTES (128 * 1024)
-
 StaticAssertDecl(EVPUB_PASS_HEAD >= SizeOfXLogRecord + 16 + SizeOfLogicalMessage +
 				 sizeof(EVPUB_MESSAGE_PREFIX),
 				 "the head must hold all that says what a record is");
@@ -40,7 +37,14 @@ void
 evpub_walpass_reset(EvpubWalPass *pass)
 {
 	pass->start = InvalidXLogRecPtr;
+}
+
+void
+evpub_walpass_reread(EvpubWalPass *pass)
+{
 	pass->buffer_length = 0;
+	pass->buffer_known = 0;
+	pass->checked_page = InvalidXLogRecPtr;
 }
 
 void
@@ -58,43 +62,71 @@ evpub_walpass_begin(EvpubWalPass *pass, XLogRecPtr start, XLogRecPtr previous,
 	INIT_CRC32C(pass->crc);
 }
 
-char *
-evpub_walpass_page(EvpubWalPass *pass, const EvpubPassSource *source,
-				   XLogRecPtr page, uint32 ahead)
+void
+evpub_walpass_elsewhere(EvpubWalPass *pass)
 {
-	XLogReaderState *xlog = source->xlog;
+	pass->run = EVPUB_PASS_FIRST_RUN;
+}
+
+static bool
+read_pages(EvpubWalPass *pass, const EvpubPassSource *source, XLogRecPtr page,
+		   uint32 length, WALReadError *error)
+{
+	return WALRead(source->xlog, pass->buffer, page, length,
+				   source->timeline(source->arg, page), error);
+}
+
+/*
+ * What is below the limit does not change any more, so what is known of a page stays
+ * so.  Of the page that is being filled, bytes behind the limit are not known, and
+ * are read again when the limit has moved.
+ */
+bool
+evpub_walpass_fill(EvpubWalPass *pass, const EvpubPassSource *source, XLogRecPtr page)
+{
 	WALReadError error;
-	uint32		length;
-	uint32		in_segment;
+	XLogRecPtr	known_before = pass->buffer_start == page ? page + pass->buffer_known : 0;
+	uint32		run = pass->run > 0 ? pass->run : EVPUB_PASS_RUN;
+	uint32		length = Min(run, wal_segment_size - XLogSegmentOffset(page, wal_segment_size));
 
-	if (page >= pass->buffer_start &&
-		page - pass->buffer_start < pass->buffer_length)
-		return pass->buffer + (page - pass->buffer_start);
-
-	if (!pass->buffer)
-		pass->buffer = MemoryContextAlloc(source->context, RUN_BYTES);
-	in_segment = wal_segment_size - XLogSegmentOffset(page, wal_segment_size);
-	length = Min(Max(ahead, XLOG_BLCKSZ), RUN_BYTES);
-	length = Min(length, in_segment);
+	pass->run = Min(run * 2, EVPUB_PASS_RUN);
 
 	/* whole pages; the last may be one that is still being filled */
 	if (page + length > source->limit)
 		length = TYPEALIGN(XLOG_BLCKSZ, source->limit - page);
-	length -= length % XLOG_BLCKSZ;
+	if (page == pass->buffer_start && length == pass->buffer_length &&
+		pass->buffer_known == Min(length, source->limit - page))
+		return false;
+	if (!pass->buffer)
+		pass->buffer = MemoryContextAlloc(source->context, EVPUB_PASS_RUN);
 
 	/*
 	 * WALRead may open another segment behind XLogReader's back, which
 	 * recognizes the page in its buffer by the segment that is open: that page
 	 * must not count any more.
 	 */
-	xlog->readLen = 0;
-	pass->buffer_length = 0;
-	if (!WALRead(xlog, pass->buffer, page, length, source->timeline(source->arg, page),
-				 &error))
-		WALReadRaiseError(&error);
+	source->xlog->readLen = 0;
+	evpub_walpass_reread(pass);
+	if (!read_pages(pass, source, page, length, &error))
+	{
+		/* what can be read in front of a bad place, or of a file's end, is read */
+		length = XLOG_BLCKSZ;
+		if (!read_pages(pass, source, page, length, &error))
+			WALReadRaiseError(&error);
+	}
 	pass->buffer_start = page;
 	pass->buffer_length = length;
-	return pass->buffer;
+	pass->buffer_known = Min(length, source->limit - page);
+	return page + pass->buffer_known > known_before;
+}
+
+char *
+evpub_walpass_page(EvpubWalPass *pass, const EvpubPassSource *source,
+				   XLogRecPtr page, XLogRecPtr upto)
+{
+	if (page < pass->buffer_start || upto > pass->buffer_start + pass->buffer_known)
+		(void) evpub_walpass_fill(pass, source, page);
+	return pass->buffer + (page - pass->buffer_start);
 }
 
 /* Take in the next bytes of the record. */
@@ -214,7 +246,7 @@ take_page(EvpubWalPass *pass, const EvpubPassSource *source)
 	if (pass->page + at + length > source->limit)
 		return EVPUB_PASS_LIMIT;
 
-	data = evpub_walpass_page(pass, source, pass->page, left + 2 * XLOG_BLCKSZ);
+	data = evpub_walpass_page(pass, source, pass->page, pass->page + at + length);
 	header = (XLogPageHeader) data;
 	if (!XLogReaderValidatePageHeader(source->xlog, pass->page, data))
 		return EVPUB_PASS_ASSEMBLE;
@@ -244,13 +276,11 @@ evpub_walpass_go(EvpubWalPass *pass, const EvpubPassSource *source)
 {
 	uint32		begun_at = pass->got;
 
-	/* of a page at an earlier limit more may be there now */
-	pass->buffer_length = 0;
 	while (pass->got < pass->total)
 	{
 		EvpubPassResult result;
 
-		if (pass->page % RUN_BYTES == 0)
+		if (pass->page % EVPUB_PASS_RUN == 0)
 		{
 			CHECK_FOR_INTERRUPTS();
 

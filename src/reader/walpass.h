@@ -15,6 +15,13 @@
 #define EVPUB_PASS_ABOVE (128 * 1024)
 #endif
 
+/*
+ * Pages are read in runs of so many bytes, which hold any record that is assembled;
+ * where reading has just gone elsewhere, of fewer.
+ */
+#define EVPUB_PASS_RUN (256 * 1024)
+#define EVPUB_PASS_FIRST_RUN (32 * 1024)
+
 /* What is kept of a record: its header, and the first bytes of a message. */
 #define EVPUB_PASS_HEAD 128
 
@@ -47,7 +54,10 @@ typedef struct EvpubWalPass
 	/* pages that were read at once */
 	char	   *buffer;			/* NULL until it is needed */
 	XLogRecPtr	buffer_start;
-	uint32		buffer_length;
+	uint32		buffer_length;	/* in whole pages; 0: there is nothing in it */
+	uint32		buffer_known;	/* of it, below the limit when it was read */
+	XLogRecPtr	checked_page;	/* of which the header was found good last */
+	uint32		run;			/* bytes to read at once; 0: EVPUB_PASS_RUN */
 } EvpubWalPass;
 
 /* Which timeline's file has a page; the argument is given to evpub_walpass_go(). */
@@ -65,11 +75,26 @@ typedef struct EvpubPassSource
 } EvpubPassSource;
 
 /*
- * The page that starts at "page", whole; it must start below the limit.  Valid
- * until the next call.  Errors are those of WALRead().
+ * The page that starts at "page", as it is up to "upto", which is in this page and
+ * not above the limit; what is behind that is not to be looked at.  Valid until the
+ * next call.  Errors are those of WALRead().
  */
 extern char *evpub_walpass_page(EvpubWalPass *pass, const EvpubPassSource *source,
-								XLogRecPtr page, uint32 ahead);
+								XLogRecPtr page, XLogRecPtr upto);
+
+/*
+ * Read pages from the one that starts at "page" on, which must start below the
+ * limit.  False if the buffer, which began with this page, has no more of them than
+ * before: they end at the limit, at the end of the segment, or where reading fails.
+ */
+extern bool evpub_walpass_fill(EvpubWalPass *pass, const EvpubPassSource *source,
+							   XLogRecPtr page);
+
+/* Reading goes on elsewhere, perhaps for one record only: begin with a short run. */
+extern void evpub_walpass_elsewhere(EvpubWalPass *pass);
+
+/* What was read may be replaced in the files: read it again. */
+extern void evpub_walpass_reread(EvpubWalPass *pass);
 
 /* Begin to pass over the record at "start"; then call _go until it is over. */
 extern void evpub_walpass_begin(EvpubWalPass *pass, XLogRecPtr start,
@@ -77,7 +102,7 @@ extern void evpub_walpass_begin(EvpubWalPass *pass, XLogRecPtr start,
 extern EvpubPassResult evpub_walpass_go(EvpubWalPass *pass,
 										const EvpubPassSource *source);
 
-/* Forget the record, and what was read. */
+/* Forget the record that is being passed. */
 extern void evpub_walpass_reset(EvpubWalPass *pass);
 
 #endif							/* EVPUB_WALPASS_H */

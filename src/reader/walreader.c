@@ -15,10 +15,13 @@
 #include "access/xlog_internal.h"
 #include "access/xlogrecovery.h"
 #include "access/xlogutils.h"
+#include "miscadmin.h"
+#include "postmaster/interrupt.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
 
 #include "reader/walreader.h"
+#include "reader/walskim.h"
 
 /* Bytes of a record's buffer that are kept for the next one. */
 #define KEEP_BUFFER (2 * 1024 * 1024)
@@ -48,12 +51,32 @@ evpub_walreader_timeline_of(EvpubWalReader *reader, XLogRecPtr lsn)
 	return tliOfPointInHistory(lsn, reader->history);
 }
 
+static TimeLineID
+page_timeline(void *reader, XLogRecPtr page)
+{
+	return evpub_walreader_segment_timeline(reader, page);
+}
+
+static EvpubPassSource
+pass_source(EvpubWalReader *reader)
+{
+	EvpubPassSource source;
+
+	source.xlog = reader->xlog;
+	source.limit = reader->limit;
+	source.slice = reader->slice;
+	source.timeline = page_timeline;
+	source.arg = reader;
+	source.context = reader->context;
+	return source;
+}
+
 static int
 read_page(XLogReaderState *xlog, XLogRecPtr page, int needed,
 		  XLogRecPtr record, char *buffer)
 {
 	EvpubWalReader *reader = xlog->private_data;
-	WALReadError error;
+	EvpubPassSource source = pass_source(reader);
 	int			valid;
 
 	(void) record;
@@ -72,9 +95,8 @@ read_page(XLogReaderState *xlog, XLogRecPtr page, int needed,
 		valid = reader->limit - page;
 
 	/* the whole page is in the file; of it we vouch for "valid" bytes only */
-	if (!WALRead(xlog, buffer, page, XLOG_BLCKSZ,
-				 evpub_walreader_segment_timeline(reader, page), &error))
-		WALReadRaiseError(&error);
+	memcpy(buffer, evpub_walpass_page(&reader->pass, &source, page, page + valid),
+		   XLOG_BLCKSZ);
 	return valid;
 }
 
@@ -137,17 +159,6 @@ evpub_walreader_free(EvpubWalReader *reader)
 	pfree(reader);
 }
 
-/* At the start of a page the next record lies behind its header. */
-static XLogRecPtr
-behind_header(XLogRecPtr lsn)
-{
-	if (XLogSegmentOffset(lsn, wal_segment_size) == 0)
-		return lsn + SizeOfXLogLongPHD;
-	if (lsn % XLOG_BLCKSZ == 0)
-		return lsn + SizeOfXLogShortPHD;
-	return lsn;
-}
-
 /*
  * The reader skips a page header by itself, but 15's asserts that it is begun
  * at a record.
@@ -156,7 +167,7 @@ static void
 begin_read(EvpubWalReader *reader)
 {
 	evpub_walpass_reset(&reader->pass);
-	XLogBeginRead(reader->xlog, behind_header(reader->position));
+	XLogBeginRead(reader->xlog, evpub_walskim_behind_header(reader->position));
 }
 
 /* The same, behind a record that is known: the next one must name it. */
@@ -171,6 +182,7 @@ void
 evpub_walreader_seek(EvpubWalReader *reader, XLogRecPtr lsn)
 {
 	reader->position = lsn;
+	evpub_walpass_elsewhere(&reader->pass);
 	begin_read(reader);
 }
 
@@ -227,6 +239,7 @@ evpub_walreader_set_limit(EvpubWalReader *reader, XLogRecPtr limit,
 	list_free_deep(reader->history);
 	reader->history = history;
 	reader->timeline = timeline;
+	evpub_walpass_reread(&reader->pass);
 	if (reader->position != InvalidXLogRecPtr)
 		begin_read(reader);
 }
@@ -242,55 +255,65 @@ typedef enum Step
 	STEP_YIELD
 } Step;
 
-static TimeLineID
-page_timeline(void *reader, XLogRecPtr page)
+/*
+ * Pass over small records that nobody wants.  Whatever happens, position and
+ * XLogReader stand behind the last one that was passed.
+ */
+static Step
+skim(EvpubWalReader *reader)
 {
-	return evpub_walreader_segment_timeline(reader, page);
-}
+	XLogRecPtr	stop = reader->slice > 0 ?
+		Min(reader->limit, reader->position + reader->slice) : reader->limit;
 
-static EvpubPassSource
-pass_source(EvpubWalReader *reader)
-{
-	EvpubPassSource source;
+	for (;;)
+	{
+		EvpubSkimPlace place = {reader->position, reader->xlog->DecodeRecPtr};
+		EvpubPassSource source = pass_source(reader);
+		EvpubSkim	skimmed = evpub_walskim_go(&reader->pass, reader->xlog, stop, &place);
+		XLogRecPtr	start;
 
-	source.xlog = reader->xlog;
-	source.limit = reader->limit;
-	source.slice = reader->slice;
-	source.timeline = page_timeline;
-	source.arg = reader;
-	source.context = reader->context;
-	return source;
+		if (place.position != reader->position)
+		{
+			reader->position = place.position;
+			begin_read_after(reader, place.previous);
+		}
+		if (place.position >= reader->limit)
+			return STEP_LIMIT;
+		if (place.position >= stop)
+			return STEP_YIELD;
+		start = evpub_walskim_behind_header(place.position);
+		if (skimmed == EVPUB_SKIM_STOPPED || start >= reader->limit)
+			return STEP_RECORD;
+		CHECK_FOR_INTERRUPTS();
+
+		/* the worker leaves before its next round; in others never set */
+		if (ShutdownRequestPending)
+			return STEP_LIMIT;
+
+		/* what crosses the limit or a segment is left to XLogReader */
+		if (!evpub_walpass_fill(&reader->pass, &source, start - start % XLOG_BLCKSZ))
+			return STEP_RECORD;
+	}
 }
 
 /*
  * Length of the record that comes next, or 0 if its first bytes are not there yet.
  * The length is the first field, and records are aligned, so it does not cross a
- * page.  Nearly always that is the page in which the record before ended, and the
- * reader has it.
+ * page.
  */
 static uint32
 next_length(EvpubWalReader *reader)
 {
-	XLogReaderState *xlog = reader->xlog;
-	XLogRecPtr	start = behind_header(reader->position);
+	XLogRecPtr	start = evpub_walskim_behind_header(reader->position);
 	uint32		at = start % XLOG_BLCKSZ;
-	XLogRecPtr	page = start - at;
-	EvpubPassSource source;
+	EvpubPassSource source = pass_source(reader);
 	uint32		length;
 
 	if (start + sizeof(length) > reader->limit)
 		return 0;
-	if (xlog->readLen >= at + sizeof(length) &&
-		XLByteInSeg(start, xlog->seg.ws_segno, wal_segment_size) &&
-		xlog->segoff == XLogSegmentOffset(page, wal_segment_size))
-	{
-		memcpy(&length, xlog->readBuf + at, sizeof(length));
-		return length;
-	}
-	source = pass_source(reader);
-	memcpy(&length, evpub_walpass_page(&reader->pass, &source, page, XLOG_BLCKSZ) + at,
+	memcpy(&length, evpub_walpass_page(&reader->pass, &source, start - at,
+									   start + sizeof(length)) + at,
 		   sizeof(length));
-	reader->pass.buffer_length = 0;
 	return length;
 }
 
@@ -350,6 +373,7 @@ assemble(EvpubWalReader *reader)
 	/* the reader has lost its place in either case, and forgets its message */
 	if (message)
 		message = pstrdup(message);
+	evpub_walpass_reread(&reader->pass);
 	begin_read(reader);
 	if (reader->at_limit)
 		return STEP_LIMIT;
@@ -378,8 +402,9 @@ renew_xlog(EvpubWalReader *reader)
 	begin_read_after(reader, previous);
 }
 
+/* "all": records that nobody wants are returned, too. */
 static Step
-step(EvpubWalReader *reader)
+step(EvpubWalReader *reader, bool all)
 {
 	EvpubWalPass *pass = &reader->pass;
 	bool		passing = pass->start != InvalidXLogRecPtr && pass->got < pass->total;
@@ -394,10 +419,17 @@ step(EvpubWalReader *reader)
 					 reader->xlog->readRecordBufSize > KEEP_BUFFER))
 			renew_xlog(reader);
 		pass->start = InvalidXLogRecPtr;
+		if (!all)
+		{
+			Step		skimmed = skim(reader);
+
+			if (skimmed != STEP_RECORD)
+				return skimmed;
+		}
 		length = next_length(reader);
 		passing = length > EVPUB_PASS_ABOVE;
 		if (passing)
-			evpub_walpass_begin(pass, behind_header(reader->position),
+			evpub_walpass_begin(pass, evpub_walskim_behind_header(reader->position),
 								reader->xlog->DecodeRecPtr, length);
 	}
 	if (passing)
@@ -412,14 +444,14 @@ step(EvpubWalReader *reader)
 
 /* STEP_RECORD or STEP_PASSED; STEP_LIMIT also with "yielded" */
 static Step
-next_record(EvpubWalReader *reader)
+next_record(EvpubWalReader *reader, bool all)
 {
 	Step		taken;
 
 	reader->yielded = false;
 	reader->oversized = false;
 	do
-		taken = step(reader);
+		taken = step(reader, all);
 	while (taken == STEP_SKIPPED);
 	if (taken != STEP_YIELD)
 		return taken;
@@ -432,8 +464,13 @@ evpub_walreader_next(EvpubWalReader *reader)
 {
 	for (;;)
 	{
-		Step		taken = next_record(reader);
+		Step		taken = next_record(reader, false);
 
+		/* what XLogReader had to read may be one that nobody wants */
+		if (taken == STEP_RECORD &&
+			!evpub_walskim_wanted(XLogRecGetRmid(reader->xlog),
+								  XLogRecGetInfo(reader->xlog)))
+			continue;
 		if (taken != STEP_PASSED)
 			return taken == STEP_RECORD;
 		reader->oversized = reader->pass.oversized;
@@ -445,7 +482,7 @@ evpub_walreader_next(EvpubWalReader *reader)
 XLogRecPtr
 evpub_walreader_next_of_any(EvpubWalReader *reader)
 {
-	switch (next_record(reader))
+	switch (next_record(reader, true))
 	{
 		case STEP_RECORD:
 			return reader->xlog->ReadRecPtr;
@@ -461,7 +498,8 @@ evpub_walreader_page(EvpubWalReader *reader, XLogRecPtr page)
 {
 	EvpubPassSource source = pass_source(reader);
 
-	return evpub_walpass_page(&reader->pass, &source, page, 0);
+	return evpub_walpass_page(&reader->pass, &source, page,
+							  Min(page + XLOG_BLCKSZ, reader->limit));
 }
 
 bool

@@ -47,9 +47,11 @@ extern void evpub_walreader_set_limit(EvpubWalReader *reader, XLogRecPtr limit,
 									  TimeLineID timeline);
 
 /*
- * Read the next record; reader->xlog then describes it.  False when the limit
- * is reached, or with "yielded".  Large records that nobody wants are passed
- * over; but for one that has our prefix and is larger than any of ours can be,
+ * Read the next record that somebody may want: a logical message, the end of a
+ * transaction or its PREPARE, RUNNING_XACTS; reader->xlog then describes it.  False
+ * when the limit is reached, or with "yielded".  All others are passed over
+ * (walskim.h, walpass.h), so the position may be far behind the record of before.
+ * For a large one that has our prefix and is larger than any of ours can be,
  * true is returned with "oversized", and then only pass.start and
  * pass.head.record describe it.
  *

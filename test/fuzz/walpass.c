@@ -44,6 +44,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* a length that is not the record's: in WAL it would not have got here */
 	if (length % 4 == 3)
 		what->total = Max(length, EVPUB_PASS_HEAD);
+	evpub_walpass_reread(&pass);	/* there is other WAL at the same place */
 	result = pass_over(&pass, what, data[5] % 2 ? WAL_START : InvalidXLogRecPtr, what->end);
 	if (result == EVPUB_PASS_DONE)
 	{

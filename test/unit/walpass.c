@@ -6,7 +6,8 @@
  * writes them.  Each is passed with limits and slices at random places, and
  * what the page has beyond the limit is garbage.  A record that is not wanted is
  * passed, and ends where the next one begins; one that is wanted, or that has
- * one bit changed, is left to XLogReader.
+ * one bit changed, is left to XLogReader.  The same is tried with walskim.c, which
+ * passes over the small ones in the pages that were read.
  */
 #include "lib/backend.h"
 
@@ -18,6 +19,7 @@
 #include "replication/message.h"
 
 #include "../../src/reader/walpass.c"
+#include "../../src/reader/walskim.c"
 
 #define SEGMENT (1024 * 1024)
 #define FIRST_SEGMENT 5
@@ -31,6 +33,7 @@ volatile sig_atomic_t ShutdownRequestPending;
 
 static char wal[WAL_LENGTH];	/* as it will be */
 static XLogRecPtr limit;		/* garbage is behind this */
+static XLogRecPtr bad_page;		/* cannot be read; 0: all can */
 
 void
 ProcessInterrupts(void)
@@ -46,6 +49,8 @@ WALRead(XLogReaderState *state, char *buf, XLogRecPtr startptr, Size count,
 	if (startptr < WAL_START || startptr + count > WAL_START + WAL_LENGTH ||
 		tli != WAL_TIMELINE || startptr / SEGMENT != (startptr + count - 1) / SEGMENT)
 		abort();
+	if (bad_page >= startptr && bad_page < startptr + count)
+		return false;
 	memcpy(buf, wal + (startptr - WAL_START), count);
 	for (Size i = 0; i < count; i++)
 		if (startptr + i >= limit)
@@ -85,6 +90,7 @@ typedef struct Written
 	XLogRecPtr	end;			/* behind it, aligned */
 	uint32		total;
 	bool		wanted;
+	bool		stops;				/* a skim */
 	bool		oversized;
 } Written;
 
@@ -231,6 +237,7 @@ write_record(void)
 	{
 		case 0:
 			record->xl_rmid = below(2) ? RM_XACT_ID : RM_STANDBY_ID;
+			record->xl_info = (uint8) (below(8) << 4);
 			place->wanted = true;
 			break;
 		case 1:
@@ -250,6 +257,7 @@ write_record(void)
 		default:
 			record->xl_rmid = others[below(lengthof(others))];
 	}
+	place->stops = evpub_walskim_wanted(record->xl_rmid, record->xl_info);
 	set_crc(record);
 	if (!put_record(total, place))
 		return false;
@@ -357,12 +365,12 @@ test_whole(double seconds)
 						   LSN_FORMAT_ARGS(last), result);
 			}
 		}
-		evpub_walpass_reset(&pass);
+		evpub_walpass_reread(&pass);
 	}
 	printf("# %d passed, %d left to XLogReader\n", passed, left);
 	ok(right, "records that are not wanted are passed to their end, others are not");
 	ok(waits, "a record that is not all there is not passed");
-	pass.buffer = NULL;
+	memset(&pass, 0, sizeof(pass));
 	forget_memory();
 }
 
@@ -446,11 +454,169 @@ test_changed_bit(double seconds)
 			*byte = before;
 			changed++;
 		}
-		evpub_walpass_reset(&pass);
+		evpub_walpass_reread(&pass);
 	}
 	printf("# %d changed\n", changed);
 	ok(right, "a record with a changed bit is never passed");
-	pass.buffer = NULL;
+	memset(&pass, 0, sizeof(pass));
+	forget_memory();
+}
+
+/* Does a skim leave this record to XLogReader for its length, or where it stands? */
+static bool
+is_odd(const Written *what)
+{
+	return XLOG_BLCKSZ - what->start % XLOG_BLCKSZ < SizeOfXLogRecord ||
+		what->total > EVPUB_PASS_ABOVE ||
+		what->start / SEGMENT != (what->end - 1) / SEGMENT;
+}
+
+/*
+ * Skim from one record to the end of WAL, the limit moving up in random steps; what
+ * is left to XLogReader is stepped over.  Returns how many were skimmed, or -1 when
+ * something is wrong.
+ */
+static int
+skim_from(EvpubWalPass *pass, int first)
+{
+	EvpubPassSource source = {&xlog, 0, 0, one_timeline, NULL, NULL};
+	EvpubSkimPlace place = {written[first].start, InvalidXLogRecPtr};
+	uint32		step = below(2) ? 1 + below(2000) : 1 + below(SEGMENT);
+	int			skimmed = 0;
+
+	source.limit = place.position + 1;
+	for (int i = first; i < nwritten;)
+	{
+		EvpubSkim	result;
+		XLogRecPtr	start;
+		bool		left;
+
+		limit = source.limit;
+		result = evpub_walskim_go(pass, &xlog, source.limit, &place);
+		for (; i < nwritten && place.position >= written[i].end; i++, skimmed++)
+			if (written[i].stops || is_odd(&written[i]) || written[i].end > MAXALIGN(source.limit))
+				return -1;
+		if (i == nwritten)
+			break;
+		if (i > first && place.position != written[i - 1].end)
+			return -1;
+		start = evpub_walskim_behind_header(place.position);
+		left = result == EVPUB_SKIM_STOPPED && place.position < source.limit;
+		if (result == EVPUB_SKIM_MORE && start < source.limit)
+		{
+			if (evpub_walpass_fill(pass, &source, start - start % XLOG_BLCKSZ))
+				continue;
+			left = source.limit >= written[i].end;
+		}
+		if (left)
+		{
+			if (!written[i].stops && !is_odd(&written[i]))
+				return -1;
+			source.limit = Max(source.limit, written[i].end);
+			place.previous = written[i].start;
+			place.position = written[i++].end;
+			continue;
+		}
+		source.limit = Min(source.limit + 1 + below(step), written[nwritten - 1].end);
+	}
+	return skimmed;
+}
+
+static void
+test_skim(double seconds)
+{
+	double		end = seconds_now() + seconds;
+	bool		right = true;
+	bool		stopped = true;
+	int			passed = 0;
+	EvpubWalPass pass = {0};
+
+	while (right && stopped && seconds_now() < end)
+	{
+		int			skimmed;
+
+		write_wal();
+		evpub_walpass_reread(&pass);
+		skimmed = skim_from(&pass, 0);
+		right = skimmed > 0;
+		passed += skimmed;
+		for (int i = 1; i < nwritten && right && stopped; i++)
+		{
+			const Written *what = &written[i];
+			EvpubPassSource source = {&xlog, written[nwritten - 1].end, 0, one_timeline, NULL, NULL};
+			EvpubSkimPlace place = {what->start, written[i - 1].start};
+			char	   *byte = wal + (place_of(what, below(what->total)) - WAL_START);
+			char		before = *byte;
+
+			if (what->stops || is_odd(what))
+				continue;
+			*byte ^= (char) (1 << below(8));
+			limit = source.limit;
+			evpub_walpass_elsewhere(&pass);
+			evpub_walpass_reread(&pass);
+			while (evpub_walskim_go(&pass, &xlog, what->end, &place) == EVPUB_SKIM_MORE &&
+				   evpub_walpass_fill(&pass, &source, what->start - what->start % XLOG_BLCKSZ))
+				;
+			*byte = before;
+			stopped = place.position == what->start;
+		}
+	}
+	printf("# %d skimmed\n", passed);
+	ok(right, "a skim passes all that nobody wants, and stops at all else");
+	ok(stopped, "a skim stops at a record with a changed bit");
+	memset(&pass, 0, sizeof(pass));
+	forget_memory();
+}
+
+/* In front of a page that cannot be read, all is skimmed. */
+static void
+test_bad_page(void)
+{
+	EvpubWalPass pass = {0};
+	int			tried = 0;
+	int			skimmed = 0;
+	bool		right = true;
+
+	while (tried < 20 && right)
+	{
+		EvpubPassSource source = {&xlog, 0, 0, one_timeline, NULL, NULL};
+		EvpubSkimPlace place;
+		int			last;
+		int			next;
+
+		write_wal();
+		evpub_walpass_reread(&pass);
+		last = nwritten / 2;
+		bad_page = written[last].start - written[last].start % XLOG_BLCKSZ + XLOG_BLCKSZ;
+		if (bad_page % SEGMENT == 0 || written[last].end <= bad_page || written[last].stops ||
+			is_odd(&written[last]))
+			continue;
+		source.limit = limit = written[nwritten - 1].end;
+		place.position = written[0].start;
+		place.previous = InvalidXLogRecPtr;
+		for (next = 0; next < last;)
+		{
+			EvpubSkim	result = evpub_walskim_go(&pass, &xlog, limit, &place);
+			XLogRecPtr	start = evpub_walskim_behind_header(place.position);
+
+			while (next < last && place.position >= written[next].end)
+				next++;
+			if (next == last || (result == EVPUB_SKIM_MORE &&
+								 evpub_walpass_fill(&pass, &source, start - start % XLOG_BLCKSZ)))
+				continue;
+
+			/* XLogReader reads this one, page by page */
+			place.previous = written[next].start;
+			place.position = written[next++].end;
+			skimmed--;
+		}
+		skimmed += last;
+		right = place.position == written[last - 1].end;
+		tried++;
+	}
+	bad_page = InvalidXLogRecPtr;
+	ok(right && skimmed > 0, "what is in front of a page that cannot be read is skimmed");
+	memset(&pass, 0, sizeof(pass));
 	forget_memory();
 }
 
@@ -485,9 +651,9 @@ test_garbage(double seconds)
 			/* a length that is not the record's */
 			if (below(3) == 0)
 				what->total = 128 + (uint32) next_random() % (1024 * 1024 * 1024);
+			evpub_walpass_reread(&pass);	/* there is other WAL at the same place */
 			results[pass_over(&pass, what, WAL_START, what->end)]++;
 		}
-		evpub_walpass_reset(&pass);
 	}
 	printf("# garbage: %d passed, %d wait, %d left\n", results[EVPUB_PASS_DONE],
 		   results[EVPUB_PASS_LIMIT], results[EVPUB_PASS_ASSEMBLE]);
@@ -503,6 +669,8 @@ main(void)
 
 	test_whole(seconds / 2);
 	test_changed_bit(seconds / 3);
+	test_skim(seconds / 3);
+	test_bad_page();
 	test_garbage(seconds / 6);
 	return done_testing();
 }

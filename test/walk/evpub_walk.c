@@ -13,6 +13,7 @@
 #include "utils/pg_lsn.h"
 
 #include "../../src/reader/walpass.c"
+#include "../../src/reader/walskim.c"
 #include "../../src/reader/walend.c"
 #include "../../src/reader/walreader.c"
 
