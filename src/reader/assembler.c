@@ -354,7 +354,10 @@ evpub_assembler_chunk(EvpubAssembler *assembler, EvpubTransaction *transaction,
 		elog(ERROR, "record at %X/%X is not the chunk that was there",
 			 LSN_FORMAT_ARGS(place->lsn));
 	message = (xl_logical_message *) XLogRecGetData(assembler->again->xlog);
-	if (XLogRecGetRmid(assembler->again->xlog) != RM_LOGICALMSG_ID ||
+
+	/* a record that nobody wants would have been passed over for the next one */
+	if (assembler->again->xlog->ReadRecPtr != place->lsn ||
+		XLogRecGetRmid(assembler->again->xlog) != RM_LOGICALMSG_ID ||
 		message->message_size != place->length)
 		elog(ERROR, "record at %X/%X is not the chunk that was there",
 			 LSN_FORMAT_ARGS(place->lsn));
