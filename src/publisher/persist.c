@@ -231,6 +231,10 @@ slot_due(const EvpubWorker *worker, XLogRecPtr restart)
  * The slot keeps what the state before this one needs (statefile.h), so it is one write
  * behind.  If no further write comes by itself, there is one for the slot alone,
  * without a message, and then it is up to date.
+ *
+ * Behind a write that failed there is another one in any case.  It may have nothing new
+ * to say, but it shows when the file can be written again; until then the state is
+ * "blocked".
  */
 bool
 evpub_persist(EvpubWorker *worker, bool force)
@@ -248,7 +252,7 @@ evpub_persist(EvpubWorker *worker, bool force)
 	restart = evpub_stream_restart_lsn(stream);
 	moved = stream->flight.events_published != stream->flight.events_persisted ||
 		restart / wal_segment_size != worker->position.restart_lsn / wal_segment_size ||
-		evpub_pins_growth_pending(&worker->position);
+		evpub_pins_growth_pending(&worker->position) || worker->persist_problem[0];
 	let_go = force || slot_due(worker, restart);
 	if (!moved && !let_go)
 		return true;
