@@ -34,6 +34,8 @@ extern void world_free(void *pointer);
 extern char *world_strdup(const char *text);
 extern void world_exit(int code) __attribute__((noreturn));
 extern int	world_poll(struct pollfd *fds, nfds_t count, int timeout);
+extern int	world_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+						const sigset_t *mask);
 extern ssize_t world_recv(int fd, void *buffer, size_t size, int flags);
 extern ssize_t world_send(int fd, const void *data, size_t size, int flags);
 extern int	world_clock_gettime(clockid_t clock, struct timespec *now);
@@ -81,6 +83,7 @@ extern void world_describe(rd_kafka_t *client, rd_kafka_ConfigResource_t **resou
 #define _exit(code) world_exit(code)
 #define exit(code) world_exit(code)
 #define poll(fds, count, timeout) world_poll(fds, count, timeout)
+#define ppoll(fds, count, timeout, mask) world_ppoll(fds, count, timeout, mask)
 #define recv(fd, buffer, size, flags) world_recv(fd, buffer, size, flags)
 #define send(fd, data, size, flags) world_send(fd, data, size, flags)
 #define clock_gettime(clock, now) world_clock_gettime(clock, now)

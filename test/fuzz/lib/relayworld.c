@@ -150,7 +150,7 @@ world_fclose(FILE *which)
 	return fclose(which);
 }
 
-/* One is enough: nothing ever comes through it. */
+/* One is enough: only librdkafka's events come through it. */
 int
 world_eventfd(unsigned int count, int flags)
 {
@@ -441,10 +441,14 @@ world_recv(int fd, void *buffer, size_t size, int flags)
 	return (ssize_t) length;
 }
 
-int
-world_poll(struct pollfd *pollfds, nfds_t count, int timeout)
+static bool events_wait(void);
+
+/* Waits for so many microseconds; negative: for ever. */
+static int
+wait_for(struct pollfd *pollfds, nfds_t count, int64_t timeout)
 {
 	bool		ready = stream_at < stream_length;
+	int			found = 0;
 
 	for (nfds_t i = 0; i < count; i++)
 		pollfds[i].revents = 0;
@@ -457,7 +461,15 @@ world_poll(struct pollfd *pollfds, nfds_t count, int timeout)
 		clock_us += 10;
 		return 1;
 	}
-	clock_us += timeout < 0 ? 60000000 : timeout == 0 ? 100 : (int64_t) timeout * 1000;
+	if (count > 1 && pollfds[1].fd >= 0 && events_wait())
+	{
+		if (eventfd_write(pollfds[1].fd, 1) != 0)
+			abort();
+		pollfds[1].revents = POLLIN;
+		timeout = 0;
+		found = 1;
+	}
+	clock_us += timeout < 0 ? 60000000 : timeout == 0 ? 100 : timeout;
 	if (++idle > 3 * IDLE_MAX)
 	{
 		/* it reads no more: the worker closes its end */
@@ -469,7 +481,22 @@ world_poll(struct pollfd *pollfds, nfds_t count, int timeout)
 		pollfds[0].revents = POLLRDHUP;
 		return 1;
 	}
-	return 0;
+	return found;
+}
+
+int
+world_poll(struct pollfd *pollfds, nfds_t count, int timeout)
+{
+	return wait_for(pollfds, count, (int64_t) timeout * 1000);
+}
+
+int
+world_ppoll(struct pollfd *pollfds, nfds_t count, const struct timespec *timeout,
+			const sigset_t *mask)
+{
+	EXPECT(mask == NULL);
+	return wait_for(pollfds, count, timeout == NULL ? -1 :
+					timeout->tv_sec * INT64_C(1000000) + timeout->tv_nsec / 1000);
 }
 
 /* ---- the cluster: its topics ---- */
@@ -873,6 +900,13 @@ report(void)
 	pending_count = left;
 	fatal = fails;
 	return event;
+}
+
+/* Would world_queue_poll() find one, perhaps? */
+static bool
+events_wait(void)
+{
+	return pending_count > 0 || (error_text != NULL && stream_at >= error_at);
 }
 
 rd_kafka_event_t *
