@@ -462,20 +462,34 @@ next_record(EvpubWalReader *reader, bool all)
 bool
 evpub_walreader_next(EvpubWalReader *reader)
 {
+	XLogRecPtr	begun_at = reader->position;
+
 	for (;;)
 	{
 		Step		taken = next_record(reader, false);
 
-		/* what XLogReader had to read may be one that nobody wants */
-		if (taken == STEP_RECORD &&
-			!evpub_walskim_wanted(XLogRecGetRmid(reader->xlog),
-								  XLogRecGetInfo(reader->xlog)))
-			continue;
-		if (taken != STEP_PASSED)
-			return taken == STEP_RECORD;
-		reader->oversized = reader->pass.oversized;
-		if (reader->oversized)
+		if (taken != STEP_RECORD && taken != STEP_PASSED)
+			return false;
+		if (taken == STEP_PASSED)
+		{
+			reader->oversized = reader->pass.oversized;
+			if (reader->oversized)
+				return true;
+		}
+		else if (evpub_walskim_wanted(XLogRecGetRmid(reader->xlog),
+									  XLogRecGetInfo(reader->xlog)))
 			return true;
+
+		/*
+		 * XLogReader had to read one that nobody wants, for a header that two pages
+		 * share, say.  There is one in each few pages, and behind each the slice
+		 * begins anew.
+		 */
+		if (reader->slice > 0 && reader->position - begun_at >= reader->slice)
+		{
+			reader->yielded = true;
+			return false;
+		}
 	}
 }
 

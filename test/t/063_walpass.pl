@@ -27,6 +27,8 @@ $node->start;
 $node->safe_psql('postgres', qq{
 CREATE FUNCTION evpub_walk(pg_lsn, pg_lsn, int, int) RETURNS SETOF text
 	LANGUAGE C VOLATILE STRICT AS '$ENV{EVPUB_WALK}', 'evpub_walk';
+CREATE FUNCTION evpub_walk_longest(pg_lsn, pg_lsn, int) RETURNS bigint
+	LANGUAGE C VOLATILE STRICT AS '$ENV{EVPUB_WALK}', 'evpub_walk_longest';
 CREATE TABLE t (id int PRIMARY KEY, filler text);
 INSERT INTO t SELECT i, repeat(md5(i::text), 8) FROM generate_series(1, 2000) i;
 });
@@ -156,5 +158,13 @@ my ($history) = slurp_file($node->data_dir . '/pg_wal/00000002.history') =~ m{^1
 my @both = (dumped($crashed, $history, 1), dumped($history, $promoted, 2));
 compare('two timelines', $crashed, $promoted, @both);
 compare('all of it', $start, $promoted, @first, @cut, @both);
+
+# one long transaction of small records, some of which XLogReader has to read
+$node->safe_psql('postgres', q{
+INSERT INTO t SELECT i, repeat('x', i % 97) FROM generate_series(2001, 40000) i;
+DELETE FROM t WHERE id > 2000;});
+$end = lsn();
+cmp_ok($node->safe_psql('postgres', "SELECT evpub_walk_longest('$promoted', '$end', 300000)"), '<=', 600_000,
+	'the reader returns after each slice');
 $node->stop;
 done_testing();

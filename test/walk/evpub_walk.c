@@ -20,6 +20,7 @@
 PG_MODULE_MAGIC;
 
 PG_FUNCTION_INFO_V1(evpub_walk);
+PG_FUNCTION_INFO_V1(evpub_walk_longest);
 
 extern PGDLLEXPORT Datum evpub_walk(PG_FUNCTION_ARGS);
 
@@ -78,4 +79,33 @@ evpub_walk(PG_FUNCTION_ARGS)
 		give(fcinfo, psprintf("ends at %X/%X", LSN_FORMAT_ARGS(reader->position)));
 	evpub_walreader_free(reader);
 	return (Datum) 0;
+}
+
+/*
+ * evpub_walk_longest(from pg_lsn, up_to pg_lsn, slice int): the longest way, in bytes,
+ * that the reader has gone before it returned.
+ */
+Datum
+evpub_walk_longest(PG_FUNCTION_ARGS)
+{
+	XLogRecPtr	from = PG_GETARG_LSN(0);
+	XLogRecPtr	end = PG_GETARG_LSN(1);
+	EvpubWalReader *reader;
+	TimeLineID	timeline;
+	uint64		longest = 0;
+
+	if (end > evpub_walreader_end(&timeline))
+		elog(ERROR, "WAL is not that far");
+	reader = evpub_walreader_create();
+	reader->slice = PG_GETARG_INT32(2);
+	evpub_walreader_seek(reader, from);
+	evpub_walreader_set_limit(reader, end, timeline);
+	while (evpub_walreader_next(reader) || reader->yielded)
+	{
+		longest = Max(longest, reader->position - from);
+		from = reader->position;
+	}
+	longest = Max(longest, reader->position - from);
+	evpub_walreader_free(reader);
+	PG_RETURN_INT64(longest);
 }
