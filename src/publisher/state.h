@@ -110,6 +110,7 @@ typedef struct EvpubWorker
 	int			busy;			/* the processors were, then: 1 not, see waiting.c */
 	int64		read_at;		/* last read of WAL, by the clock in microseconds */
 	bool		collects;		/* that read has brought some */
+	bool		unread;			/* this cycle has not read what came before it */
 
 	EvpubHolders holders;		/* who holds back WAL */
 

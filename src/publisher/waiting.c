@@ -56,6 +56,7 @@ void
 evpub_waiting_begin(EvpubWorker *worker)
 {
 	worker->wakes_seen = pg_atomic_read_u64(&EvpubShmem->wakes);
+	worker->unread = false;
 }
 
 /*
@@ -169,7 +170,10 @@ evpub_waiting_may_read(EvpubWorker *worker)
 {
 	if (!worker->stream.queue.behind &&
 		(left_of(worker, pace(worker)) > 0 || left_in_flight(worker) > 0))
+	{
+		worker->unread = true;
 		return false;
+	}
 	measure_rate(worker);
 	worker->read_at = evpub_clock_now_us();
 	return true;
@@ -321,7 +325,12 @@ evpub_waiting_wait(EvpubWorker *worker, long timeout)
 		!(worker->streaming && evpub_queue_full(&worker->stream.queue)))
 	{
 		asked = true;
-		if (ask_to_be_woken(worker))
+
+		/*
+		 * Collecting may have ended since this cycle chose not to read, and whoever
+		 * committed before the cycle began wakes us no more.
+		 */
+		if (ask_to_be_woken(worker) || worker->unread)
 			timeout = 0;
 	}
 	if (relay || (socket_events & WL_SOCKET_WRITEABLE))
