@@ -237,6 +237,9 @@ evpub_halves_replace(EvpubHalves *halves, const char *path, const char *magic,
 	char	   *file = palloc0(2 * (Size) size);
 	struct stat st;
 
+	/* its inode may be free, and become the new file's */
+	if (halves->known && (stat(path, &st) != 0 || (uint64) st.st_ino != halves->inode))
+		halves->known = false;
 	put_header(data, magic, 1, size);
 	memcpy(file, data->data, data->len);
 	memcpy(file + size, data->data, data->len);
