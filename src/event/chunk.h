@@ -43,10 +43,14 @@
 #define EVPUB_ROUTE_QUOTED 0x04
 #define EVPUB_ROUTE_ENDING_SHIFT 3
 
+/* The places in the list are part of the format; the two bits have no room for more. */
 static const EvpubEnvelope evpub_route_envelopes[] = {
 	EVPUB_ENVELOPE_PLAIN, EVPUB_ENVELOPE_NONE, EVPUB_ENVELOPE_CLOUDEVENTS,
 	EVPUB_ENVELOPE_CLOUDEVENTS_BINARY
 };
+
+StaticAssertDecl(lengthof(evpub_route_envelopes) == EVPUB_ROUTE_ENVELOPE_MASK + 1,
+				 "the bits of the envelope name each of the list, and no other");
 
 /*
  * How types end mostly; any other type is stored whole.  The places in the list are
@@ -64,9 +68,10 @@ static const EvpubSlice evpub_route_endings[] = {
 	 (route)->envelope == EVPUB_ENVELOPE_CLOUDEVENTS_BINARY)
 
 /*
- * The tenant as text, if its JSON string is that in quotes.  With escapes in it, it
- * is not, and no key is the same as what is between the quotes.  False if it is no
- * JSON string, or there is none.
+ * What is between the quotes of the tenant's JSON string, or the tenant itself where it
+ * is no such string (binary mode).  That is the tenant as text, unless there are escapes
+ * in it: then most keys differ from it, and one that does not is these bytes all the
+ * same.  False if there is no tenant.
  */
 static inline bool
 evpub_tenant_text(const EvpubRoute *route, EvpubSlice tenant, EvpubSlice *text)
