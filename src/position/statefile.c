@@ -153,7 +153,8 @@ evpub_statefile_moved(const EvpubPosition *position)
  * - how far consumers have got evpub.gap events, which come again under the same ids.
  *
  * Which partition count a state has after growth follows from its progress.  So the
- * count is compared as if there were none.
+ * count is compared as if there were none, unless the topic has grown again since,
+ * which such a state could not say.
  */
 static StringInfoData
 as_decided(const EvpubPosition *position)
@@ -175,6 +176,8 @@ as_decided(const EvpubPosition *position)
 	for (int i = 0; i < copy.ntopics; i++)
 	{
 		copy.topics[i] = position->topics[i];
+		if (copy.topics[i].grown > 0 && !evpub_position_says_before(position, &copy.topics[i]))
+			copy.topics[i].before = 0;
 		copy.topics[i].last = no_last;
 		copy.topics[i].letters = 0;
 	}

@@ -591,6 +591,28 @@ test_decisions(void)
 	ok(right, "a decision replaces the file");
 }
 
+/* A growth that was adopted follows progress; the next one is a decision as the first was. */
+static void
+test_growth(void)
+{
+	EvpubPosition position = with_everything();
+	EvpubTopic *topic = &position.topics[1];
+	bool		right;
+
+	topic->before = topic->partitions - 1;
+	topic->before_line = 5;
+	topic->before_until = ++position.confirmed_lsn + 1;
+	evpub_statefile_write(&position);
+	position.confirmed_lsn++;
+	right = in_place(&position);
+	topic->grown = topic->partitions + 1;
+	right = right && !in_place(&position) && in_place(&position);
+	topic->grown_from = position.confirmed_lsn;
+	right = right && !in_place(&position) && in_place(&position);
+	ok(right, "a topic that grows again replaces the file again");
+	forget_all();
+}
+
 /* After any damage of one half: the same decisions, and the WAL that is needed is there. */
 static void
 test_going_back(double seconds)
@@ -666,6 +688,7 @@ main(void)
 	test_writing();
 	test_progress();
 	test_decisions();
+	test_growth();
 	test_going_back(fuzz_seconds() / 4);
 	(void) unlink(EVPUB_STATE_FILE);
 	(void) rmdir(EVPUB_STATE_DIRECTORY);
