@@ -35,4 +35,19 @@ SELECT pg_current_wal_insert_lsn() AS start \gset
 INSERT INTO one VALUES ('alone', 5001);
 INSERT INTO one VALUES ('"quoted"', 5002);
 SELECT topic, key, value::jsonb - 'id' - 'lsn' - 'tx' - 'time' AS value FROM pg_temp.events(:'start');
-DROP TABLE one, two;
+-- what a chunk leaves out: a key that is its tenant, quotes and endings of types; beside
+-- what only looks like that
+CREATE TABLE three (tenant text, id int PRIMARY KEY);
+SELECT evpub.capture_table('three', tenant_column => 'tenant', envelope => 'cloudevents_binary', type => '"{tenant}".{event}"');
+CREATE TEMP TABLE given AS SELECT row_number() OVER () AS n, type, tenant, key
+FROM (VALUES ('.created'), ('".created"'), ('"'), (''), ('"x".deleted'), ('.resynced.truncated')) t (type),
+     (VALUES (''), ('t'), ('te"nant'), (E'te\nant'), ('"')) u (tenant),
+     (VALUES (''), ('t'), ('te\"nant'), ('te"nant'), (E'te\nant'), ('te\nant'), ('"'), ('\"')) k (key);
+SELECT pg_current_wal_insert_lsn() AS start \gset
+SELECT count(evpub.publish(type, tenant, NULL, NULL, 'topic', key)) FROM (SELECT * FROM given ORDER BY n) g;
+SELECT count(*) FROM pg_temp.events(:'start') e JOIN given g ON g.n = e.n + 1
+ WHERE e.key = g.key AND e.value::jsonb ->> 'tenant' = g.tenant AND e.value::jsonb ->> 'type' = g.type;
+SELECT pg_current_wal_insert_lsn() AS start \gset
+INSERT INTO three VALUES ('"', 1), ('', 2), ('.created', 3), ('"q"', 4);
+SELECT key, headers ->> 'ce_type' AS type, headers ->> 'ce_tenant' AS tenant FROM pg_temp.events(:'start');
+DROP TABLE one, two, three;
