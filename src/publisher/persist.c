@@ -34,7 +34,8 @@
 /*
  * To move the slot takes four flushes, and serves only the next checkpoint, which
  * removes WAL.  So it moves at most so often, in ms; or when it is behind by so much
- * of max_wal_size, which is about what is written between two checkpoints.
+ * of max_wal_size, which is about what is written between two checkpoints, or of
+ * max_slot_wal_keep_size, beyond which the next one invalidates the slot.
  */
 #define SLOT_INTERVAL 10000
 #define SLOT_SHARE 16
@@ -211,13 +212,16 @@ slot_due(const EvpubWorker *worker, XLogRecPtr restart)
 {
 	XLogRecPtr	slot = evpub_slot_position();
 	uint64		behind;
+	int			most = max_wal_size_mb;
 
 	if (slot == InvalidXLogRecPtr || restart < slot)
 		return false;
+	if (max_slot_wal_keep_size_mb >= 0)
+		most = Min(most, max_slot_wal_keep_size_mb);
 	behind = restart / wal_segment_size - slot / wal_segment_size;
 	return behind > 0 &&
 		(evpub_clock_passed(worker->slot_moved_at, SLOT_INTERVAL) ||
-		 behind >= (uint64) max_wal_size_mb * 1024 * 1024 / wal_segment_size / SLOT_SHARE);
+		 behind >= (uint64) most * 1024 * 1024 / wal_segment_size / SLOT_SHARE);
 }
 
 /*
