@@ -17,10 +17,11 @@
 
 /*
  * Pages are read in runs of so many bytes, which hold any record that is assembled;
- * where reading has just gone elsewhere, of fewer.
+ * where reading has just gone elsewhere, of fewer.  Each is one page at least, and
+ * pages may have 64 kB.
  */
 #define EVPUB_PASS_RUN (256 * 1024)
-#define EVPUB_PASS_FIRST_RUN (32 * 1024)
+#define EVPUB_PASS_FIRST_RUN Max(32 * 1024, XLOG_BLCKSZ)
 
 /* What is kept of a record: its header, and the first bytes of a message. */
 #define EVPUB_PASS_HEAD 128
