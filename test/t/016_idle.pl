@@ -7,12 +7,14 @@ use strict;
 use warnings;
 
 use EvpubKafka;
+use EvpubState;
 use EvpubTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time sleep usleep);
 
 my $MINUTE = $ENV{EVPUB_MINUTE} || 60;
+my $MB = 1024 * 1024;
 
 # Worker, relay and librdkafka's threads together.  Without a broker they try
 # to connect every second, and the server's log gets a line now and then.  To read
@@ -80,6 +82,17 @@ for my $name (sort keys %nodes)
 	ok(wait_for_state($of->{node}, $of->{state}), "$name: $of->{state}");
 }
 
+# The slot lags behind the state file: it moves once in ten seconds, and an idle
+# server writes the file again for that until they are in one segment.
+sub slot_follows
+{
+	my ($node) = @_;
+	my $slot = $node->safe_psql('postgres', 'SELECT restart_lsn FROM pg_replication_slots');
+	my $state = read_state($node->data_dir);
+	return $slot eq '' ||
+	  int(lsn_number($slot) / (16 * $MB)) == int($state->{restart_lsn} / (16 * $MB));
+}
+
 # Until the servers have come to rest: the segment of the last events is
 # switched, and their position, written up to a second after them, was logged.
 my ($wal, $since) = ('', 0);
@@ -90,7 +103,7 @@ SELECT lsn, pg_walfile_name(lsn) > '000000010000000000000001'
 FROM pg_current_wal_insert_lsn() lsn})
 	} sort keys %nodes;
 	($wal, $since) = ($now, time) if $now ne $wal;
-	return $now !~ /f/ && time > $since + 3 });
+	return $now !~ /f/ && time > $since + 3 && !grep { !slot_follows($nodes{$_}{node}) } keys %nodes });
 
 sub look
 {
@@ -167,7 +180,6 @@ $nodes{$_}{node}->stop for sort keys %nodes;
 # ---- a busy neighbour ----
 
 my $BUSY_SECONDS = 15;
-my $MB = 1024 * 1024;
 
 # Small segments, so that many are let go.  The archive keeps all WAL for us to
 # look at afterwards.
@@ -225,7 +237,9 @@ my $written = $busy->safe_psql('postgres', "SELECT pg_wal_lsn_diff('$to', '$from
 note sprintf '%.0f MB of WAL in %.0f s; pg_wal: at most %.0f MB', $written / $MB,
   $seconds, $largest / $MB;
 cmp_ok($written, '>', 80 * $MB, 'much WAL was written');
-cmp_ok($largest, '<', 48 * $MB, 'pg_wal stays small');
+# What two checkpoints keep, and three seconds of WAL: the slot is a write behind the
+# file, which is written once a second, and a busy machine is late.
+cmp_ok($largest, '<', 40 * $MB + 3 * $written / $seconds, 'pg_wal stays small');
 note scalar(keys %positions), ' positions of the slot';
 cmp_ok(scalar keys %positions, '>', $seconds / 3, 'the slot moves all the time');
 $busy->poll_query_until('postgres',
