@@ -275,7 +275,12 @@ sub idle
 		{
 			# the first transaction at once, the next in a thousand seconds
 			$pid = start_child('idle', "$here/load", conninfo(), $x, 1000, 0.001, 'SELECT 1');
-			until (sql(q{SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT 1'}) >= $x) { usleep(100_000) }
+			my $deadline = now() + 120;
+			until (sql(q{SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT 1'}) >= $x)
+			{
+				now() < $deadline or die "there are no $x idle sessions\n";
+				usleep(100_000);
+			}
 		}
 		point('idle', $x,
 			statement => insert('captured', 1, 20),

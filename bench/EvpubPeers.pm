@@ -60,7 +60,7 @@ sub delivery
 sub outbox
 {
 	my $name = $NAMES[0];
-	my $empty = sub { sql('DO $$ BEGIN WHILE EXISTS (SELECT FROM outbox) LOOP PERFORM pg_sleep(0.005); END LOOP; END $$') };
+	my $empty = sub { sql(q{SET statement_timeout = '5min'}, 'DO $$ BEGIN WHILE EXISTS (SELECT FROM outbox) LOOP PERFORM pg_sleep(0.005); END LOOP; END $$') };
 	sql('TRUNCATE outbox');
 	my $poller = start_child('outbox', "$here/outbox", conninfo() . ' application_name=outbox',
 		$kafka->bootstrap, $POLL_MS);

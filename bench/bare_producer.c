@@ -16,34 +16,12 @@
 
 #include <librdkafka/rdkafka.h>
 
+#define PROGRAM "bare_producer"
+#include "common.h"
+
 #define TENANTS 20
 
 static long acked;
-
-static double
-seconds(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double) ts.tv_sec + (double) ts.tv_nsec / 1e9;
-}
-
-static void
-die(const char *what, const char *why)
-{
-	fprintf(stderr, "bare_producer: %s: %s\n", what, why);
-	exit(1);
-}
-
-static void
-set(rd_kafka_conf_t *conf, const char *name, const char *value)
-{
-	char		why[256];
-
-	if (rd_kafka_conf_set(conf, name, value, why, sizeof(why)) != RD_KAFKA_CONF_OK)
-		die(name, why);
-}
 
 static void
 delivered(rd_kafka_t *client, const rd_kafka_message_t *message, void *opaque)

@@ -22,6 +22,9 @@
 #include <libpq-fe.h>
 #include <librdkafka/rdkafka.h>
 
+#define PROGRAM "latency"
+#include "common.h"
+
 #define FIRST_ID 1000000000L
 #define CONNECTIONS 8
 
@@ -35,31 +38,6 @@ static const char *table;
 static atomic_long received;
 static atomic_int consumer_ready;
 static atomic_int done;
-
-static double
-seconds(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double) ts.tv_sec + (double) ts.tv_nsec / 1e9;
-}
-
-static void
-die(const char *what, const char *why)
-{
-	fprintf(stderr, "latency: %s: %s\n", what, why);
-	exit(1);
-}
-
-static void
-set(rd_kafka_conf_t *conf, const char *name, const char *value)
-{
-	char		why[256];
-
-	if (rd_kafka_conf_set(conf, name, value, why, sizeof(why)) != RD_KAFKA_CONF_OK)
-		die(name, why);
-}
 
 /*
  * The number of the row in an event, or -1: the first "id" whose value is a

@@ -21,6 +21,9 @@
 
 #include <libpq-fe.h>
 
+#define PROGRAM "load"
+#include "common.h"
+
 #define MOST 1024
 
 static PGconn *conns[MOST];
@@ -29,22 +32,6 @@ static int	busy[MOST];
 static int	connections;
 static long number;				/* of the last transaction that was sent */
 static const char *statement;
-
-static double
-seconds(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double) ts.tv_sec + (double) ts.tv_nsec / 1e9;
-}
-
-static void
-die(const char *what, const char *why)
-{
-	fprintf(stderr, "load: %s: %s\n", what, why);
-	exit(1);
-}
 
 /* CPU of all backends, in seconds.  They are idle, so the figure is exact. */
 static double

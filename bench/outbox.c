@@ -18,25 +18,12 @@
 #include <libpq-fe.h>
 #include <librdkafka/rdkafka.h>
 
+#define PROGRAM "outbox"
+#include "common.h"
+
 #define ROWS 1000
 
 static int	missing;			/* records that are not acknowledged yet */
-
-static void
-die(const char *what, const char *why)
-{
-	fprintf(stderr, "outbox: %s: %s\n", what, why);
-	exit(1);
-}
-
-static void
-set(rd_kafka_conf_t *conf, const char *name, const char *value)
-{
-	char		why[256];
-
-	if (rd_kafka_conf_set(conf, name, value, why, sizeof(why)) != RD_KAFKA_CONF_OK)
-		die(name, why);
-}
 
 static void
 delivered(rd_kafka_t *client, const rd_kafka_message_t *message, void *opaque)
