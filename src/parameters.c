@@ -270,7 +270,7 @@ define_publisher_settings(void)
 	DefineCustomIntVariable("evpub.linger",
 							"Sets how long committed transactions may be collected when many come.",
 							"Below 1,000 transactions a second, and while there is a backlog, none waits.",
-							&evpub_linger, 20, 0, 100,
+							&evpub_linger, 40, 0, 100,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("evpub.decode_memory",

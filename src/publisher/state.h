@@ -107,7 +107,7 @@ typedef struct EvpubWorker
 	EvpubMsec	window_start;
 	uint64		window_transactions;	/* read when it began */
 	uint64		rate;			/* of transactions a second, in the last window */
-	int			busy;			/* the processors were, then: 1 not, see waiting.c */
+	int			busy;			/* the processors were, then: see busy.h */
 	int64		read_at;		/* last read of WAL, by the clock in microseconds */
 	bool		collects;		/* that read has brought some */
 	bool		unread;			/* this cycle has not read what came before it */

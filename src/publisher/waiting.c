@@ -6,7 +6,6 @@
  */
 #include "postgres.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include "storage/latch.h"
 
 #include "compat.h"
+#include "publisher/busy.h"
 #include "publisher/waiting.h"
 #include "settings.h"
 
@@ -33,15 +33,7 @@
  */
 #define RATE_WINDOW 100			/* ms over which the rate is taken */
 #define RATE_HIGH 1000			/* transactions a second, from which they are collected */
-#define RATE_FULL 5000			/* from which they are, for as long as at most */
-
-/*
- * While the processors are busy, a cycle takes from the writers what they need, and
- * transactions are collected for up to evpub.linger.  A process that is woken waits
- * some microseconds for a processor if one is free, and else some hundred.
- */
-#define BUSY_WAIT 50			/* us that are taken for a free processor's */
-#define BUSY_MOST 8				/* so many times as long as with free processors */
+#define RATE_FULL 5000			/* from which they are for as long as worker->busy says */
 
 /* A head that has just been read is visible within microseconds, mostly. */
 #define HEAD_PATIENCE 5			/* ms for which it is looked at each ms */
@@ -57,44 +49,6 @@ evpub_waiting_begin(EvpubWorker *worker)
 {
 	worker->wakes_seen = pg_atomic_read_u64(&EvpubShmem->wakes);
 	worker->unread = false;
-}
-
-/*
- * How many times longer than for a free processor has this process waited for one,
- * each time that it was to run, since the last call?  At least 1; the kernel counts it
- * (/proc/self/schedstat: time run and time waited in ns, number of times), and where it
- * does not, nobody knows.
- */
-static int
-measure_busy(void)
-{
-	static int	fd = -1;
-	static uint64 waited_before = 0;
-	static uint64 times_before = 0;
-	char		text[96];
-	ssize_t		length;
-	uint64		waited;
-	uint64		times;
-	uint64		each = 0;
-
-	if (fd == -1)
-		fd = open("/proc/self/schedstat", O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-	{
-		fd = -2;				/* not again */
-		return 1;
-	}
-	length = pread(fd, text, sizeof(text) - 1, 0);
-	if (length <= 0)
-		return 1;
-	text[length] = '\0';
-	if (sscanf(text, "%*u " UINT64_FORMAT " " UINT64_FORMAT, &waited, &times) != 2)
-		return 1;
-	if (times > times_before)
-		each = (waited - waited_before) / (times - times_before) / 1000;
-	waited_before = waited;
-	times_before = times;
-	return (int) Max(1, Min(each / BUSY_WAIT, BUSY_MOST));
 }
 
 /*
@@ -118,7 +72,7 @@ measure_rate(EvpubWorker *worker)
 	worker->window_transactions = transactions;
 	worker->window_start = now;
 	if (worker->rate >= RATE_HIGH)
-		worker->busy = measure_busy();
+		worker->busy = evpub_busy_measure(worker->rate);
 }
 
 /*
@@ -133,7 +87,7 @@ pace(const EvpubWorker *worker)
 
 	if (!worker->streaming || !worker->collects || worker->rate < RATE_HIGH)
 		return 0;
-	return longest * worker->busy / BUSY_MOST * Min(worker->rate, RATE_FULL) / RATE_FULL;
+	return longest * worker->busy / EVPUB_BUSY_MOST * Min(worker->rate, RATE_FULL) / RATE_FULL;
 }
 
 /* Milliseconds until so much time has passed since the last read; 0: it has. */
@@ -174,7 +128,6 @@ evpub_waiting_may_read(EvpubWorker *worker)
 		worker->unread = true;
 		return false;
 	}
-	measure_rate(worker);
 	worker->read_at = evpub_clock_now_us();
 	return true;
 }
@@ -189,6 +142,8 @@ evpub_waiting_have_read(EvpubWorker *worker, uint64 before)
 {
 	const EvpubQueue *queue = &worker->stream.queue;
 
+	/* now, when all that has come is counted, however long it was collected */
+	measure_rate(worker);
 	worker->collects = queue->transactions_read > before ||
 		pg_atomic_read_u64(&EvpubShmem->wanted_lsn) > queue->limit;
 }

@@ -45,6 +45,9 @@
  * The file "evpub_error" ends the worker by an ERROR: its next wait fails, and
  * the file is removed.
  *
+ * The file "evpub_uptime", if it is there when the worker opens /proc/uptime, is read in
+ * its place.
+ *
  * The file "evpub_malloc_error" holds two numbers: the worker gets no memory when it
  * next asks for a piece of a size between these, and the file is removed.
  *
@@ -525,6 +528,8 @@ watch_open(const char *path, int flags, mode_t mode)
 	const char *name = known_as(path);
 	int			fd;
 
+	if (strcmp(path, "/proc/uptime") == 0 && in_worker() && access("evpub_uptime", F_OK) == 0)
+		return real_open("evpub_uptime", flags, mode);
 	if (!name || !in_worker())
 		return real_open(path, flags, mode);
 	if ((flags & O_ACCMODE) == O_RDONLY && strcmp(name, "pg_wal") == 0)
