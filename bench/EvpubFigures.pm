@@ -305,7 +305,7 @@ sub passing
 	until (sql(q{SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'}) == 60) { }
 	for my $pair (1 .. $do{pairs})
 	{
-		my ($rate, $cpu) = passed(sub { load($ddl, transactions => $do{commits} / 2, connections => 4, options => '-c synchronous_commit=off') });
+		my ($rate, $cpu) = passed(sub { load($ddl, transactions => $do{ddl}, connections => 4, options => '-c synchronous_commit=off') });
 		add('passed', 'DDL and temporary tables, 60 open writers', '', $pair, 'GB/s', $rate);
 		add('passed', 'DDL and temporary tables, 60 open writers, CPU of the worker', '', $pair, 'GB/s', $cpu);
 	}

@@ -20,9 +20,9 @@ my $quick = delete $asked{quick};
 my @curves = grep { delete $asked{$_} } EvpubGrowth::names();
 $asked{growth} = 1 if @curves;
 my %do = $quick
-  ? (quick => 1, pairs => 1, commits => 500, rows => 10_000, backlog => 5_000, peer_rows => 20_000, seconds => 1,
+  ? (quick => 1, pairs => 1, commits => 500, ddl => 250, rows => 10_000, backlog => 5_000, peer_rows => 20_000, seconds => 1,
 	rates => [1000], latency_rates => [500])
-  : (pairs => 5, commits => 40_000, rows => 500_000, backlog => 500_000, peer_rows => 100_000, seconds => 5,
+  : (pairs => 5, commits => 40_000, ddl => 5000, rows => 500_000, backlog => 500_000, peer_rows => 100_000, seconds => 5,
 	rates => [ 2000, 8000 ], latency_rates => [ 500, 2000, 5000 ]);
 
 $do{pairs} = $ENV{PAIRS} if $ENV{PAIRS};
