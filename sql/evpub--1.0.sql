@@ -72,6 +72,49 @@ $$;
 COMMENT ON SCHEMA evpub IS 'publishing of committed changes to Kafka';
 
 -- ---------------------------------------------------------------------------
+-- what evpub calls itself
+-- ---------------------------------------------------------------------------
+
+-- What people call is in schema evpub; what that calls is here.  This schema is a
+-- part of the extension, so nobody has made anything in it beforehand, and default
+-- privileges of who installs evpub open it to nobody.
+--
+-- USAGE is needed by whoever runs a function that names others of this schema in
+-- its body, with its caller's rights.  Of these only evpub.check() is for others
+-- than superusers, and it is pg_monitor's.  Views name functions by their OIDs, and
+-- event triggers run as the owner.  EXECUTE is granted function by function.
+DO $$
+BEGIN
+	IF EXISTS (SELECT FROM pg_catalog.pg_namespace n
+	           WHERE n.nspname OPERATOR(pg_catalog.=) 'evpub_internal'::pg_catalog.name) THEN
+		RAISE EXCEPTION 'schema "evpub_internal" is there already'
+			USING ERRCODE = 'duplicate_schema',
+			      DETAIL = 'CREATE EXTENSION makes it, so that it is nobody else''s.',
+			      HINT = 'Drop the schema, or rename it.';
+	END IF;
+END
+$$;
+CREATE SCHEMA evpub_internal;
+COMMENT ON SCHEMA evpub_internal IS
+'functions that those of schema evpub call; nothing here is for people to call, and anything may change with any version';
+DO $$
+DECLARE
+	stranger pg_catalog.text;
+BEGIN
+	FOR stranger IN
+		SELECT DISTINCT CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN 'PUBLIC'::pg_catalog.text
+		                     ELSE a.grantee::pg_catalog.regrole::pg_catalog.text END
+		  FROM pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) a
+		 WHERE n.nspname OPERATOR(pg_catalog.=) 'evpub_internal'::pg_catalog.name
+		   AND a.grantee OPERATOR(pg_catalog.<>) n.nspowner
+	LOOP
+		EXECUTE pg_catalog.concat('REVOKE ALL ON SCHEMA evpub_internal FROM '::pg_catalog.text, stranger);
+	END LOOP;
+END
+$$;
+GRANT USAGE ON SCHEMA evpub_internal TO pg_monitor;
+
+-- ---------------------------------------------------------------------------
 -- capture
 -- ---------------------------------------------------------------------------
 
@@ -145,7 +188,7 @@ COMMENT ON FUNCTION evpub.publish_raw(text, text, jsonb, jsonb) IS
 'publish a value as it is, if this transaction commits; NULL is a tombstone';
 REVOKE ALL ON FUNCTION evpub.publish_raw(text, text, jsonb, jsonb) FROM PUBLIC;
 
-CREATE FUNCTION evpub._options(
+CREATE FUNCTION evpub_internal.options(
 	OUT name    text,
 	OUT type    text,
 	OUT value   text,
@@ -153,11 +196,11 @@ CREATE FUNCTION evpub._options(
 RETURNS SETOF record
 LANGUAGE c IMMUTABLE
 AS 'MODULE_PATHNAME', 'evpub_options';
-COMMENT ON FUNCTION evpub._options() IS
+COMMENT ON FUNCTION evpub_internal.options() IS
 'the options of evpub.capture_table(): name, type of the argument, default, and what they are for';
-REVOKE ALL ON FUNCTION evpub._options() FROM PUBLIC;
+REVOKE ALL ON FUNCTION evpub_internal.options() FROM PUBLIC;
 
-CREATE FUNCTION evpub._capture_options(
+CREATE FUNCTION evpub_internal.capture_options(
 	rel        oid,
 	arguments  bytea,
 	on_replica boolean,
@@ -165,10 +208,10 @@ CREATE FUNCTION evpub._capture_options(
 	definition OUT text)
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'evpub_capture_options';
-COMMENT ON FUNCTION evpub._capture_options(oid, bytea, boolean) IS
+COMMENT ON FUNCTION evpub_internal.capture_options(oid, bytea, boolean) IS
 'options in the arguments of a capture trigger (for view evpub.tables)';
-REVOKE ALL ON FUNCTION evpub._capture_options(oid, bytea, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION evpub._capture_options(oid, bytea, boolean) TO pg_monitor;
+REVOKE ALL ON FUNCTION evpub_internal.capture_options(oid, bytea, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub_internal.capture_options(oid, bytea, boolean) TO pg_monitor;
 
 -- View evpub.tables has a column for each option.  One row for each captured table:
 -- its partitions have no rows of their own, and a table may have several triggers with
@@ -184,17 +227,17 @@ BEGIN
 	                                  ELSE pg_catalog.format('o.options OPERATOR(pg_catalog.->>) %L AS %I', o.name, o.name) END,
 	                             ', '::pg_catalog.text)
 	  INTO STRICT options
-	  FROM evpub._options() o;
+	  FROM evpub_internal.options() o;
 	EXECUTE pg_catalog.concat('CREATE VIEW evpub.tables AS
 		SELECT DISTINCT ON (t.tgrelid) t.tgrelid::pg_catalog.regclass AS "table", '::pg_catalog.text, options, ',
 		       t.tgenabled IN (''O'', ''A'') AS enabled,
 		       o.definition
 		  FROM pg_catalog.pg_trigger t,
-		       LATERAL evpub._capture_options(t.tgrelid, t.tgargs, t.tgenabled = ''A'') o
+		       LATERAL evpub_internal.capture_options(t.tgrelid, t.tgargs, t.tgenabled = ''A'') o
 		 WHERE t.tgfoid = ''evpub.capture()''::pg_catalog.regprocedure
 		   AND t.tgparentid = 0
 		 ORDER BY t.tgrelid, t.tgname'::pg_catalog.text);
-	FOR option IN SELECT o.name, o.comment FROM evpub._options() o LOOP
+	FOR option IN SELECT o.name, o.comment FROM evpub_internal.options() o LOOP
 		EXECUTE pg_catalog.format('COMMENT ON COLUMN evpub.tables.%I IS %L', option.name, option.comment);
 	END LOOP;
 END
@@ -226,7 +269,7 @@ COMMENT ON COLUMN evpub.schema_rules.options IS 'options of evpub.capture_table(
 SELECT pg_catalog.pg_extension_config_dump('evpub.schema_rules', '');
 GRANT SELECT ON evpub.schema_rules TO pg_monitor;
 
-CREATE FUNCTION evpub._is_captured(rel oid)
+CREATE FUNCTION evpub_internal.is_captured(rel oid)
 RETURNS boolean
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -234,43 +277,43 @@ AS $$
 SELECT EXISTS (SELECT FROM pg_trigger
                WHERE tgrelid = rel AND tgfoid = 'evpub.capture()'::regprocedure)
 $$;
-COMMENT ON FUNCTION evpub._is_captured(oid) IS 'has the table a capture trigger?';
-REVOKE ALL ON FUNCTION evpub._is_captured(oid) FROM PUBLIC;
+COMMENT ON FUNCTION evpub_internal.is_captured(oid) IS 'has the table a capture trigger?';
+REVOKE ALL ON FUNCTION evpub_internal.is_captured(oid) FROM PUBLIC;
 
-CREATE FUNCTION evpub._rules()
+CREATE FUNCTION evpub_internal.rules()
 RETURNS TABLE (pattern text, tables name[], options jsonb)
 LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME', 'evpub_rules';
-COMMENT ON FUNCTION evpub._rules() IS
+COMMENT ON FUNCTION evpub_internal.rules() IS
 'the rules of evpub.capture_schemas() that are committed by now, whatever the snapshot';
-REVOKE ALL ON FUNCTION evpub._rules() FROM PUBLIC;
+REVOKE ALL ON FUNCTION evpub_internal.rules() FROM PUBLIC;
 
-CREATE FUNCTION evpub._made_tables(command pg_ddl_command)
+CREATE FUNCTION evpub_internal.made_tables(command pg_ddl_command)
 RETURNS oid[]
 LANGUAGE c VOLATILE STRICT
 AS 'MODULE_PATHNAME', 'evpub_made_tables';
-COMMENT ON FUNCTION evpub._made_tables(pg_ddl_command) IS
+COMMENT ON FUNCTION evpub_internal.made_tables(pg_ddl_command) IS
 'tables that a command of an event trigger made, or gave what a rule looks at: name, schema, key';
-REVOKE ALL ON FUNCTION evpub._made_tables(pg_ddl_command) FROM PUBLIC;
+REVOKE ALL ON FUNCTION evpub_internal.made_tables(pg_ddl_command) FROM PUBLIC;
 
-CREATE FUNCTION evpub._needs_match(options jsonb)
+CREATE FUNCTION evpub_internal.needs_match(options jsonb)
 RETURNS boolean
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'evpub_needs_match';
-COMMENT ON FUNCTION evpub._needs_match(jsonb) IS
+COMMENT ON FUNCTION evpub_internal.needs_match(jsonb) IS
 'does {match} stand in a template of these options?';
-REVOKE ALL ON FUNCTION evpub._needs_match(jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION evpub_internal.needs_match(jsonb) FROM PUBLIC;
 
-CREATE FUNCTION evpub._capture_table(rel regclass, options jsonb, match text)
+CREATE FUNCTION evpub_internal.capture_table(rel regclass, options jsonb, match text)
 RETURNS void
 LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME', 'evpub_capture_table_by_rule';
-COMMENT ON FUNCTION evpub._capture_table(regclass, jsonb, text) IS
+COMMENT ON FUNCTION evpub_internal.capture_table(regclass, jsonb, text) IS
 'what evpub.capture_table() does, with the options of a rule; an error if reading the filter could run functions of the table''s owner';
-REVOKE ALL ON FUNCTION evpub._capture_table(regclass, jsonb, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION evpub_internal.capture_table(regclass, jsonb, text) FROM PUBLIC;
 
 -- All tables that a rule names.
-CREATE FUNCTION evpub._named_by_rule(rule evpub.schema_rules)
+CREATE FUNCTION evpub_internal.named_by_rule(rule evpub.schema_rules)
 RETURNS oid[]
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -279,15 +322,15 @@ SELECT ARRAY(SELECT c.oid
 			   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 			  WHERE n.nspname ~ rule.pattern AND c.relname = ANY (rule.tables))
 $$;
-COMMENT ON FUNCTION evpub._named_by_rule(evpub.schema_rules) IS 'the tables that a rule names';
-REVOKE ALL ON FUNCTION evpub._named_by_rule(evpub.schema_rules) FROM PUBLIC;
+COMMENT ON FUNCTION evpub_internal.named_by_rule(evpub.schema_rules) IS 'the tables that a rule names';
+REVOKE ALL ON FUNCTION evpub_internal.named_by_rule(evpub.schema_rules) FROM PUBLIC;
 
 -- Those of some tables that a rule means: ordinary and partitioned ones, not partitions, that
 -- have what names their rows.  What the rule says of a column that is not there
 -- is an error later; one that may be null still, or is not unique yet where a
 -- filter needs that, is waited for.  Which tables, is given, because DDL has made
 -- one, and the rule may mean thousands.
-CREATE FUNCTION evpub._tables_of_rule(rule evpub.schema_rules, among oid[])
+CREATE FUNCTION evpub_internal.tables_of_rule(rule evpub.schema_rules, among oid[])
 RETURNS TABLE (rel regclass, schema name)
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -312,10 +355,10 @@ SELECT c.oid::regclass, n.nspname
 	END
  ORDER BY 2, 1
 $$;
-COMMENT ON FUNCTION evpub._tables_of_rule(evpub.schema_rules, oid[]) IS 'those of some tables that a rule means';
-REVOKE ALL ON FUNCTION evpub._tables_of_rule(evpub.schema_rules, oid[]) FROM PUBLIC;
+COMMENT ON FUNCTION evpub_internal.tables_of_rule(evpub.schema_rules, oid[]) IS 'those of some tables that a rule means';
+REVOKE ALL ON FUNCTION evpub_internal.tables_of_rule(evpub.schema_rules, oid[]) FROM PUBLIC;
 
-CREATE FUNCTION evpub._capture_by_rule(rel regclass, schema name, rule evpub.schema_rules)
+CREATE FUNCTION evpub_internal.capture_by_rule(rel regclass, schema name, rule evpub.schema_rules)
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -329,13 +372,13 @@ DECLARE
 	detail  text;
 	hint    text;
 BEGIN
-	IF match IS NULL AND evpub._needs_match(rule.options) THEN
+	IF match IS NULL AND evpub_internal.needs_match(rule.options) THEN
 		RAISE EXCEPTION 'pattern "%" gives schema "%" no {match}', rule.pattern, schema
 			USING ERRCODE = 'invalid_parameter_value',
 			      DETAIL = 'The first group of the pattern takes no part in the match.',
 			      HINT = 'Write the pattern so that its first group always matches, as in "^cust_(.*)$".';
 	END IF;
-	PERFORM evpub._capture_table(rel, rule.options, match);
+	PERFORM evpub_internal.capture_table(rel, rule.options, match);
 -- whoever makes a table may not know that there is a rule
 EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS
@@ -350,15 +393,15 @@ EXCEPTION WHEN OTHERS THEN
 			'Make the table as the rule in evpub.schema_rules asks for, or have the rule changed.');
 END
 $$;
-COMMENT ON FUNCTION evpub._capture_by_rule(regclass, name, evpub.schema_rules) IS
+COMMENT ON FUNCTION evpub_internal.capture_by_rule(regclass, name, evpub.schema_rules) IS
 'capture a table with the options of a rule, {match} replaced';
-REVOKE ALL ON FUNCTION evpub._capture_by_rule(regclass, name, evpub.schema_rules) FROM PUBLIC;
+REVOKE ALL ON FUNCTION evpub_internal.capture_by_rule(regclass, name, evpub.schema_rules) FROM PUBLIC;
 
 -- DDL and the making of rules wait for each other, or a table could be made by
 -- somebody who does not see the rule, and not be seen by who makes the rule.
 -- Whoever makes a table holds this lock until his transaction ends; those who
 -- make tables do not wait for each other.
-CREATE FUNCTION evpub._lock_rules()
+CREATE FUNCTION evpub_internal.lock_rules()
 RETURNS event_trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -370,14 +413,14 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION evpub._lock_rules() IS
+COMMENT ON FUNCTION evpub_internal.lock_rules() IS
 'event trigger: keeps rules from being made while tables are';
-REVOKE ALL ON FUNCTION evpub._lock_rules() FROM PUBLIC;
+REVOKE ALL ON FUNCTION evpub_internal.lock_rules() FROM PUBLIC;
 
 CREATE EVENT TRIGGER evpub_lock_rules ON ddl_command_end
 	WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE', 'ALTER INDEX', 'ALTER VIEW',
 	             'CREATE INDEX', 'CREATE SCHEMA', 'ALTER SCHEMA')
-	EXECUTE FUNCTION evpub._lock_rules();
+	EXECUTE FUNCTION evpub_internal.lock_rules();
 COMMENT ON EVENT TRIGGER evpub_lock_rules IS
 'keeps rules of evpub.capture_schemas() from being made while tables are';
 
@@ -385,7 +428,7 @@ COMMENT ON EVENT TRIGGER evpub_lock_rules IS
 -- the DDL.  Runs as the extension's owner, since the rule is an administrator's
 -- decision, not that of whoever makes a table; all it does is decided by rules,
 -- and nothing of the table's owner runs here (rules.c).
-CREATE FUNCTION evpub._apply_rules()
+CREATE FUNCTION evpub_internal.apply_rules()
 RETURNS event_trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -403,7 +446,7 @@ BEGIN
 	SELECT array_agg(m.oid), array_agg(d.objid) FILTER (WHERE d.classid = 'pg_namespace'::regclass)
 	  INTO made, schemas
 	  FROM pg_event_trigger_ddl_commands() d
-	       LEFT JOIN LATERAL unnest(evpub._made_tables(d.command)) m (oid) ON true
+	       LEFT JOIN LATERAL unnest(evpub_internal.made_tables(d.command)) m (oid) ON true
 	 WHERE d.schema_name IS DISTINCT FROM 'pg_temp';
 	IF array_remove(made, NULL) = '{}' AND schemas IS NULL THEN
 		RETURN;
@@ -413,38 +456,38 @@ BEGIN
 		made := made || ARRAY(SELECT c.oid FROM pg_class c WHERE c.relnamespace = ANY (schemas) AND c.relkind IN ('r', 'p'));
 	END IF;
 	LOCK TABLE evpub.schema_rules IN ROW EXCLUSIVE MODE;
-	FOR rule IN SELECT * FROM evpub._rules() r ORDER BY r.pattern, r.tables LOOP
+	FOR rule IN SELECT * FROM evpub_internal.rules() r ORDER BY r.pattern, r.tables LOOP
 		FOR found IN
-			SELECT t.* FROM evpub._tables_of_rule(rule, made) t
-			WHERE NOT evpub._is_captured(t.rel::pg_catalog.oid)
+			SELECT t.* FROM evpub_internal.tables_of_rule(rule, made) t
+			WHERE NOT evpub_internal.is_captured(t.rel::pg_catalog.oid)
 		LOOP
-			PERFORM evpub._capture_by_rule(found.rel::pg_catalog.regclass, found.schema::pg_catalog.name, rule);
+			PERFORM evpub_internal.capture_by_rule(found.rel::pg_catalog.regclass, found.schema::pg_catalog.name, rule);
 		END LOOP;
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION evpub._apply_rules() IS
+COMMENT ON FUNCTION evpub_internal.apply_rules() IS
 'event trigger: captures tables that rules of evpub.capture_schemas() mean';
-REVOKE ALL ON FUNCTION evpub._apply_rules() FROM PUBLIC;
+REVOKE ALL ON FUNCTION evpub_internal.apply_rules() FROM PUBLIC;
 
 -- The event trigger that applies rules is made with the first one and goes with
 -- the last.  It is not a part of the extension, so that pg_dump dumps it: a
 -- restore makes event triggers when all else is there, so that no rule is applied
 -- to tables that the dump captures itself, or not.
-CREATE FUNCTION evpub._watch_rules()
+CREATE FUNCTION evpub_internal.watch_rules()
 RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	watched boolean := EXISTS (SELECT FROM pg_event_trigger WHERE evtname = 'evpub_rules');
-	needed  boolean := EXISTS (SELECT FROM evpub._rules());
+	needed  boolean := EXISTS (SELECT FROM evpub_internal.rules());
 BEGIN
 	IF needed AND NOT watched THEN
 		CREATE EVENT TRIGGER evpub_rules ON ddl_command_end
 			WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE', 'ALTER INDEX', 'ALTER VIEW',
 			             'CREATE INDEX', 'CREATE SCHEMA', 'ALTER SCHEMA')
-			EXECUTE FUNCTION evpub._apply_rules();
+			EXECUTE FUNCTION evpub_internal.apply_rules();
 		COMMENT ON EVENT TRIGGER evpub_rules IS
 			'captures tables that rules of evpub.capture_schemas() mean';
 	ELSIF watched AND NOT needed THEN
@@ -452,12 +495,12 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION evpub._watch_rules() IS
+COMMENT ON FUNCTION evpub_internal.watch_rules() IS
 'makes the event trigger that applies rules, if there are any, or drops it';
-REVOKE ALL ON FUNCTION evpub._watch_rules() FROM PUBLIC;
+REVOKE ALL ON FUNCTION evpub_internal.watch_rules() FROM PUBLIC;
 
 -- For who makes or ends rules: nobody makes tables meanwhile.
-CREATE FUNCTION evpub._begin_rules()
+CREATE FUNCTION evpub_internal.begin_rules()
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -472,11 +515,11 @@ BEGIN
 	LOCK TABLE evpub.schema_rules IN SHARE ROW EXCLUSIVE MODE;
 END
 $$;
-COMMENT ON FUNCTION evpub._begin_rules() IS 'waits for transactions that make tables, and holds up others';
-REVOKE ALL ON FUNCTION evpub._begin_rules() FROM PUBLIC;
+COMMENT ON FUNCTION evpub_internal.begin_rules() IS 'waits for transactions that make tables, and holds up others';
+REVOKE ALL ON FUNCTION evpub_internal.begin_rules() FROM PUBLIC;
 
 -- "options" are checked, and of the form that evpub.schema_rules keeps.
-CREATE FUNCTION evpub._capture_schemas(pattern text, tables name[], options jsonb)
+CREATE FUNCTION evpub_internal.capture_schemas(pattern text, tables name[], options jsonb)
 RETURNS integer
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -488,26 +531,26 @@ DECLARE
 	count  integer := 0;
 	filled text[] := '{}';
 BEGIN
-	IF array_position(_capture_schemas.tables, NULL) IS NOT NULL THEN
+	IF array_position(capture_schemas.tables, NULL) IS NOT NULL THEN
 		RAISE EXCEPTION 'pattern and tables must not be null'
 			USING ERRCODE = 'null_value_not_allowed',
 			      HINT = 'Give a regular expression on the name of the schema, and the names of tables.';
 	END IF;
-	PERFORM regexp_match('', _capture_schemas.pattern);
-	PERFORM evpub._begin_rules();
-	rule := ROW(_capture_schemas.pattern,
-		ARRAY(SELECT DISTINCT t FROM unnest(_capture_schemas.tables) t ORDER BY 1),
-		_capture_schemas.options);
+	PERFORM regexp_match('', capture_schemas.pattern);
+	PERFORM evpub_internal.begin_rules();
+	rule := ROW(capture_schemas.pattern,
+		ARRAY(SELECT DISTINCT t FROM unnest(capture_schemas.tables) t ORDER BY 1),
+		capture_schemas.options);
 	INSERT INTO evpub.schema_rules VALUES (rule.pattern, rule.tables, rule.options)
 		ON CONFLICT (pattern, tables) DO UPDATE SET options = excluded.options;
-	PERFORM evpub._watch_rules();
-	FOR found IN SELECT * FROM evpub._tables_of_rule(rule, evpub._named_by_rule(rule)) LOOP
-		IF NOT evpub._is_captured(found.rel::pg_catalog.oid) AND
+	PERFORM evpub_internal.watch_rules();
+	FOR found IN SELECT * FROM evpub_internal.tables_of_rule(rule, evpub_internal.named_by_rule(rule)) LOOP
+		IF NOT evpub_internal.is_captured(found.rel::pg_catalog.oid) AND
 		   (SELECT sum(pg_relation_size(p.oid)) FROM (
 				SELECT found.rel::pg_catalog.oid AS oid UNION SELECT t.relid::pg_catalog.oid FROM pg_partition_tree(found.rel::pg_catalog.regclass) t) p) > 0 THEN
 			filled := filled || found.rel::pg_catalog.text;
 		END IF;
-		PERFORM evpub._capture_by_rule(found.rel::pg_catalog.regclass, found.schema::pg_catalog.name, rule);
+		PERFORM evpub_internal.capture_by_rule(found.rel::pg_catalog.regclass, found.schema::pg_catalog.name, rule);
 		count := count + 1;
 	END LOOP;
 	IF filled <> '{}' THEN
@@ -517,9 +560,9 @@ BEGIN
 	RETURN count;
 END
 $$;
-COMMENT ON FUNCTION evpub._capture_schemas(text, name[], jsonb) IS
+COMMENT ON FUNCTION evpub_internal.capture_schemas(text, name[], jsonb) IS
 'what evpub.capture_schemas() does when its options are checked';
-REVOKE ALL ON FUNCTION evpub._capture_schemas(text, name[], jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION evpub_internal.capture_schemas(text, name[], jsonb) FROM PUBLIC;
 
 CREATE FUNCTION evpub.capture_schemas(
 	pattern        text,
@@ -560,7 +603,7 @@ DECLARE
 	found record;
 	count integer := 0;
 BEGIN
-	PERFORM evpub._begin_rules();
+	PERFORM evpub_internal.begin_rules();
 	DELETE FROM evpub.schema_rules r
 		WHERE r.pattern = release_schemas.pattern
 		  AND r.tables = ARRAY(SELECT DISTINCT t FROM unnest(release_schemas.tables) t ORDER BY 1)
@@ -570,20 +613,20 @@ BEGIN
 			USING ERRCODE = 'undefined_object',
 			      HINT = 'Table evpub.schema_rules shows the rules.';
 	END IF;
-	FOR found IN SELECT * FROM evpub._tables_of_rule(rule, evpub._named_by_rule(rule)) LOOP
-		IF evpub._is_captured(found.rel::pg_catalog.oid) THEN
+	FOR found IN SELECT * FROM evpub_internal.tables_of_rule(rule, evpub_internal.named_by_rule(rule)) LOOP
+		IF evpub_internal.is_captured(found.rel::pg_catalog.oid) THEN
 			PERFORM evpub.release_table(found.rel::pg_catalog.regclass);
 			count := count + 1;
 			-- another rule may mean it as well
-			FOR other IN SELECT * FROM evpub._rules() r ORDER BY r.pattern, r.tables LOOP
-				IF NOT evpub._is_captured(found.rel::pg_catalog.oid) AND
-				   EXISTS (SELECT FROM evpub._tables_of_rule(other, ARRAY[found.rel::pg_catalog.oid])) THEN
-					PERFORM evpub._capture_by_rule(found.rel::pg_catalog.regclass, found.schema::pg_catalog.name, other);
+			FOR other IN SELECT * FROM evpub_internal.rules() r ORDER BY r.pattern, r.tables LOOP
+				IF NOT evpub_internal.is_captured(found.rel::pg_catalog.oid) AND
+				   EXISTS (SELECT FROM evpub_internal.tables_of_rule(other, ARRAY[found.rel::pg_catalog.oid])) THEN
+					PERFORM evpub_internal.capture_by_rule(found.rel::pg_catalog.regclass, found.schema::pg_catalog.name, other);
 				END IF;
 			END LOOP;
 		END IF;
 	END LOOP;
-	PERFORM evpub._watch_rules();
+	PERFORM evpub_internal.watch_rules();
 	RETURN count;
 END
 $$;
@@ -702,7 +745,7 @@ COMMENT ON FUNCTION evpub.register_database() IS
 'let this database publish: for a copy made by CREATE DATABASE ... TEMPLATE; CREATE EXTENSION does it by itself';
 REVOKE ALL ON FUNCTION evpub.register_database() FROM PUBLIC;
 
-CREATE FUNCTION evpub._status(
+CREATE FUNCTION evpub_internal.status(
 	OUT state                  text,
 	OUT state_reason           text,
 	OUT since                  timestamptz,
@@ -730,11 +773,11 @@ CREATE FUNCTION evpub._status(
 RETURNS record
 LANGUAGE c VOLATILE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'evpub_status';
-COMMENT ON FUNCTION evpub._status() IS 'the publisher''s status (for view evpub.status)';
-REVOKE ALL ON FUNCTION evpub._status() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION evpub._status() TO pg_monitor;
+COMMENT ON FUNCTION evpub_internal.status() IS 'the publisher''s status (for view evpub.status)';
+REVOKE ALL ON FUNCTION evpub_internal.status() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub_internal.status() TO pg_monitor;
 
-CREATE VIEW evpub.status AS SELECT * FROM evpub._status();
+CREATE VIEW evpub.status AS SELECT * FROM evpub_internal.status();
 COMMENT ON VIEW evpub.status IS 'one row: what the publisher of this server does';
 COMMENT ON COLUMN evpub.status.state IS
 'unconfigured, starting, streaming, paused, blocked, gap, fenced or standby';
@@ -769,16 +812,16 @@ COMMENT ON COLUMN evpub.status.librdkafka_version IS 'of the library in the rela
 COMMENT ON COLUMN evpub.status.hint IS 'what to do about the state, NULL: nothing, or it is not known';
 GRANT SELECT ON evpub.status TO pg_monitor;
 
-CREATE FUNCTION evpub._failures()
+CREATE FUNCTION evpub_internal.failures()
 RETURNS TABLE (first_at timestamptz, last_at timestamptz, count bigint, kind text, topic text,
 			   partition integer, id text, code integer, text text, done text)
 LANGUAGE c VOLATILE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'evpub_failures';
-COMMENT ON FUNCTION evpub._failures() IS 'what went wrong lately (for view evpub.failures)';
-REVOKE ALL ON FUNCTION evpub._failures() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION evpub._failures() TO pg_monitor;
+COMMENT ON FUNCTION evpub_internal.failures() IS 'what went wrong lately (for view evpub.failures)';
+REVOKE ALL ON FUNCTION evpub_internal.failures() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub_internal.failures() TO pg_monitor;
 
-CREATE VIEW evpub.failures AS SELECT * FROM evpub._failures();
+CREATE VIEW evpub.failures AS SELECT * FROM evpub_internal.failures();
 COMMENT ON VIEW evpub.failures IS
 'the newest 100 refusals and errors of this server''s publisher, the newest first; outlives worker and server, and follows by about a second';
 COMMENT ON COLUMN evpub.failures.first_at IS 'when the failure came first';
@@ -796,15 +839,15 @@ COMMENT ON COLUMN evpub.failures.done IS
 'what evpub did about it then: retried, blocked, skipped, dead-lettered, relay restarted or worker restarted; whether it is over is in evpub.status';
 GRANT SELECT ON evpub.failures TO pg_monitor;
 
-CREATE FUNCTION evpub._topics()
+CREATE FUNCTION evpub_internal.topics()
 RETURNS TABLE (topic text, partitions integer, last_offsets bigint[])
 LANGUAGE c VOLATILE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'evpub_topics';
-COMMENT ON FUNCTION evpub._topics() IS 'topics published to (for view evpub.topics)';
-REVOKE ALL ON FUNCTION evpub._topics() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION evpub._topics() TO pg_monitor;
+COMMENT ON FUNCTION evpub_internal.topics() IS 'topics published to (for view evpub.topics)';
+REVOKE ALL ON FUNCTION evpub_internal.topics() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub_internal.topics() TO pg_monitor;
 
-CREATE VIEW evpub.topics AS SELECT * FROM evpub._topics();
+CREATE VIEW evpub.topics AS SELECT * FROM evpub_internal.topics();
 COMMENT ON VIEW evpub.topics IS
 'topics that this server has published to; follows the publisher by about a second';
 COMMENT ON COLUMN evpub.topics.topic IS 'name of the topic';
@@ -818,7 +861,7 @@ GRANT SELECT ON evpub.topics TO pg_monitor;
 -- check: what is wrong, and what to type
 -- ---------------------------------------------------------------------------
 
-CREATE FUNCTION evpub._check_server(
+CREATE FUNCTION evpub_internal.check_server(
 	OUT preloaded     boolean,
 	OUT worker_pid    integer,
 	OUT file          text,
@@ -829,32 +872,32 @@ CREATE FUNCTION evpub._check_server(
 RETURNS record
 LANGUAGE c VOLATILE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'evpub_check_server';
-COMMENT ON FUNCTION evpub._check_server() IS
+COMMENT ON FUNCTION evpub_internal.check_server() IS
 'worker, state file and the file system of pg_wal (for evpub.check)';
-REVOKE ALL ON FUNCTION evpub._check_server() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION evpub._check_server() TO pg_monitor;
+REVOKE ALL ON FUNCTION evpub_internal.check_server() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub_internal.check_server() TO pg_monitor;
 
-CREATE FUNCTION evpub._small_topics()
+CREATE FUNCTION evpub_internal.small_topics()
 RETURNS text
 LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'evpub_small_topics';
-COMMENT ON FUNCTION evpub._small_topics() IS
+COMMENT ON FUNCTION evpub_internal.small_topics() IS
 'topics that take less than evpub.max_event_bytes, as far as evpub may ask; NULL if there are none (for evpub.check)';
-REVOKE ALL ON FUNCTION evpub._small_topics() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION evpub._small_topics() TO pg_monitor;
+REVOKE ALL ON FUNCTION evpub_internal.small_topics() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub_internal.small_topics() TO pg_monitor;
 
-CREATE FUNCTION evpub._open_transactions()
+CREATE FUNCTION evpub_internal.open_transactions()
 RETURNS TABLE (xid xid, first_lsn pg_lsn, prepared boolean)
 LANGUAGE c VOLATILE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'evpub_open_transactions';
-COMMENT ON FUNCTION evpub._open_transactions() IS
+COMMENT ON FUNCTION evpub_internal.open_transactions() IS
 'oldest open transactions that have logged events, and so hold back WAL (for evpub.check)';
-REVOKE ALL ON FUNCTION evpub._open_transactions() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION evpub._open_transactions() TO pg_monitor;
+REVOKE ALL ON FUNCTION evpub_internal.open_transactions() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub_internal.open_transactions() TO pg_monitor;
 
 -- The publisher of this server.  A decision table: of each name, the first
 -- line that applies.  A line without a hint is fine.
-CREATE FUNCTION evpub._check_publisher()
+CREATE FUNCTION evpub_internal.check_publisher()
 RETURNS TABLE (place integer, name text, detail text, hint text)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
@@ -865,14 +908,14 @@ WITH facts AS MATERIALIZED (
 		   pg_size_bytes(current_setting('wal_segment_size')) AS segment,
 		   r.registered,
 		   r.registered > 0 AND NOT pg_is_in_recovery() AS needed
-	  FROM evpub._check_server() v
-		   CROSS JOIN evpub._status() s
+	  FROM evpub_internal.check_server() v
+		   CROSS JOIN evpub_internal.status() s
 		   LEFT JOIN pg_replication_slots l ON l.slot_name = 'evpub'
 		   CROSS JOIN (SELECT count(*) AS registered FROM pg_shseclabel
 						WHERE provider = 'evpub' AND classoid = 'pg_database'::regclass) r),
 holder AS MATERIALIZED (
 	SELECT o.xid, o.first_lsn, p.gid, quote_ident(p.database) AS database, k.pid
-	  FROM evpub._open_transactions() o
+	  FROM evpub_internal.open_transactions() o
 		   LEFT JOIN pg_prepared_xacts p ON o.prepared AND p.transaction = o.xid
 		   LEFT JOIN pg_locks k ON NOT o.prepared AND k.locktype = 'transactionid'
 			AND k.transactionid = o.xid AND k.granted
@@ -950,14 +993,14 @@ SELECT DISTINCT ON (c.place) c.place, c.name, c.detail, c.hint
  WHERE c.applies
  ORDER BY c.place, c.line
 $$;
-COMMENT ON FUNCTION evpub._check_publisher() IS
+COMMENT ON FUNCTION evpub_internal.check_publisher() IS
 'rows of evpub.check() about the publisher; fine where hint is null';
-REVOKE ALL ON FUNCTION evpub._check_publisher() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION evpub._check_publisher() TO pg_monitor;
+REVOKE ALL ON FUNCTION evpub_internal.check_publisher() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub_internal.check_publisher() TO pg_monitor;
 
 -- What is wrong around it: a row for each database, transaction, standby and
 -- trigger that is.
-CREATE FUNCTION evpub._check_faults()
+CREATE FUNCTION evpub_internal.check_faults()
 RETURNS TABLE (name text, detail text, hint text)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
@@ -973,9 +1016,9 @@ SELECT 'prepared_transactions',
 	   format('%L of database %I (xid %s) was prepared at %s, and holds back WAL from %s on',
 			  p.gid, p.database, o.xid, date_trunc('second', p.prepared), o.first_lsn),
 	   format('In database %I: COMMIT PREPARED %L; or: ROLLBACK PREPARED %2$L;', p.database, p.gid)
-  FROM evpub._open_transactions() o
+  FROM evpub_internal.open_transactions() o
 	   JOIN pg_prepared_xacts p ON p.transaction = o.xid
-	   CROSS JOIN evpub._status() s
+	   CROSS JOIN evpub_internal.status() s
  WHERE o.prepared
    AND (s.flush_lsn > o.first_lsn + pg_size_bytes(current_setting('wal_segment_size'))
 		OR p.prepared < clock_timestamp() - interval '10 minutes')
@@ -1021,7 +1064,7 @@ SELECT 'disabled_triggers',
 		 GROUP BY tgrelid
 		HAVING bool_and(starts_with(tgname, '_evpub_capture'))
 		   AND bit_or(tgtype::integer) & (4 | 8 | 16 | 32) <> (4 | 8 | 16 | 32)) c
-	   CROSS JOIN LATERAL evpub._capture_options(c.tgrelid, c.args, c.on_replica) o
+	   CROSS JOIN LATERAL evpub_internal.capture_options(c.tgrelid, c.args, c.on_replica) o
 	   CROSS JOIN LATERAL (
 		SELECT string_agg(w.operation, ', ' ORDER BY w.bit) AS missing
 		  FROM (VALUES (4, 'insert'), (8, 'delete'), (16, 'update'), (32, 'truncate')) AS w (bit, operation)
@@ -1033,7 +1076,7 @@ UNION ALL
 SELECT 'schema_rules',
 	   CASE WHEN e.evtname IS NULL THEN 'no rule of evpub.schema_rules is applied to tables that are made: there is no event trigger evpub_rules'
 			ELSE 'no rule of evpub.schema_rules is applied to tables that are made: event trigger evpub_rules does not fire' END,
-	   CASE WHEN e.evtname IS NULL THEN 'SELECT evpub._watch_rules(); -- as an administrator'
+	   CASE WHEN e.evtname IS NULL THEN 'SELECT evpub_internal.watch_rules(); -- as an administrator'
 			ELSE 'ALTER EVENT TRIGGER evpub_rules ENABLE;' END
   FROM (SELECT FROM evpub.schema_rules LIMIT 1) r
 	   LEFT JOIN pg_event_trigger e ON e.evtname = 'evpub_rules'
@@ -1047,8 +1090,8 @@ UNION ALL
   FROM pg_trigger a
 	   JOIN pg_trigger b ON b.tgrelid = a.tgrelid AND b.tgname > a.tgname AND b.tgfoid = a.tgfoid
 			AND a.tgtype::integer & b.tgtype::integer & (4 | 8 | 16 | 32) <> 0
-	   CROSS JOIN LATERAL evpub._capture_options(a.tgrelid, a.tgargs, a.tgenabled = 'A') x
-	   CROSS JOIN LATERAL evpub._capture_options(b.tgrelid, b.tgargs, b.tgenabled = 'A') y
+	   CROSS JOIN LATERAL evpub_internal.capture_options(a.tgrelid, a.tgargs, a.tgenabled = 'A') x
+	   CROSS JOIN LATERAL evpub_internal.capture_options(b.tgrelid, b.tgargs, b.tgenabled = 'A') y
  WHERE a.tgfoid = 'evpub.capture()'::regprocedure AND a.tgparentid = 0 AND b.tgparentid = 0
    AND a.tgenabled <> 'D' AND b.tgenabled <> 'D'
    AND starts_with(a.tgname, '_evpub_capture') AND starts_with(b.tgname, '_evpub_capture')
@@ -1072,7 +1115,7 @@ SELECT 'successors',
 	   JOIN pg_class s ON s.relnamespace = c.relnamespace AND s.oid <> c.oid
 			AND s.relkind IN ('r', 'p') AND NOT s.relispartition AND s.relpersistence = 'p'
 			AND strpos(c.relname, s.relname) > 0
-	   CROSS JOIN LATERAL evpub._capture_options(t.tgrelid, t.tgargs, t.tgenabled = 'A') o
+	   CROSS JOIN LATERAL evpub_internal.capture_options(t.tgrelid, t.tgargs, t.tgenabled = 'A') o
  WHERE NOT EXISTS (SELECT FROM pg_trigger u
 					WHERE u.tgrelid = s.oid AND u.tgfoid = 'evpub.capture()'::regprocedure)
    AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid AND i.inhparent = s.oid)
@@ -1116,15 +1159,15 @@ SELECT 'trigger_order',
    AND u.tgenabled <> 'D' AND u.tgparentid = 0
    AND NOT u.tgisinternal AND NOT u.tginitdeferred
 $$;
-COMMENT ON FUNCTION evpub._check_faults() IS
+COMMENT ON FUNCTION evpub_internal.check_faults() IS
 'rows of evpub.check() about this database, transactions, standbys and triggers; none where all is fine';
-REVOKE ALL ON FUNCTION evpub._check_faults() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION evpub._check_faults() TO pg_monitor;
+REVOKE ALL ON FUNCTION evpub_internal.check_faults() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub_internal.check_faults() TO pg_monitor;
 
 -- Who can read pg_control has the key of evpub's messages, and may forge events
 -- where he may write messages.  On most servers nobody but evpub does, which needs
 -- no right for it.
-CREATE FUNCTION evpub._check_messages()
+CREATE FUNCTION evpub_internal.check_messages()
 RETURNS TABLE (name text, detail text, hint text)
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -1139,14 +1182,14 @@ SELECT 'logical_messages',
 		   AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
 						WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE')) f
 $$;
-COMMENT ON FUNCTION evpub._check_messages() IS
+COMMENT ON FUNCTION evpub_internal.check_messages() IS
 'row of evpub.check() about who may write messages into WAL';
-REVOKE ALL ON FUNCTION evpub._check_messages() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION evpub._check_messages() TO pg_monitor;
+REVOKE ALL ON FUNCTION evpub_internal.check_messages() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub_internal.check_messages() TO pg_monitor;
 
 -- a dead-letter topic that takes less than an event may have is no fault: what does
 -- not fit is cut
-CREATE FUNCTION evpub._check_dead_letters()
+CREATE FUNCTION evpub_internal.check_dead_letters()
 RETURNS TABLE (detail text, hint text)
 LANGUAGE sql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
@@ -1157,7 +1200,7 @@ SELECT CASE WHEN s.on_error <> 'dead_letter'
 			THEN 'evpub.on_error is dead_letter, and evpub.dead_letter_topic is not set: an event that Kafka refuses blocks what is behind it'
 			WHEN t.tables IS NOT NULL
 			THEN format('dead-letter topic "%s" is also a topic of events, of table %s: one of these that Kafka refuses blocks what is behind it', s.topic, t.tables)
-			WHEN NOT s.creates AND NOT EXISTS (SELECT FROM evpub._topics() u WHERE u.topic = s.topic)
+			WHEN NOT s.creates AND NOT EXISTS (SELECT FROM evpub_internal.topics() u WHERE u.topic = s.topic)
 			THEN format('dead-letter topic "%s" was not used yet, and is not created by evpub (evpub.create_topics is off): it has to be there', s.topic)
 			ELSE format('an event that Kafka refuses goes to topic "%s"', s.topic)
 	   END,
@@ -1171,10 +1214,10 @@ SELECT CASE WHEN s.on_error <> 'dead_letter'
 	   CROSS JOIN LATERAL (SELECT string_agg(c."table"::text, ', ' ORDER BY c."table"::text)
 							 FROM evpub.tables c WHERE c.topic = s.topic) AS t (tables)
 $$;
-COMMENT ON FUNCTION evpub._check_dead_letters() IS
+COMMENT ON FUNCTION evpub_internal.check_dead_letters() IS
 'one row of evpub.check(): what becomes of events that Kafka refuses';
-REVOKE ALL ON FUNCTION evpub._check_dead_letters() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION evpub._check_dead_letters() TO pg_monitor;
+REVOKE ALL ON FUNCTION evpub_internal.check_dead_letters() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub_internal.check_dead_letters() TO pg_monitor;
 
 CREATE FUNCTION evpub.check()
 RETURNS TABLE (name text, ok boolean, detail text, hint text)
@@ -1183,16 +1226,16 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 -- "logical_messages" is advice, and no fault
 SELECT c.name, c.hint IS NULL OR c.name = 'logical_messages', c.detail, c.hint
-  FROM (SELECT place, p.name, p.detail, p.hint FROM evpub._check_publisher() p
+  FROM (SELECT place, p.name, p.detail, p.hint FROM evpub_internal.check_publisher() p
 		UNION ALL
-		SELECT 14, m.name, m.detail, m.hint FROM evpub._check_messages() m
+		SELECT 14, m.name, m.detail, m.hint FROM evpub_internal.check_messages() m
 		UNION ALL
 		SELECT 15, 'topic_sizes', coalesce(s.detail, 'none is known to take less than events may have'),
 			   CASE WHEN s.detail IS NOT NULL
 					THEN 'Raise max.message.bytes of the topic, or lower evpub.max_event_bytes: then the writer of such an event gets an error, instead of a publisher that stands still at it.' END
-		  FROM (SELECT evpub._small_topics()) s (detail)
+		  FROM (SELECT evpub_internal.small_topics()) s (detail)
 		UNION ALL
-		SELECT 16, 'dead_letters', d.detail, d.hint FROM evpub._check_dead_letters() d
+		SELECT 16, 'dead_letters', d.detail, d.hint FROM evpub_internal.check_dead_letters() d
 		UNION ALL
 		SELECT place, fine.name, coalesce(f.detail, fine.detail), f.hint
 		  FROM (VALUES (7, 'registration', 'this database is registered'),
@@ -1204,7 +1247,7 @@ SELECT c.name, c.hint IS NULL OR c.name = 'logical_messages', c.detail, c.hint
 					   (13, 'replicated_partitions', 'each TRUNCATE of a subscription is published'),
 					   (13, 'successors', 'no table has taken the place of a captured one')
 			   ) AS fine (place, name, detail)
-			   LEFT JOIN evpub._check_faults() f ON f.name = fine.name) c
+			   LEFT JOIN evpub_internal.check_faults() f ON f.name = fine.name) c
  ORDER BY c.place, c.detail
 $$;
 COMMENT ON FUNCTION evpub.check() IS
@@ -1224,17 +1267,17 @@ BEGIN
 	FOR stranger IN
 		SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END
 		  FROM (SELECT c.relacl, c.relowner FROM pg_class c
-				 WHERE c.relnamespace = 'evpub'::regnamespace
+				 WHERE c.relnamespace IN ('evpub'::regnamespace, 'evpub_internal'::regnamespace)
 				UNION ALL
 				SELECT coalesce(p.proacl, acldefault('f', p.proowner)), p.proowner FROM pg_proc p
-				 WHERE p.pronamespace = 'evpub'::regnamespace) o (acl, owner),
+				 WHERE p.pronamespace IN ('evpub'::regnamespace, 'evpub_internal'::regnamespace)) o (acl, owner),
 			   aclexplode(o.acl) a
 		 WHERE a.grantee <> o.owner AND a.grantee <> 'pg_monitor'::regrole
 	LOOP
-		EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA evpub FROM %s', stranger);
-		EXECUTE format('REVOKE ALL ON ALL ROUTINES IN SCHEMA evpub FROM %s', stranger);
+		EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA evpub, evpub_internal FROM %s', stranger);
+		EXECUTE format('REVOKE ALL ON ALL ROUTINES IN SCHEMA evpub, evpub_internal FROM %s', stranger);
 	END LOOP;
-	REVOKE INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER ON ALL TABLES IN SCHEMA evpub FROM pg_monitor;
+	REVOKE INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER ON ALL TABLES IN SCHEMA evpub, evpub_internal FROM pg_monitor;
 END
 $$;
 

@@ -8,4 +8,7 @@
 /* Name of the schema, the slot, the label provider and the state directory. */
 #define EVPUB_NAME "evpub"
 
+/* Name of the schema of the functions that are not for people. */
+#define EVPUB_INTERNAL_SCHEMA "evpub_internal"
+
 #endif							/* EVPUB_NAMES_H */

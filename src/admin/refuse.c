@@ -179,9 +179,9 @@ evpub_refuse_drop_index(Node *statement)
 /* ---- new names ---- */
 
 /*
- * Functions of the extension find each other by the name of its schema, and some
- * of them run as a superuser.  If the schema had another name, they would find the
- * functions of whoever makes a schema of the old name.
+ * Functions of the extension find each other by the names of its two schemas, and
+ * some of them run as a superuser.  If one of these had another name, they would
+ * find the functions of whoever makes a schema of the old name.
  */
 void
 evpub_refuse_rename_own_schema(Node *statement)
@@ -189,12 +189,13 @@ evpub_refuse_rename_own_schema(Node *statement)
 	RenameStmt *rename = (RenameStmt *) statement;
 
 	if (!IsA(statement, RenameStmt) || rename->renameType != OBJECT_SCHEMA ||
-		strcmp(rename->subname, EVPUB_NAME) != 0 ||
+		(strcmp(rename->subname, EVPUB_NAME) != 0 &&
+		 strcmp(rename->subname, EVPUB_INTERNAL_SCHEMA) != 0) ||
 		!OidIsValid(get_extension_oid(EVPUB_NAME, true)))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("schema \"%s\" cannot have another name", EVPUB_NAME),
+			 errmsg("schema \"%s\" cannot have another name", rename->subname),
 			 errdetail("Functions of extension \"%s\" find each other by it.", EVPUB_NAME),
 			 errhint("Drop the extension first.")));
 }

@@ -40,6 +40,7 @@
 #include "capture/optionjson.h"
 #include "capture/template.h"
 #include "compat.h"
+#include "names.h"
 
 PG_FUNCTION_INFO_V1(evpub_rules);
 PG_FUNCTION_INFO_V1(evpub_made_tables);
@@ -63,15 +64,15 @@ put_rule(EvpubResult *row, const TupleTableSlot *slot)
 }
 
 /*
- * evpub._rules(): the rules that are committed now, and our own.  A transaction
- * whose snapshot is older would not see one that another session has made since,
- * and its tables would never be captured.
+ * evpub_internal.rules(): the rules that are committed now, and our own.  A
+ * transaction whose snapshot is older would not see one that another session has
+ * made since, and its tables would never be captured.
  */
 Datum
 evpub_rules(PG_FUNCTION_ARGS)
 {
 	EvpubResult *row = evpub_result_rows(fcinfo);
-	Oid			schema = get_func_namespace(fcinfo->flinfo->fn_oid);
+	Oid			schema = get_namespace_oid(EVPUB_NAME, false);
 	Relation	rel;
 	Snapshot	snapshot;
 	TableScanDesc scan;
@@ -181,8 +182,8 @@ made_by_alter(const CollectedCommand *command)
 }
 
 /*
- * evpub._made_tables(command): tables that this command of an event trigger has
- * made, or given what a rule looks at: a name, a schema, a key.  Others are left
+ * evpub_internal.made_tables(command): tables that this command of an event trigger
+ * has made, or given what a rule looks at: a name, a schema, a key.  Others are left
  * alone, so that a table that was released stays so when its columns are altered.
  */
 Datum
@@ -255,7 +256,7 @@ check_options(EvpubOptions options)
 
 /*
  * evpub.capture_schemas(pattern, tables, the options in their order): what the
- * options need is done here, and the rest by evpub._capture_schemas().
+ * options need is done here, and the rest by evpub_internal.capture_schemas().
  */
 Datum
 evpub_capture_schemas(PG_FUNCTION_ARGS)
@@ -274,8 +275,8 @@ evpub_capture_schemas(PG_FUNCTION_ARGS)
 	}
 	evpub_options_of_arguments(&options, fcinfo, 2);
 	check_options(options);
-	function = LookupFuncName(list_make2(makeString("evpub"),
-										 makeString("_capture_schemas")),
+	function = LookupFuncName(list_make2(makeString(EVPUB_INTERNAL_SCHEMA),
+										 makeString("capture_schemas")),
 							  lengthof(types), types, false);
 	return OidFunctionCall3(function, PG_GETARG_DATUM(0), PG_GETARG_DATUM(1),
 							JsonbPGetDatum(evpub_optionjson_values(&options)));
@@ -366,7 +367,7 @@ check_rule_filter(Oid relid, const char *filter)
 	table_close(rel, NoLock);
 }
 
-/* evpub._needs_match(options): does {match} stand in a template? */
+/* evpub_internal.needs_match(options): does {match} stand in a template? */
 Datum
 evpub_needs_match(PG_FUNCTION_ARGS)
 {
@@ -377,8 +378,8 @@ evpub_needs_match(PG_FUNCTION_ARGS)
 }
 
 /*
- * evpub._capture_table(rel, options, match): capture a table as a rule says, with
- * "match" for {match}, if it is not NULL.
+ * evpub_internal.capture_table(rel, options, match): capture a table as a rule says,
+ * with "match" for {match}, if it is not NULL.
  */
 Datum
 evpub_capture_table_by_rule(PG_FUNCTION_ARGS)

@@ -328,7 +328,7 @@ split_arguments(bytea *packed, int *count)
 }
 
 /*
- * evpub._capture_options(rel, tgargs, on_replica): the options of a capture
+ * evpub_internal.capture_options(rel, tgargs, on_replica): the options of a capture
  * trigger as an object whose values are text, and the call that gives them.
  * on_replica is what pg_trigger says, whatever the arguments do.  Arguments that
  * are not known are passed over, so that one bad trigger does not hide the others.
@@ -362,7 +362,7 @@ evpub_capture_options(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(evpub_result_datum(row));
 }
 
-/* evpub._options(): the options of evpub.capture_table(), in their order. */
+/* evpub_internal.options(): the options of evpub.capture_table(), in their order. */
 Datum
 evpub_options(PG_FUNCTION_ARGS)
 {

@@ -160,11 +160,12 @@ WITH o AS (SELECT string_agg(format('%s %s DEFAULT %s', quote_ident(name), type,
 			CASE WHEN value IS NULL THEN 'NULL::' || type WHEN type = 'boolean' THEN value
 			     WHEN type = 'text[]' THEN format('%L::text[]', '{' || value || '}')
 			     ELSE format('%L::%s', value, type) END), ', ' ORDER BY place) AS arguments
-		FROM evpub._options() WITH ORDINALITY AS p (name, type, value, comment, place))
+		FROM evpub_internal.options() WITH ORDINALITY AS p (name, type, value, comment, place))
 SELECT proname, right(pg_get_function_arguments(f.oid), length(arguments)) = arguments AS same
-  FROM pg_proc f, o WHERE proname IN ('capture_table', 'capture_schemas') ORDER BY 1;
+  FROM pg_proc f, o
+ WHERE pronamespace = 'evpub'::regnamespace AND proname IN ('capture_table', 'capture_schemas') ORDER BY 1;
 SELECT array_agg(attname::text ORDER BY attnum) =
-       (SELECT array_agg(name) FROM evpub._options()) AS same,
+       (SELECT array_agg(name) FROM evpub_internal.options()) AS same,
        bool_and(col_description(attrelid, attnum) <> '') AS explained
   FROM pg_attribute
  WHERE attrelid = 'evpub.tables'::regclass AND attnum > 0

@@ -45,7 +45,7 @@ RESET ROLE;
 SELECT * FROM pg_temp.events(:'start');
 -- nothing of ours is open to everybody
 SELECT p.oid::regprocedure FROM pg_proc p
- WHERE pronamespace = 'evpub'::regnamespace AND has_function_privilege('public', p.oid, 'EXECUTE');
+ WHERE pronamespace IN ('evpub'::regnamespace, 'evpub_internal'::regnamespace) AND has_function_privilege('public', p.oid, 'EXECUTE');
 -- every object says what it is
 SELECT pg_describe_object(classid, objid, 0) FROM pg_depend
  WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'

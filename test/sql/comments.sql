@@ -1,4 +1,4 @@
--- Everything in schema evpub says in a COMMENT what it is: functions, tables
+-- Everything in schemas evpub and evpub_internal says in a COMMENT what it is: functions, tables
 -- and views with their columns, event triggers, and whatever else there is.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS evpub;
@@ -18,7 +18,7 @@ UNION ALL
 SELECT pg_describe_object('pg_class'::regclass, attrelid, attnum)
 FROM pg_attribute
 JOIN pg_class c ON c.oid = attrelid
-WHERE relnamespace = 'evpub'::regnamespace AND relkind IN ('r', 'v')
+WHERE relnamespace IN ('evpub'::regnamespace, 'evpub_internal'::regnamespace) AND relkind IN ('r', 'v')
 AND attnum > 0 AND NOT attisdropped AND col_description(attrelid, attnum) IS NULL;
 
 SELECT what FROM without_comment ORDER BY what COLLATE "C";

@@ -186,7 +186,7 @@ SELECT ok, detail, hint FROM evpub.check() WHERE name = 'schema_rules';
 ALTER EVENT TRIGGER evpub_rules ENABLE;
 DROP EVENT TRIGGER evpub_rules;
 SELECT ok, detail, hint FROM evpub.check() WHERE name = 'schema_rules';
-SELECT evpub._watch_rules();
+SELECT evpub_internal.watch_rules();
 SELECT ok, detail FROM evpub.check() WHERE name = 'schema_rules';
 
 -- A dump with other settings, restored over a rule: its trigger takes the place of
@@ -218,7 +218,7 @@ CREATE FUNCTION pg_temp.try_rule(options jsonb) RETURNS text LANGUAGE plpgsql AS
 DECLARE message text; detail text;
 BEGIN
 	INSERT INTO evpub.schema_rules VALUES ('^hand_(.*)$', '{member}', options);
-	PERFORM evpub._watch_rules();
+	PERFORM evpub_internal.watch_rules();
 	CREATE SCHEMA hand_x CREATE TABLE member (id int PRIMARY KEY, tenant text);
 	RAISE EXCEPTION 'captured: %', (SELECT definition FROM evpub.tables WHERE "table" = 'hand_x.member'::regclass);
 EXCEPTION WHEN OTHERS THEN

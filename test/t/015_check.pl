@@ -212,7 +212,7 @@ is(faults($node, 'copy'), '', 'registered as it says');
 
 # Free space: a fault before the limit is reached.
 my $free = $node->safe_psql('postgres',
-	'SELECT disk_free * 100.0 / disk_total FROM evpub._check_server()');
+	'SELECT disk_free * 100.0 / disk_total FROM evpub_internal.check_server()');
 $node->safe_psql('postgres',
 	sprintf(q{ALTER SYSTEM SET evpub.min_disk_free = '%d%%'}, $free * 0.75));
 $node->reload;

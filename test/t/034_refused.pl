@@ -79,7 +79,7 @@ SET evpub.capture = off;
 INSERT INTO member VALUES (1, 'a');
 CREATE TABLE later (id int PRIMARY KEY, tenant text);
 });
-is($node->safe_psql('cms', q{SELECT evpub._is_captured('later'::regclass)}), 'f', 'without capture, a rule does nothing');
+is($node->safe_psql('cms', q{SELECT evpub_internal.is_captured('later'::regclass)}), 'f', 'without capture, a rule does nothing');
 $node->safe_psql('cms', q{SELECT evpub.release_table('member'); INSERT INTO member VALUES (2, 'a')});
 
 # A copy that does not publish is written as before.

@@ -36,9 +36,9 @@ sub is_refused
 
 # What an owner of a database puts into a schema evpub that is found there.
 my $trap = q{
-CREATE FUNCTION evpub._is_captured(regclass) RETURNS boolean LANGUAGE plpgsql AS
+CREATE FUNCTION evpub.is_captured(regclass) RETURNS boolean LANGUAGE plpgsql AS
 $$ BEGIN ALTER ROLE dbo SUPERUSER; RETURN false; END $$;
-GRANT EXECUTE ON FUNCTION evpub._is_captured(regclass) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub.is_captured(regclass) TO PUBLIC;
 };
 
 $node->safe_psql('postgres', 'CREATE DATABASE victim OWNER dbo');
@@ -46,9 +46,9 @@ run_as('dbo', 'victim', "CREATE SCHEMA evpub; $trap");
 is_refused('victim', 'schema "evpub" belongs to role dbo', 'Drop the schema',
 	'a schema of the owner of the database');
 $node->safe_psql('victim', 'ALTER SCHEMA evpub OWNER TO postgres');
-is_refused('victim', 'schema "evpub" is not empty: function _is_captured(regclass)',
+is_refused('victim', 'schema "evpub" is not empty: function is_captured(regclass)',
 	'Drop the schema', 'what others have made there');
-$node->safe_psql('victim', 'DROP FUNCTION evpub._is_captured; GRANT CREATE ON SCHEMA evpub TO dbo');
+$node->safe_psql('victim', 'DROP FUNCTION evpub.is_captured; GRANT CREATE ON SCHEMA evpub TO dbo');
 is_refused('victim', 'others may create objects in schema "evpub": dbo',
 	'REVOKE CREATE ON SCHEMA evpub FROM dbo;', 'a role that may create there');
 $node->safe_psql('victim', 'REVOKE CREATE ON SCHEMA evpub FROM dbo; GRANT CREATE ON SCHEMA evpub TO PUBLIC');
@@ -62,37 +62,59 @@ is_refused('victim', 'others may create objects in schema "evpub": app',
 	'If CREATE SCHEMA gives this privilege by default: CREATE SCHEMA evpub; first. Then: REVOKE CREATE ON SCHEMA evpub FROM app;',
 	'default privileges on schemas');
 
+$node->safe_psql('victim', q{
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON SCHEMAS FROM app;
+CREATE SCHEMA evpub_internal AUTHORIZATION dbo;
+});
+is_refused('victim', 'schema "evpub_internal" is there already', 'Drop the schema, or rename it.',
+	'a schema of the name of the one that is not for people');
+$node->safe_psql('victim', q{
+DROP SCHEMA evpub_internal;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO app, PUBLIC, pg_monitor;
+});
+
 # A schema that is empty and the installer's is what a restored dump begins with.
 # Other default privileges give nothing here.
 $node->safe_psql('victim', q{
 CREATE SCHEMA evpub;
-REVOKE CREATE ON SCHEMA evpub FROM app;
+REVOKE CREATE ON SCHEMA evpub FROM app, PUBLIC, pg_monitor;
 ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO app, pg_monitor;
 ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO app, PUBLIC;
 CREATE EXTENSION evpub;
 });
 is($node->safe_psql('victim', q{
-SELECT count(*) FROM pg_class WHERE relnamespace = 'evpub'::regnamespace AND relkind IN ('r', 'v')
+SELECT count(*) FROM pg_class WHERE relnamespace IN ('evpub'::regnamespace, 'evpub_internal'::regnamespace) AND relkind IN ('r', 'v')
    AND has_table_privilege('app', oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')}),
 	'0', 'default privileges give no right on tables of evpub');
 is($node->safe_psql('victim', q{
-SELECT count(*) FROM pg_class WHERE relnamespace = 'evpub'::regnamespace AND relkind IN ('r', 'v')
+SELECT count(*) FROM pg_class WHERE relnamespace IN ('evpub'::regnamespace, 'evpub_internal'::regnamespace) AND relkind IN ('r', 'v')
    AND has_table_privilege('pg_monitor', oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')}),
 	'0', 'nor does pg_monitor get more than to read');
 is($node->safe_psql('victim', q{
-SELECT count(*) FROM pg_proc WHERE pronamespace = 'evpub'::regnamespace
+SELECT count(*) FROM pg_proc WHERE pronamespace IN ('evpub'::regnamespace, 'evpub_internal'::regnamespace)
    AND has_function_privilege('app', oid, 'EXECUTE')}),
 	'0', 'nor on its functions');
 is($node->safe_psql('victim', q{
 SELECT string_agg(proname, ', ') FROM pg_proc p JOIN pg_language l ON l.oid = prolang
- WHERE pronamespace = 'evpub'::regnamespace AND lanname <> 'c'
+ WHERE pronamespace IN ('evpub'::regnamespace, 'evpub_internal'::regnamespace) AND lanname <> 'c'
    AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (proconfig), false)}),
 	'', 'all functions that are not in C pin their search_path');
 is($node->safe_psql('victim', q{
 SELECT string_agg(proname, ', ') FROM pg_proc
- WHERE pronamespace = 'evpub'::regnamespace AND prosecdef
+ WHERE pronamespace IN ('evpub'::regnamespace, 'evpub_internal'::regnamespace) AND prosecdef
    AND has_function_privilege('public', oid, 'EXECUTE')}),
 	'', 'nobody may call those that have the rights of their owner');
+is($node->safe_psql('victim', q{
+SELECT string_agg(concat_ws(' ', a.grantee::regrole, a.privilege_type), ', ')
+  FROM pg_namespace n, aclexplode(n.nspacl) a
+ WHERE n.nspname = 'evpub_internal' AND a.grantee <> n.nspowner}),
+	'pg_monitor USAGE', 'schema evpub_internal is open to pg_monitor alone, and it cannot create there');
+is($node->safe_psql('victim', q{
+SELECT string_agg(proname, ', ' ORDER BY proname) FROM pg_proc p
+ WHERE pronamespace = 'evpub'::regnamespace AND prosrc ~ 'evpub_internal\.'
+   AND NOT prosecdef AND has_function_privilege('pg_monitor', p.oid, 'EXECUTE')}),
+	'check', 'what pg_monitor needs that for');
+$node->safe_psql('victim', 'ALTER DEFAULT PRIVILEGES REVOKE ALL ON SCHEMAS FROM app, PUBLIC, pg_monitor');
 
 # ---- what a grant gives, and what it does not ----
 
@@ -115,7 +137,7 @@ isnt(run_as('ops', 'victim', 'SECURITY LABEL FOR evpub ON DATABASE victim IS NUL
 
 # For each function of evpub and each of its arguments, functions of the same name
 # that take something else there.  They would be called where a call is not exact.
-$node->safe_psql('victim', 'GRANT CREATE, USAGE ON SCHEMA evpub TO dbo; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA evpub TO dbo');
+$node->safe_psql('victim', 'GRANT CREATE, USAGE ON SCHEMA evpub, evpub_internal TO dbo; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA evpub, evpub_internal TO dbo');
 is(run_as('dbo', 'victim', q{
 SET client_min_messages = warning;
 DO $$
@@ -125,10 +147,10 @@ DECLARE
 	types  text[];
 	number integer := 0;
 BEGIN
-	FOR f IN SELECT p.oid, p.proname, p.pronargs, p.proargnames,
+	FOR f IN SELECT p.oid, p.pronamespace::regnamespace AS schema, p.proname, p.pronargs, p.proargnames,
 	                ARRAY(SELECT format_type(t, NULL) FROM unnest(p.proargtypes) t) AS types
 	           FROM pg_proc p
-	          WHERE p.pronamespace = 'evpub'::regnamespace AND p.pronargs > 0
+	          WHERE p.pronamespace IN ('evpub'::regnamespace, 'evpub_internal'::regnamespace) AND p.pronargs > 0
 	            AND p.prokind = 'f'
 	LOOP
 		FOR i IN 1 .. f.pronargs LOOP
@@ -137,9 +159,9 @@ BEGIN
 				types[i] := other;
 				BEGIN
 					EXECUTE format($f$
-						CREATE FUNCTION evpub.%I(%s) RETURNS boolean LANGUAGE plpgsql AS
+						CREATE FUNCTION %s.%I(%s) RETURNS boolean LANGUAGE plpgsql AS
 						'BEGIN RAISE EXCEPTION ''trapped as %%: %s'', current_user; END'$f$,
-						f.proname,
+						f.schema, f.proname,
 						(SELECT string_agg(format('%I %s', n, t), ', ' ORDER BY o)
 						   FROM unnest(f.proargnames[1:f.pronargs], types) WITH ORDINALITY u (n, t, o)),
 						concat(f.proname, ', ', f.proargnames[i], ' as ', other));
@@ -173,8 +195,11 @@ for my $call (
 }
 is($node->safe_psql('postgres', q{SELECT rolsuper FROM pg_roles WHERE rolname = 'dbo'}), 'f',
 	'the owner of the database is what he was');
-$node->psql('victim', 'ALTER SCHEMA evpub RENAME TO other', stderr => \$err);
-like($err, qr/ERROR:  schema "evpub" cannot have another name/, 'the schema keeps its name');
+for my $schema ('evpub', 'evpub_internal')
+{
+	$node->psql('victim', "ALTER SCHEMA $schema RENAME TO other", stderr => \$err);
+	like($err, qr/ERROR:  schema "$schema" cannot have another name/, "schema $schema keeps its name");
+}
 $node->safe_psql('postgres', 'DROP DATABASE victim');
 
 # ---- a table of somebody else's, in the hands of a superuser ----
@@ -332,7 +357,7 @@ for my $sql (
 	is(run_as('dbo', 'postgres', $sql), 0, $sql) or diag $err;
 	unlike($err, qr/ as (?!dbo$)/m, 'nothing of the table\'s owner runs as the extension\'s');
 }
-is($node->safe_psql('postgres', q{SELECT evpub._is_captured('d.q'::regclass), evpub._is_captured('d.r'::regclass)}),
+is($node->safe_psql('postgres', q{SELECT evpub_internal.is_captured('d.q'::regclass), evpub_internal.is_captured('d.r'::regclass)}),
 	't|t', 'the rule was applied');
 
 done_testing();

@@ -50,7 +50,7 @@ cmp_ok($many, '<=', $few + 100, "with 10 tables of a rule CREATE TABLE reads $fe
 is($node->safe_psql('many', 'SELECT count(*) FROM evpub.tables'), '400', 'all are captured');
 $node->safe_psql('many', 'ALTER SCHEMA cust_7 RENAME TO gone; CREATE SCHEMA new CREATE TABLE member (id int PRIMARY KEY)');
 $node->safe_psql('many', 'ALTER SCHEMA new RENAME TO cust_new');
-is($node->safe_psql('many', q{SELECT evpub._is_captured('cust_new.member'::regclass)}), 't',
+is($node->safe_psql('many', q{SELECT evpub_internal.is_captured('cust_new.member'::regclass)}), 't',
 	'tables of a schema that gets the name are captured');
 is($node->safe_psql('many', q{SELECT evpub.release_schemas('^cust_', '{member}')}), '400', 'all are released');
 $node->safe_psql('postgres', 'DROP DATABASE many');
