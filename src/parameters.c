@@ -43,6 +43,18 @@ check_count(int *newval, void **extra, GucSource source)
 	return true;
 }
 
+/* A relative path would be one in the data directory. */
+static bool
+check_relay_program(char **newval, void **extra, GucSource source)
+{
+	(void) extra;
+	(void) source;
+	if ((*newval)[0] == '\0' || is_absolute_path(*newval))
+		return true;
+	GUC_check_errdetail("The path must be absolute.");
+	return false;
+}
+
 static bool
 check_default_topic(char **newval, void **extra, GucSource source)
 {
@@ -281,10 +293,10 @@ define_publisher_settings(void)
 							NULL, NULL, NULL);
 	DefineCustomStringVariable("evpub.relay_program",
 							   "Sets the program that talks to Kafka.",
-							   "Empty: evpub-relay, beside the server's own programs.",
+							   "Empty: evpub-relay, beside the server's own programs or the library.",
 							   &evpub_relay_program, "",
 							   PGC_SIGHUP, GUC_SUPERUSER_ONLY | GUC_NOT_IN_SAMPLE,
-							   NULL, NULL, NULL);
+							   check_relay_program, NULL, NULL);
 }
 
 static void

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "publisher/advice.h"
+#include "sender/relayplace.h"
 
 #define RELOAD "then: SELECT pg_reload_conf();"
 #define FILE_OF "the file that evpub.kafka_config_file names"
@@ -60,7 +61,7 @@ static const struct
 	{" line ", "Mend this line of the file, " RELOAD},
 	{"is not a regular file", "Name another file as evpub.kafka_config_file, " RELOAD},
 	{"must be owned by", "Mend the file's owner, " RELOAD},
-	{"must not be accessible", "chmod 0600 the file, " RELOAD},
+	{"must not be accessible", "chmod 0600 the file (0640 is enough where its group is one of the server's user), " RELOAD},
 	{"could not open file", "Mend the file or its rights, or name another one, " RELOAD},
 	{"could not read file", "Mend the file or its rights, or name another one, " RELOAD},
 	{"cannot be used: versions", "Install another librdkafka for the program evpub-relay, " RELOAD},
@@ -73,7 +74,7 @@ static const struct
 	{"could not start", "Look at the limits of the operating system for processes, files and memory. It is tried again by itself."},
 	{"could not create a socket pair", "Look at the limits of the operating system for open files. It is tried again by itself."},
 	{"could not make an event descriptor", "Look at the limits of the operating system for open files. It is tried again by itself."},
-	{"could not execute", "Install evpub's program evpub-relay beside the server's programs."},
+	{"could not execute", EVPUB_RELAY_PLACE_HINT},
 
 	/* this server */
 	{"No space left", "Make room in the file system of the data directory. It goes on by itself."},

@@ -380,6 +380,47 @@ refuse_byte_order_mark(const char *path, const char *line)
 				   "Save the file as UTF-8 without a byte order mark (BOM).", path);
 }
 
+/* Is this a group in which the server's user is? */
+static bool
+own_group(gid_t group)
+{
+	int			count = getgroups(0, NULL);
+	gid_t	   *groups;
+	bool		found = group == getegid();
+
+	if (found || count <= 0)
+		return found;
+	groups = relay_realloc(NULL, (size_t) count * sizeof(*groups));
+	count = getgroups(count, groups);
+	for (int i = 0; i < count; i++)
+		found |= groups[i] == group;
+	free(groups);
+	return found;
+}
+
+/*
+ * Nobody but the server may read the file, and nobody but its owner write it.  A
+ * group of the server's may read it, since secrets reach a container, and
+ * Debian's ssl-cert a machine, as files of root's with such a group.
+ */
+static void
+check_access(const char *path, const struct stat *st)
+{
+	if (!S_ISREG(st->st_mode))
+		relay_fail(EVPUB_FAILURE_CONFIG, "\"%s\" is not a regular file", path);
+	if (st->st_uid != 0 && st->st_uid != geteuid())
+		relay_fail(EVPUB_FAILURE_CONFIG,
+				   "file \"%s\" must be owned by the user of the server or by root", path);
+	if ((st->st_mode & (S_IWGRP | S_IXGRP | S_IRWXO)) != 0)
+		relay_fail(EVPUB_FAILURE_CONFIG,
+				   "file \"%s\" must not be accessible to others, and only readable by its group (chmod 0640 or 0600)",
+				   path);
+	if ((st->st_mode & S_IRGRP) != 0 && !own_group(st->st_gid))
+		relay_fail(EVPUB_FAILURE_CONFIG,
+				   "file \"%s\" must not be accessible to group %ld, in which the server's user is not (chmod 0600)",
+				   path, (long) st->st_gid);
+}
+
 static void
 read_file(rd_kafka_conf_t *conf, const char *path)
 {
@@ -391,15 +432,7 @@ read_file(rd_kafka_conf_t *conf, const char *path)
 	if (fd < 0 || fstat(fd, &st) != 0)
 		relay_fail(EVPUB_FAILURE_CONFIG,
 				   "could not open file \"%s\": %s", path, strerror(errno));
-	if (!S_ISREG(st.st_mode))
-		relay_fail(EVPUB_FAILURE_CONFIG, "\"%s\" is not a regular file", path);
-	if (st.st_uid != 0 && st.st_uid != geteuid())
-		relay_fail(EVPUB_FAILURE_CONFIG,
-				   "file \"%s\" must be owned by the user of the server or by root", path);
-	if ((st.st_mode & 077) != 0)
-		relay_fail(EVPUB_FAILURE_CONFIG,
-				   "file \"%s\" must not be accessible to group or others (chmod 0600)",
-				   path);
+	check_access(path, &st);
 	file = fdopen(fd, "r");
 	if (file == NULL)
 		relay_fail(EVPUB_FAILURE_CONFIG,

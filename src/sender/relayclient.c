@@ -25,7 +25,7 @@
 #include "utils/memutils.h"
 
 #include "sender/relayclient.h"
-#include "settings.h"
+#include "sender/relayplace.h"
 
 #define RELAY_PROGRAM_NAME "evpub-relay"
 #define SOCKET_BUFFER (512 * 1024)
@@ -67,20 +67,6 @@ evpub_relay_init(EvpubRelay *relay)
 	relay->socket = PGINVALID_SOCKET;
 	relay->context = AllocSetContextCreate(CurrentMemoryContext, "evpub relay",
 										   ALLOCSET_DEFAULT_SIZES);
-}
-
-static void
-program_path(char *path)
-{
-	if (evpub_relay_program[0])
-		strlcpy(path, evpub_relay_program, MAXPGPATH);
-	else
-	{
-		/* beside the server's own programs */
-		strlcpy(path, my_exec_path, MAXPGPATH);
-		get_parent_directory(path);
-		join_path_components(path, path, RELAY_PROGRAM_NAME);
-	}
 }
 
 static void
@@ -224,8 +210,8 @@ evpub_relay_start(EvpubRelay *relay, char **error, char **hint)
 	char	  **variables = choose_environment();
 
 	Assert(relay->pid == 0);
-	program_path(path);
-	*hint = "Install evpub's program evpub-relay beside the server's programs.";
+	evpub_relay_place(path);
+	*hint = EVPUB_RELAY_PLACE_HINT;
 	if (!executable(path))
 	{
 		*error = psprintf("could not execute \"%s\": %m", path);

@@ -42,8 +42,11 @@ static int64_t world_now(void);
 
 #undef recv
 
-char	   *evpub_relay_program = "";
-char		my_exec_path[MAXPGPATH];
+void
+evpub_relay_place(char *path)
+{
+	path[0] = '\0';
+}
 
 MemoryContext
 AllocSetContextCreateInternal(MemoryContext parent, const char *name,

@@ -13,6 +13,7 @@ import os
 import re
 import resource
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -108,8 +109,8 @@ class Skip(Exception):
 
 
 class Relay:
-    def __init__(self, servers, descriptors=None, **settings):
-        """descriptors: how many it may have open."""
+    def __init__(self, servers, descriptors=None, preload=None, **settings):
+        """descriptors: how many it may have open; preload: a library."""
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
 
         def at_three():
@@ -117,7 +118,10 @@ class Relay:
             if descriptors is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
         # pass_fds would close 3 when it is not in the list
-        self.process = subprocess.Popen([RELAY], preexec_fn=at_three,
+        environment = dict(os.environ)
+        if preload:
+            environment.update(LD_PRELOAD=preload, ASAN_OPTIONS='verify_asan_link_order=0')
+        self.process = subprocess.Popen([RELAY], preexec_fn=at_three, env=environment,
                                         pass_fds=(3, theirs.fileno())
                                         if theirs.fileno() != 3 else (3,),
                                         stderr=subprocess.PIPE)
@@ -1004,13 +1008,52 @@ def test_file_values(t):
 
 
 def test_file_access(t):
-    "a file that others may read, that is not there, or not a file"
-    refused(t, f'sasl.password={SECRET}\n', 0o640, 'group or others')
-    refused(t, f'sasl.password={SECRET}\n', 0o604, 'group or others')
+    "a file that others may read or its group write, that is not there, or not a file"
+    for mode in (0o604, 0o644, 0o660, 0o620, 0o610, 0o650, 0o602, 0o601, 0o444):
+        refused(t, f'sasl.password={SECRET}\n', mode, 'others, and only readable by its group')
     for path in ('/nonexistent/file', '/dev'):
         r = t.relay('127.0.0.1:1', kafka_config_file=path)
         code, text = r.wait_failed()
         assert code == 'c' and path in text, text
+
+
+def test_file_of_group(t):
+    "the server's own groups may read the file: as its group, and as another one of its user"
+    b = t.broker('--topic', 'events:1')
+    others = [group for group in os.getgroups() if group != os.getegid()]
+    for group, mode in [(os.getegid(), mode) for mode in (0o640, 0o440, 0o400)] + \
+            [(group, 0o640) for group in others[:1]]:
+        path = config_file(f'sasl.password={SECRET}\n', mode)
+        os.chown(path, -1, group)
+        r = t.relay(b.servers, kafka_config_file=path)
+        r.topic(0, 'events', 1)
+        r.batch(r.record(0, b'k', b'v'))
+        r.wait_acked(1)
+        os.unlink(path)
+
+
+def test_file_of_another_group(t):
+    "a group in which the server's user is not may not read the file"
+    others = [group for group in os.getgroups() if group != os.getegid()]
+    if not others:
+        print('# skipped: this user is in one group only, and can give a file to no other')
+        return
+    # only root can give a file to a group without being in it: the relay is
+    # said to be in no other group instead
+    library = tempfile.mkdtemp(prefix='evpub-relay-test')
+    source = os.path.join(library, 'groups.c')
+    with open(source, 'w', encoding='utf-8') as file:
+        file.write('int getgroups(int size, void *list) { (void) size; (void) list; return 0; }\n')
+    preload = os.path.join(library, 'groups.so')
+    subprocess.run(['gcc', '-shared', '-fPIC', '-o', preload, source], check=True)
+    path = config_file(f'sasl.password={SECRET}\n', 0o640)
+    os.chown(path, -1, others[0])
+    r = t.relay('127.0.0.1:1', kafka_config_file=path, preload=preload)
+    code, message = r.wait_failed()
+    os.unlink(path)
+    shutil.rmtree(library)
+    assert code == 'c' and path in message, (code, message)
+    assert f'must not be accessible to group {others[0]}' in message, message
 
 
 def test_file_used(t):
