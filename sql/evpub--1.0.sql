@@ -123,7 +123,7 @@ RETURNS trigger
 LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME', 'evpub_capture';
 COMMENT ON FUNCTION evpub.capture() IS
-'trigger: makes an event of each changed row; arguments are option=value';
+'Trigger function that makes an event of each changed row; evpub.capture_table() makes its triggers. A trigger by hand is AFTER, FOR EACH ROW, not deferrable (TRUNCATE: BEFORE, FOR EACH STATEMENT), with arguments of the form option=value.';
 REVOKE ALL ON FUNCTION evpub.capture() FROM PUBLIC;
 
 CREATE FUNCTION evpub.capture_table(
@@ -150,7 +150,7 @@ RETURNS void
 LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME', 'evpub_capture_table';
 COMMENT ON FUNCTION evpub.capture_table IS
-'publish changes of a table from now on; replaces what was set for it before';
+'Publishes changes of a table from now on, and replaces what was set for it before; columns of view evpub.tables say what each argument means. The caller owns the table; it is an error to give neither tenant_column nor tenant, or what the table does not have.';
 REVOKE ALL ON FUNCTION evpub.capture_table FROM PUBLIC;
 
 CREATE FUNCTION evpub.release_table(rel regclass)
@@ -158,7 +158,7 @@ RETURNS void
 LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME', 'evpub_release_table';
 COMMENT ON FUNCTION evpub.release_table(regclass) IS
-'publish changes of a table no longer';
+'Publishes later changes of a table no longer; what was committed before still is. It is an error if the table is not captured, or not the caller''s.';
 REVOKE ALL ON FUNCTION evpub.release_table(regclass) FROM PUBLIC;
 
 CREATE FUNCTION evpub.publish(
@@ -173,7 +173,7 @@ RETURNS void
 LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME', 'evpub_publish';
 COMMENT ON FUNCTION evpub.publish(text, text, jsonb, jsonb, text, text, jsonb) IS
-'publish an event in the plain envelope, if this transaction commits';
+'Publishes an event of this type and tenant in the plain envelope if this transaction commits, in one order with captured changes. A NULL topic is evpub.default_topic, a NULL key the tenant; a NULL type or tenant is an error.';
 REVOKE ALL ON FUNCTION evpub.publish(text, text, jsonb, jsonb, text, text, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION evpub.publish_raw(
@@ -185,7 +185,7 @@ RETURNS void
 LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME', 'evpub_publish_raw';
 COMMENT ON FUNCTION evpub.publish_raw(text, text, jsonb, jsonb) IS
-'publish a value as it is, if this transaction commits; NULL is a tombstone';
+'Publishes a value as it is if this transaction commits, in one order with captured changes. A NULL value is a tombstone; a NULL key leaves the partition to the id of the event.';
 REVOKE ALL ON FUNCTION evpub.publish_raw(text, text, jsonb, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION evpub_internal.options(
@@ -589,7 +589,7 @@ RETURNS integer
 LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME', 'evpub_capture_schemas';
 COMMENT ON FUNCTION evpub.capture_schemas IS
-'capture these tables in all schemas whose name matches, those made later too; returns how many there are now';
+'Captures these tables in all schemas whose name matches a regular expression, now and when they are made later, with the arguments of evpub.capture_table(); returns how many there are now. For superusers; an error in REPEATABLE READ and SERIALIZABLE.';
 REVOKE ALL ON FUNCTION evpub.capture_schemas FROM PUBLIC;
 
 CREATE FUNCTION evpub.release_schemas(pattern text, tables name[])
@@ -631,7 +631,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION evpub.release_schemas(text, name[]) IS
-'end a rule of evpub.capture_schemas(), and release its tables, but for those that another rule means; returns how many';
+'Ends a rule of evpub.capture_schemas() and releases its tables, but for those that another rule names; returns how many. It is an error if there is no such rule.';
 REVOKE ALL ON FUNCTION evpub.release_schemas(text, name[]) FROM PUBLIC;
 
 -- ---------------------------------------------------------------------------
@@ -646,7 +646,7 @@ RETURNS TABLE (id text, topic text, key text, value text, headers jsonb,
 LANGUAGE c VOLATILE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'evpub_peek';
 COMMENT ON FUNCTION evpub.peek(integer, pg_lsn) IS
-'committed events of this database in publish order, read from WAL: of transactions that committed after from_lsn, or that are not published yet';
+'Shows committed events of this database in the order in which they are published, at most max_events: those that are not published yet, or those of transactions that committed after from_lsn. Reads WAL and needs no broker; it is an error if WAL from from_lsn on is not there any more.';
 REVOKE ALL ON FUNCTION evpub.peek(integer, pg_lsn) FROM PUBLIC;
 
 CREATE FUNCTION evpub.wait_published(
@@ -656,7 +656,7 @@ RETURNS boolean
 LANGUAGE c VOLATILE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'evpub_wait_published';
 COMMENT ON FUNCTION evpub.wait_published(pg_lsn, interval) IS
-'wait until all commits up to lsn (NULL: up to now) are in Kafka; false after the timeout';
+'Waits until all commits up to lsn (NULL: up to now) are in Kafka, and returns true, or false with a NOTICE that says why after the timeout. It is an error on a standby.';
 REVOKE ALL ON FUNCTION evpub.wait_published(pg_lsn, interval) FROM PUBLIC;
 
 CREATE PROCEDURE evpub.resync(
@@ -668,7 +668,7 @@ CREATE PROCEDURE evpub.resync(
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'evpub_resync';
 COMMENT ON PROCEDURE evpub.resync(regclass[], text, text, integer, text) IS
-'publish an event of each row that captured tables have now, committing after each batch';
+'Publishes an event of each row that captured tables have now, of one tenant or all, inside a filter on {row} or not, and commits after each batch of so many rows. For owners of the tables; it is an error in a transaction block.';
 REVOKE ALL ON PROCEDURE evpub.resync(regclass[], text, text, integer, text) FROM PUBLIC;
 
 CREATE FUNCTION evpub.wait_replayed(
@@ -678,7 +678,7 @@ RETURNS boolean
 LANGUAGE c VOLATILE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'evpub_wait_replayed';
 COMMENT ON FUNCTION evpub.wait_replayed(pg_lsn, interval) IS
-'wait until this standby has replayed up to lsn, so that the row of an event with this lsn can be read; false after the timeout';
+'Waits until this standby has replayed up to lsn, and returns true, or false after the timeout: then the next statement reads the row of an event with this lsn. A NULL lsn is an error.';
 REVOKE ALL ON FUNCTION evpub.wait_replayed(pg_lsn, interval) FROM PUBLIC;
 
 CREATE FUNCTION evpub.pause()
@@ -686,7 +686,7 @@ RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'evpub_pause';
 COMMENT ON FUNCTION evpub.pause() IS
-'publish nothing until evpub.resume(), also after a restart; WAL is kept';
+'Publishes nothing until evpub.resume(), also after a restart; WAL is kept meanwhile, and writers go on. Returns when that is durable; it is an error on a standby and where there is no publisher.';
 REVOKE ALL ON FUNCTION evpub.pause() FROM PUBLIC;
 
 CREATE FUNCTION evpub.resume()
@@ -694,7 +694,7 @@ RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'evpub_resume';
 COMMENT ON FUNCTION evpub.resume() IS
-'publish again after evpub.pause(), after a topic was found to be made anew, or after 100 dead letters of a topic in a row';
+'Publishes again: after evpub.pause(), after a topic was found to be made anew, or after 100 dead letters of a topic in a row. Returns when that is durable; it is an error on a standby and where there is no publisher.';
 REVOKE ALL ON FUNCTION evpub.resume() FROM PUBLIC;
 
 CREATE FUNCTION evpub.take_over()
@@ -702,7 +702,7 @@ RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'evpub_take_over';
 COMMENT ON FUNCTION evpub.take_over() IS
-'end state "fenced": publish from this server, under a new publisher id; the server that it is a copy of must not publish any more, or publish elsewhere';
+'Ends state "fenced": this server publishes from now on, under a new publisher id. Be sure that the server it may be a copy of publishes to these brokers no more; it is an error in any other state.';
 REVOKE ALL ON FUNCTION evpub.take_over() FROM PUBLIC;
 
 CREATE FUNCTION evpub.accept_gap(lsn pg_lsn)
@@ -710,7 +710,7 @@ RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'evpub_accept_gap';
 COMMENT ON FUNCTION evpub.accept_gap(pg_lsn) IS
-'end state "gap": go on behind the gap that evpub.status shows, if it ends at or before lsn; a NOTICE says how many transactions and events that gives up, as far as that is known; consumers get evpub.gap events';
+'Ends state "gap": publishing goes on behind the gap that evpub.status shows; what lies in it is given up, a NOTICE says how much, and consumers get evpub.gap events. It is an error if the gap reaches beyond lsn.';
 REVOKE ALL ON FUNCTION evpub.accept_gap(pg_lsn) FROM PUBLIC;
 
 CREATE FUNCTION evpub.discard(up_to pg_lsn)
@@ -718,7 +718,7 @@ RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'evpub_discard';
 COMMENT ON FUNCTION evpub.discard(pg_lsn) IS
-'do not publish what was committed up to an LSN and is not published yet; a NOTICE says how many transactions and events that gives up, as far as that is known; consumers get evpub.gap events';
+'Gives up what committed up to an LSN and is not in Kafka yet; a NOTICE says how much, and consumers get evpub.gap events. It is an error in states "gap" and "fenced".';
 REVOKE ALL ON FUNCTION evpub.discard(pg_lsn) FROM PUBLIC;
 
 CREATE FUNCTION evpub.forget_topic(topic text)
@@ -726,7 +726,7 @@ RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'evpub_forget_topic';
 COMMENT ON FUNCTION evpub.forget_topic(text) IS
-'a topic is retired: forget its partition count and offsets, so that no gap is announced in it any more; events that still come for it find it as one never published to';
+'Forgets a topic that is retired, with its partition count and offsets; an event that still comes for it finds it as one never published to. It is an error if nothing was published to it.';
 REVOKE ALL ON FUNCTION evpub.forget_topic(text) FROM PUBLIC;
 
 CREATE FUNCTION evpub.skip_event(id text)
@@ -734,7 +734,7 @@ RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'evpub_skip_event';
 COMMENT ON FUNCTION evpub.skip_event(text) IS
-'give up exactly the event that Kafka refuses and that publishing stands still at, or that waits for the dead-letter topic; evpub.status names it; consumers get an evpub.skipped event of the same id instead; an error for any other id';
+'Gives up exactly the event that Kafka refuses and that publishing stands still at, whose id evpub.status shows; consumers get an evpub.skipped event of the same id. It is an error for any other id.';
 REVOKE ALL ON FUNCTION evpub.skip_event(text) FROM PUBLIC;
 
 CREATE FUNCTION evpub.register_database()
@@ -742,7 +742,7 @@ RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'evpub_register_database';
 COMMENT ON FUNCTION evpub.register_database() IS
-'let this database publish: for a copy made by CREATE DATABASE ... TEMPLATE; CREATE EXTENSION does it by itself';
+'Lets this database publish, if it is a copy made by CREATE DATABASE ... TEMPLATE; CREATE EXTENSION does it by itself. It is an error if evpub is not preloaded, or its worker does not run.';
 REVOKE ALL ON FUNCTION evpub.register_database() FROM PUBLIC;
 
 CREATE FUNCTION evpub_internal.status(
@@ -1251,9 +1251,58 @@ SELECT c.name, c.hint IS NULL OR c.name = 'logical_messages', c.detail, c.hint
  ORDER BY c.place, c.detail
 $$;
 COMMENT ON FUNCTION evpub.check() IS
-'what is wrong with publishing on this server and in this database, and what to type';
+'Shows what is wrong with publishing on this server and in this database, and what to type: a row for each thing that is looked at, and ok is true where it is fine. Works in every state.';
 REVOKE ALL ON FUNCTION evpub.check() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION evpub.check() TO pg_monitor;
+
+-- ---------------------------------------------------------------------------
+-- what to type for what
+-- ---------------------------------------------------------------------------
+
+-- For everybody who has USAGE on the schema, so it is granted below the default
+-- privileges, which are revoked there.
+CREATE FUNCTION evpub.help()
+RETURNS TABLE (topic text, purpose text, command text)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 40
+SET search_path = pg_catalog, pg_temp
+AS $help$
+VALUES
+	('start', 'name the Kafka brokers', $$ALTER SYSTEM SET evpub.bootstrap_servers = 'kafka1:9092,kafka2:9092';$$),
+	('start', 'have the server read changed settings', $$SELECT pg_reload_conf();$$),
+	('start', 'let an owner of tables capture them', $$GRANT USAGE ON SCHEMA evpub TO app_owner;$$),
+	('start', '... and', $$GRANT EXECUTE ON FUNCTION evpub.capture, evpub.capture_table, evpub.release_table TO app_owner;$$),
+	('start', 'let somebody watch: views and check()', $$GRANT pg_monitor TO ops;$$),
+	('start', 'publish from a copy made by TEMPLATE', $$SELECT evpub.register_database();$$),
+	('capture', 'publish changes of a table, keys only', $$SELECT evpub.capture_table('member', topic => 'hr', tenant_column => 'tenant_id');$$),
+	('capture', '... with the values of the row', $$SELECT evpub.capture_table('member', tenant_column => 'tenant_id', payload => 'row');$$),
+	('capture', '... of some rows, one tenant for all', $$SELECT evpub.capture_table('member', tenant => 'acme', filter => '{row}.deleted_at IS NULL');$$),
+	('capture', '... in the schema of each customer', $$SELECT evpub.capture_schemas('^cust_(.*)$', '{member}', tenant => '{match}');$$),
+	('capture', 'end that for a table', $$SELECT evpub.release_table('member');$$),
+	('capture', '... for schemas', $$SELECT evpub.release_schemas('^cust_(.*)$', '{member}');$$),
+	('capture', 'what is captured, and by which call', $$SELECT "table", topic, enabled, definition FROM evpub.tables;$$),
+	('capture', 'rules for schemas', $$SELECT * FROM evpub.schema_rules;$$),
+	('publish', 'an event of your own, at commit', $$SELECT evpub.publish('member.invited', 'acme', '{"id": 42}', topic => 'hr');$$),
+	('publish', 'a value as it is, at commit', $$SELECT evpub.publish_raw('settings', 'acme', '{"theme": "dark"}');$$),
+	('publish', 'rows that are there already', $$CALL evpub.resync('{member}');$$),
+	('watch', 'what is wrong, and what to type', $$SELECT name, detail, hint FROM evpub.check() WHERE NOT ok;$$),
+	('watch', 'what the publisher does, and why', $$SELECT state, state_reason, hint, lag_seconds, lag_bytes FROM evpub.status;$$),
+	('watch', 'what went wrong lately', $$SELECT last_at, count, kind, topic, text, done FROM evpub.failures;$$),
+	('watch', 'topics that were published to', $$SELECT * FROM evpub.topics;$$),
+	('watch', 'events that will be published next', $$SELECT topic, key, value FROM evpub.peek(20);$$),
+	('wait', 'until all that is committed is in Kafka', $$SELECT evpub.wait_published(timeout => '10 s');$$),
+	('wait', 'until a standby has the row of an event', $$SELECT evpub.wait_replayed('0/16B3748', timeout => '1 s');$$),
+	('steer', 'publish nothing for a while; WAL is kept', $$SELECT evpub.pause();$$),
+	('steer', 'go on, also with a topic made anew', $$SELECT evpub.resume();$$),
+	('give up', 'the one event that Kafka refuses', $$SELECT evpub.skip_event('0745be80dd5a1b04-00000001-00000000015B67F0-00000000');$$),
+	('give up', 'what state "gap" has lost', $$SELECT evpub.accept_gap('0/16B3748');$$),
+	('give up', 'all that waits up to now', $$SELECT evpub.discard(pg_current_wal_lsn());$$),
+	('give up', 'a topic that is retired', $$SELECT evpub.forget_topic('old-topic');$$),
+	('failover', 'publish from this server, not the old', $$SELECT evpub.take_over();$$),
+	('repair', 'change rows without events (session)', $$SET evpub.capture = off;$$),
+	('end', 'publish nothing of this database', $$DROP EXTENSION evpub CASCADE;$$)
+$help$;
+COMMENT ON FUNCTION evpub.help() IS
+'Shows what to type for what: a row for each purpose, grouped by topic, with a command whose names are examples.';
 
 -- ---------------------------------------------------------------------------
 -- default privileges of who installs evpub give others nothing here: who may
@@ -1280,6 +1329,8 @@ BEGIN
 	REVOKE INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER ON ALL TABLES IN SCHEMA evpub, evpub_internal FROM pg_monitor;
 END
 $$;
+
+GRANT EXECUTE ON FUNCTION evpub.help() TO PUBLIC;
 
 -- ---------------------------------------------------------------------------
 -- registration of this database: last, so that nothing is left of it when

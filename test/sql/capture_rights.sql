@@ -43,7 +43,7 @@ SET ROLE regress_evpub_monitor;
 SELECT "table", topic, tenant, enabled FROM evpub.tables;
 RESET ROLE;
 SELECT * FROM pg_temp.events(:'start');
--- nothing of ours is open to everybody
+-- nothing of ours is open to everybody but help
 SELECT p.oid::regprocedure FROM pg_proc p
  WHERE pronamespace IN ('evpub'::regnamespace, 'evpub_internal'::regnamespace) AND has_function_privilege('public', p.oid, 'EXECUTE');
 -- every object says what it is
