@@ -154,7 +154,9 @@ $(WALK): test/walk/evpub_walk.c $(wildcard src/*.h src/reader/wal*.[ch]) .pg-ver
 $(FAULTS): $(wildcard test/faults/*.c)
 	$(CC) -std=gnu11 -O2 -g $(WARNINGS) -shared -fPIC -o $@ $^ -ldl
 
-test-programs: $(UNIT_TESTS) $(CHECKED_RELAY) $(KAFKA_ADMIN) $(EAGER) $(WALK) $(FAULTS) mockbroker
+# what TAP tests use beside the server
+tap-programs: $(KAFKA_ADMIN) $(EAGER) $(WALK) $(FAULTS) mockbroker
+test-programs: $(UNIT_TESTS) $(CHECKED_RELAY) tap-programs
 
 # Once what is missing is installed, make starts anew: the path of PGXS may not
 # have been there when this file was read.
@@ -213,4 +215,4 @@ bench: deps
 		$(if $(GROWTH),growth) $(if $(QUICK),quick) $(PARTS)
 	@bench/plot '$(RESULTS)' '$(PLOTS)'
 
-.PHONY: FORCE chaos deps lint format test test-programs fuzz fuzz-programs mockbroker demo bench install-relay uninstall-relay
+.PHONY: FORCE chaos deps lint format test tap-programs test-programs fuzz fuzz-programs mockbroker demo bench install-relay uninstall-relay
