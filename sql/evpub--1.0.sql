@@ -1256,6 +1256,520 @@ REVOKE ALL ON FUNCTION evpub.check() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION evpub.check() TO pg_monitor;
 
 -- ---------------------------------------------------------------------------
+-- the contract with consumers, as JSON Schema and AsyncAPI
+-- ---------------------------------------------------------------------------
+
+-- Everything here only reads catalogs, with operators and functions of pg_catalog:
+-- nothing of a table's owner runs.  Calls of evpub_internal are exact in their types,
+-- so that no function of the same name is a better match.  What a value becomes is decided in C, by
+-- column_kind() in capture/render.c, and the envelopes are in event/output.c; whoever
+-- changes these changes the schemas here.
+--
+-- Only words of JSON Schema are used that mean the same in 2020-12 and in draft 7,
+-- since the latter is what AsyncAPI takes.  Objects may have more members than
+-- their schema names: a consumer must not fail because a column was added.
+
+-- A template with its placeholders filled, as far as "names" has them.  "form":
+-- text; pattern, a regular expression in which anything may stand for the other
+-- placeholders; or template, in which braces stay doubled.
+CREATE FUNCTION evpub_internal.contract_fill(template text, names jsonb, form text)
+RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT coalesce(string_agg(
+		CASE WHEN form = 'template' AND p.text IN ('{{', '}}') THEN p.text
+			 WHEN form = 'pattern' AND p.text ~ '^\{[a-z]+\}$' THEN coalesce(l.literal, '[\s\S]*')
+			 ELSE coalesce(l.literal, p.text) END, '' ORDER BY p.n), '')
+  FROM (SELECT m[1], n FROM regexp_matches(template, '\{\{|\}\}|\{[a-z]+\}|[^{}]+|[{}]', 'g') WITH ORDINALITY AS r (m, n)) AS p (text, n)
+	   CROSS JOIN LATERAL (SELECT CASE WHEN p.text = '{{' THEN '{' WHEN p.text = '}}' THEN '}'
+									   WHEN p.text ~ '^\{[a-z]+\}$' THEN names ->> btrim(p.text, '{}')
+									   ELSE p.text END) AS v (text)
+	   CROSS JOIN LATERAL (SELECT CASE WHEN form = 'pattern' THEN regexp_replace(v.text, '[][\\^$.*+?(){}|]', '\\\&', 'g')
+									   ELSE v.text END) AS l (literal)
+$$;
+COMMENT ON FUNCTION evpub_internal.contract_fill(text, jsonb, text) IS
+'a template of a captured table, filled as text, pattern or template (for evpub.json_schema)';
+REVOKE ALL ON FUNCTION evpub_internal.contract_fill(text, jsonb, text) FROM PUBLIC;
+
+-- Schema of a string that is made of a template.
+CREATE FUNCTION evpub_internal.contract_string(template text, names jsonb)
+RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT CASE WHEN evpub_internal.contract_fill(template, names, 'pattern'::text) !~ '\[\\s\\S\]\*'
+			THEN jsonb_build_object('type', 'string', 'const', evpub_internal.contract_fill(template, names, 'text'::text))
+			WHEN evpub_internal.contract_fill(template, names, 'pattern'::text) = '[\s\S]*'
+			THEN jsonb_build_object('type', 'string', 'description', evpub_internal.contract_fill(template, names, 'text'::text))
+			ELSE jsonb_build_object('type', 'string', 'description', evpub_internal.contract_fill(template, names, 'text'::text),
+									'pattern', concat('^', evpub_internal.contract_fill(template, names, 'pattern'::text), '$')) END
+$$;
+COMMENT ON FUNCTION evpub_internal.contract_string(text, jsonb) IS
+'JSON Schema of a string that is made of a template (for evpub.json_schema)';
+REVOKE ALL ON FUNCTION evpub_internal.contract_string(text, jsonb) FROM PUBLIC;
+
+-- A list of column names, as it stands in the arguments of a trigger.
+CREATE FUNCTION evpub_internal.contract_names(list text)
+RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT array_agg(CASE WHEN m[1] ~ '^"' THEN replace(substr(m[1], 2, length(m[1]) - 2), '""', '"') ELSE lower(btrim(m[1])) END ORDER BY n)
+  FROM regexp_matches(list, '\s*("(?:[^"]|"")*"|[^,"]+)\s*(?:,|$)', 'g') WITH ORDINALITY AS r (m, n)
+$$;
+COMMENT ON FUNCTION evpub_internal.contract_names(text) IS
+'column names in an option of a captured table (for evpub.json_schema)';
+REVOKE ALL ON FUNCTION evpub_internal.contract_names(text) FROM PUBLIC;
+
+CREATE FUNCTION evpub_internal.contract_object(properties jsonb, optional text[])
+RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT jsonb_build_object('type', 'object', 'properties', properties,
+	'required', (SELECT coalesce(jsonb_agg(k.name ORDER BY k.n), '[]')
+				   FROM jsonb_object_keys(properties) WITH ORDINALITY AS k (name, n)
+				  WHERE k.name <> ALL (optional)))
+$$;
+COMMENT ON FUNCTION evpub_internal.contract_object(jsonb, text[]) IS
+'JSON Schema of an object (for evpub.json_schema)';
+REVOKE ALL ON FUNCTION evpub_internal.contract_object(jsonb, text[]) FROM PUBLIC;
+
+CREATE FUNCTION evpub_internal.contract_nullable(schema jsonb)
+RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT CASE WHEN schema = '{}' THEN schema
+			WHEN schema ? 'anyOf' THEN jsonb_set(schema, '{anyOf}', schema -> 'anyOf' || '[{"type": "null"}]')
+			WHEN schema ? 'enum' OR schema ->> 'type' IN ('object', 'array')
+			THEN jsonb_build_object('anyOf', jsonb_build_array(schema, '{"type": "null"}'::jsonb))
+			ELSE schema || jsonb_build_object('type', jsonb_build_array(schema -> 'type', 'null')) END
+$$;
+COMMENT ON FUNCTION evpub_internal.contract_nullable(jsonb) IS
+'JSON Schema of a value or null (for evpub.json_schema)';
+REVOKE ALL ON FUNCTION evpub_internal.contract_nullable(jsonb) FROM PUBLIC;
+
+-- What a value of a type is in an event: what to_jsonb() makes of it.
+CREATE FUNCTION evpub_internal.contract_type(type oid, typmod integer)
+RETURNS jsonb
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	t      pg_type;
+	length integer := typmod - 4;
+	clock  text := '[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?';
+	day    text := '[0-9]{4,}-[0-9]{2}-[0-9]{2}';
+BEGIN
+	SELECT p.* INTO STRICT t FROM pg_type p WHERE p.oid = type;
+	IF t.typtype = 'd' THEN
+		RETURN evpub_internal.contract_type(t.typbasetype, t.typtypmod);
+	ELSIF t.typelem <> 0 AND t.typsubscript = 'array_subscript_handler'::regproc THEN
+		-- an array may have any number of dimensions, whatever its type says
+		RETURN jsonb_build_object('type', 'array', 'items', jsonb_build_object('anyOf',
+			jsonb_build_array(evpub_internal.contract_nullable(evpub_internal.contract_type(t.typelem, typmod)), '{"type": "array"}'::jsonb)));
+	ELSIF t.typtype = 'c' THEN
+		RETURN evpub_internal.contract_object(coalesce((
+			SELECT jsonb_object_agg(a.attname, evpub_internal.contract_nullable(evpub_internal.contract_type(a.atttypid, a.atttypmod)))
+			  FROM pg_attribute a
+			 WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped), '{}'::jsonb), '{}'::text[]);
+	ELSIF t.oid >= 16384 THEN
+		IF EXISTS (SELECT FROM pg_cast c
+				   WHERE c.castsource = t.oid AND c.casttarget = 'json'::regtype AND c.castmethod = 'f') THEN
+			RETURN '{}';
+		ELSIF t.typtype = 'e' THEN
+			RETURN jsonb_build_object('type', 'string', 'enum', (
+				SELECT coalesce(jsonb_agg(e.enumlabel ORDER BY e.enumsortorder), '[]') FROM pg_enum e WHERE e.enumtypid = t.oid));
+		END IF;
+		RETURN '{"type": "string"}';
+	END IF;
+	RETURN CASE t.typname::text
+		WHEN 'int2' THEN '{"type": "integer", "minimum": -32768, "maximum": 32767}'::jsonb
+		WHEN 'int4' THEN '{"type": "integer", "format": "int32", "minimum": -2147483648, "maximum": 2147483647}'
+		WHEN 'int8' THEN '{"type": "integer", "format": "int64", "minimum": -9223372036854775808, "maximum": 9223372036854775807}'
+		WHEN 'bool' THEN '{"type": "boolean"}'
+		WHEN 'float4' THEN '{"anyOf": [{"type": "number"}, {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}]}'
+		WHEN 'float8' THEN '{"anyOf": [{"type": "number"}, {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}]}'
+		WHEN 'numeric' THEN
+			-- with a precision there is no infinity
+			CASE WHEN typmod >= 4 THEN '{"anyOf": [{"type": "number"}, {"type": "string", "enum": ["NaN"]}]}'
+				 ELSE '{"anyOf": [{"type": "number"}, {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}]}' END::jsonb
+		WHEN 'json' THEN '{}'
+		WHEN 'jsonb' THEN '{}'
+		WHEN 'varchar' THEN
+			-- characters of other encodings may be several in UTF-8
+			CASE WHEN length > 0 AND getdatabaseencoding() = 'UTF8' THEN jsonb_build_object('type', 'string', 'maxLength', length)
+				 ELSE '{"type": "string"}' END
+		WHEN 'bpchar' THEN
+			CASE WHEN length > 0 AND getdatabaseencoding() = 'UTF8' THEN jsonb_build_object('type', 'string', 'minLength', length, 'maxLength', length)
+				 ELSE '{"type": "string"}' END
+		WHEN 'uuid' THEN '{"type": "string", "format": "uuid"}'
+		WHEN 'bytea' THEN '{"type": "string", "pattern": "^\\\\x([0-9a-f]{2})*$"}'
+		WHEN 'date' THEN jsonb_build_object('anyOf', jsonb_build_array(
+			'{"type": "string", "format": "date"}'::jsonb,
+			jsonb_build_object('type', 'string', 'pattern', concat('^(-?infinity|', day, ' BC|[0-9]{5,}-[0-9]{2}-[0-9]{2})$'))))
+		WHEN 'timestamptz' THEN jsonb_build_object('anyOf', jsonb_build_array(
+			'{"type": "string", "format": "date-time"}'::jsonb,
+			jsonb_build_object('type', 'string', 'pattern', concat('^(-?infinity|', day, 'T', clock, '\+00:00 BC|[0-9]{5,}-[0-9]{2}-[0-9]{2}T', clock, '\+00:00)$'))))
+		-- without an offset it is no date-time of RFC 3339
+		WHEN 'timestamp' THEN jsonb_build_object('type', 'string', 'pattern', concat('^(-?infinity|', day, 'T', clock, '( BC)?)$'))
+		WHEN 'time' THEN jsonb_build_object('type', 'string', 'pattern', concat('^', clock, '$'))
+		WHEN 'timetz' THEN jsonb_build_object('type', 'string', 'pattern', concat('^', clock, '[-+][0-9]{2}(:[0-9]{2}){0,2}$'))
+		ELSE '{"type": "string"}' END;
+END
+$$;
+COMMENT ON FUNCTION evpub_internal.contract_type(oid, integer) IS
+'JSON Schema of the values of a type, but for NULL (for evpub.json_schema)';
+REVOKE ALL ON FUNCTION evpub_internal.contract_type(oid, integer) FROM PUBLIC;
+
+-- Columns of a table as an object; "names" NULL: all.
+CREATE FUNCTION evpub_internal.contract_columns(rel oid, names text[])
+RETURNS jsonb
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT evpub_internal.contract_object(coalesce(jsonb_object_agg(a.attname,
+		CASE WHEN a.attnotnull AND NOT EXISTS (
+					-- from 18 on NOT NULL may be NOT VALID, and rows of before be null
+					SELECT FROM pg_constraint c
+					 WHERE c.conrelid = a.attrelid AND c.contype = 'n' AND NOT c.convalidated AND a.attnum = ANY (c.conkey))
+			 THEN t.schema ELSE evpub_internal.contract_nullable(t.schema) END), '{}'::jsonb), '{}'::text[])
+  FROM pg_attribute a
+	   CROSS JOIN LATERAL (SELECT evpub_internal.contract_type(a.atttypid, a.atttypmod)) AS t (schema)
+ WHERE a.attrelid = rel AND a.attnum > 0 AND NOT a.attisdropped
+   AND (names IS NULL OR a.attname::text = ANY (names))
+$$;
+COMMENT ON FUNCTION evpub_internal.contract_columns(oid, text[]) IS
+'JSON Schema of an object with columns of a table (for evpub.json_schema)';
+REVOKE ALL ON FUNCTION evpub_internal.contract_columns(oid, text[]) FROM PUBLIC;
+
+-- The value of an event in its envelope.  "fields" has the schemas of pk, and of
+-- data, changed and old_pk where there may be any; the latter two are not in
+-- every event.
+CREATE FUNCTION evpub_internal.contract_value(envelope text, type jsonb, fields jsonb)
+RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT CASE envelope
+	WHEN 'plain' THEN evpub_internal.contract_object(common.id || fields || jsonb_build_object('type', type,
+			'tx', '{"type": "integer", "minimum": 1, "maximum": 4294967295, "description": "number of events of the transaction"}'::jsonb),
+		'{changed,old_pk}'::text[])
+	WHEN 'cloudevents' THEN evpub_internal.contract_object(common.id || jsonb_build_object('type', type,
+			'specversion', '{"type": "string", "const": "1.0"}'::jsonb,
+			'source', '{"type": "string", "format": "uri-reference", "pattern": "^/evpub/[0-9a-f]{16}/"}'::jsonb,
+			'datacontenttype', '{"type": "string", "const": "application/json"}'::jsonb,
+			'sequence', '{"type": "string", "pattern": "^[0-9A-F]{16}-[0-9A-F]{8}$"}'::jsonb,
+			'data', evpub_internal.contract_object(fields, '{changed,old_pk}'::text[]))
+			-- not of what has no key, or of one that is an empty string
+			|| CASE WHEN fields -> 'pk' ->> 'type' = 'null' THEN '{}'
+					ELSE '{"subject": {"type": "string", "minLength": 1, "description": "values of the primary key, with commas between them"}}'::jsonb END, '{subject}'::text[])
+	WHEN 'cloudevents_binary' THEN evpub_internal.contract_object(fields, '{changed,old_pk}'::text[])
+	ELSE coalesce(fields -> 'data', fields -> 'pk') END
+  FROM (SELECT '{"id": {"type": "string", "pattern": "^[0-9a-f]{16}-[0-9A-F]{8}-[0-9A-F]{16}-[0-9A-F]{8}$", "description": "unique; ascends in a partition as long as the first 16 digits stay"},
+		"tenant": {"type": "string"},
+		"lsn": {"type": "string", "pattern": "^[0-9A-F]{1,8}/[0-9A-F]{1,8}$", "description": "a replica that has replayed up to here has the change"},
+		"time": {"type": "string", "format": "date-time", "description": "of the commit, UTC"}}'::jsonb) AS common (id)
+$$;
+COMMENT ON FUNCTION evpub_internal.contract_value(text, jsonb, jsonb) IS
+'JSON Schema of the value of an event (for evpub.json_schema)';
+REVOKE ALL ON FUNCTION evpub_internal.contract_value(text, jsonb, jsonb) FROM PUBLIC;
+
+-- Headers that evpub sets by itself.
+CREATE FUNCTION evpub_internal.contract_headers(envelope text, type jsonb, fields jsonb)
+RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT jsonb_build_object('evpub-id', v.p -> 'id') || CASE envelope
+	WHEN 'cloudevents' THEN '{"content-type": {"type": "string", "const": "application/cloudevents+json"}}'
+	WHEN 'cloudevents_binary' THEN jsonb_build_object('content-type', '{"type": "string", "const": "application/json"}'::jsonb,
+		'ce_specversion', v.p -> 'specversion', 'ce_id', v.p -> 'id', 'ce_source', v.p -> 'source', 'ce_type', type,
+		'ce_time', v.p -> 'time', 'ce_tenant', v.p -> 'tenant', 'ce_lsn', v.p -> 'lsn', 'ce_sequence', v.p -> 'sequence')
+		|| CASE WHEN v.p ? 'subject' THEN jsonb_build_object('ce_subject', v.p -> 'subject') ELSE '{}' END
+	ELSE '{}' END
+  FROM (SELECT evpub_internal.contract_value('cloudevents'::text, type, fields) -> 'properties') AS v (p)
+$$;
+COMMENT ON FUNCTION evpub_internal.contract_headers(text, jsonb, jsonb) IS
+'JSON Schemas of the headers that an envelope has (for evpub.json_schema)';
+REVOKE ALL ON FUNCTION evpub_internal.contract_headers(text, jsonb, jsonb) FROM PUBLIC;
+
+-- What there is of each captured table: one row for each event that there may be.
+-- "type" is its name; placeholders that only a row fills stay in it and in "topic".
+-- "moves": an UPDATE may give a row another key; "merges": that may become an
+-- update of a row that was deleted in the same transaction (fill_change() in
+-- capture/row.c).
+CREATE FUNCTION evpub_internal.contract_events()
+RETURNS TABLE (rel oid, place text, event text, options jsonb, moves boolean, merges boolean, type text, type_schema jsonb, topic text, key jsonb, headers jsonb)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+WITH captures AS (
+	-- triggers with other options make events of their own; bits of tgtype: row 1,
+	-- insert 4, delete 8, update 16, truncate 32
+	SELECT t.tgrelid AS rel, o.options - 'on_replica' AS options, min(t.tgname::text) AS name,
+		   bit_or(t.tgtype::integer) AS fires, bool_or(t.tgtype::integer & 5 = 5) AS on_insert, bool_or(t.tgtype::integer & 1 = 1) AS on_row
+	  FROM pg_trigger t
+		   CROSS JOIN LATERAL evpub_internal.capture_options(t.tgrelid, t.tgargs, false) o
+	 WHERE t.tgfoid = 'evpub.capture()'::regprocedure AND t.tgparentid = 0 AND o.options IS NOT NULL
+	 GROUP BY t.tgrelid, o.options),
+facts AS (
+	SELECT c.*, n.nspname, r.relname, r.relkind, w.*,
+		   evpub_internal.contract_fill(c.options ->> 'key', '{"pk": ""}'::jsonb, 'template'::text) <> c.options ->> 'key' AS by_row,
+		   -- a resync takes the first one that sees every row
+		   c.on_row AND row_number() OVER (PARTITION BY c.rel ORDER BY c.on_insert DESC, c.on_row DESC, c.name) = 1 AS resyncs
+	  FROM captures c
+		   JOIN pg_class r ON r.oid = c.rel
+		   JOIN pg_namespace n ON n.oid = r.relnamespace
+		   CROSS JOIN LATERAL (
+			SELECT bool_or(o.name = 'insert' AND c.fires & 4 <> 0) AS inserts, bool_or(o.name = 'update' AND c.fires & 16 <> 0) AS updates,
+				   bool_or(o.name = 'delete' AND c.fires & 8 <> 0) AS deletes, bool_or(o.name = 'truncate' AND c.fires & 32 <> 0) AS truncates
+			  FROM unnest(evpub_internal.contract_names(c.options ->> 'operations')) AS o (name)) w),
+makes AS (
+	SELECT f.*, f.truncates AND coalesce(f.options ->> 'on_truncate', CASE WHEN f.by_row THEN 'error' ELSE 'per_tenant' END) = 'per_tenant' AS empties
+	  FROM facts f),
+events AS (
+	SELECT m.*, e.op, e.event, e.event LIKE 'resync\_%' AS is_mark
+	  FROM makes m
+		   CROSS JOIN LATERAL (VALUES
+			-- as compile_makes() in capture/compile.c has it; an update of the key is
+			-- deleted and created, deleted and inserted again is an update, and TRUNCATE
+			-- of a partition deletes its rows
+			('create', 'created', m.inserts OR m.updates),
+			('update', 'updated', m.updates OR m.inserts AND m.deletes),
+			('delete', 'deleted', m.deletes OR m.updates OR m.empties AND m.relkind = 'p' AND m.inserts),
+			('truncate', 'truncated', m.empties),
+			('resync', 'resynced', m.resyncs),
+			('resync', 'resync_started', m.resyncs), ('resync', 'resync_finished', m.resyncs)
+		   ) AS e (op, event, is_made)
+	 WHERE e.is_made
+	   -- without an envelope, marks can only be known by a header
+	   AND (e.event NOT LIKE 'resync\_%' OR m.options ->> 'envelope' <> 'none'
+			OR evpub_internal.contract_fill(m.options ->> 'headers', '{"event": "", "type": ""}'::jsonb, 'template'::text) <> m.options ->> 'headers')),
+named AS (
+	SELECT e.*, jsonb_build_object('database', current_database(), 'schema', e.nspname, 'table', e.relname) AS roots,
+		   e.options ->> 'type' AS row_type,
+		   CASE WHEN NOT e.is_mark OR evpub_internal.contract_fill(e.options ->> 'type', '{"event": ""}'::jsonb, 'template'::text) <> e.options ->> 'type'
+				THEN e.options ->> 'type' ELSE '{table}.' || e.event END AS own_type
+	  FROM events e),
+filled AS (
+	SELECT n.*, n.roots || jsonb_build_object('op', n.op, 'event', n.event) AS own,
+		   n.roots || jsonb_build_object('op', n.op, 'event', CASE WHEN n.is_mark THEN 'resynced' ELSE n.event END) AS of_rows
+	  FROM named n)
+SELECT f.rel, concat(f.nspname, '.', f.relname), f.event,
+	   f.options, f.updates,
+	   f.options ->> 'collapse' = 'true'
+	   AND evpub_internal.contract_fill(f.options ->> 'key', '{"op": "", "event": "", "type": ""}'::jsonb, 'template'::text) = f.options ->> 'key'
+	   AND coalesce(evpub_internal.contract_fill(f.options ->> 'headers', '{"op": "", "event": "", "type": ""}'::jsonb, 'template'::text) = f.options ->> 'headers', true),
+	   evpub_internal.contract_fill(f.own_type, f.own, 'text'::text),
+	   evpub_internal.contract_string(f.own_type, f.own),
+	   evpub_internal.contract_fill(evpub_internal.contract_fill(f.options ->> 'topic', jsonb_build_object('type', f.row_type), 'template'::text),
+							CASE WHEN f.options ? 'tenant_column' THEN f.of_rows
+								 ELSE f.of_rows || jsonb_build_object('tenant', evpub_internal.contract_fill(f.options ->> 'tenant', f.roots, 'text'::text)) END, 'text'::text),
+	   -- of rows that are in many partitions, marks are in the one of the tenant
+	   CASE WHEN f.is_mark AND f.by_row THEN evpub_internal.contract_string('{tenant}'::text, '{}'::jsonb)
+			ELSE evpub_internal.contract_string(evpub_internal.contract_fill(f.options ->> 'key', jsonb_build_object('type', f.row_type), 'template'::text), f.of_rows) END,
+	   (SELECT coalesce(jsonb_object_agg(h.key, evpub_internal.contract_string(
+				evpub_internal.contract_fill(h.value, jsonb_build_object('type', f.own_type), 'template'::text), f.own)), '{}')
+		  FROM jsonb_each_text((f.options ->> 'headers')::jsonb) h)
+  FROM filled f
+$$;
+COMMENT ON FUNCTION evpub_internal.contract_events() IS
+'the events that there may be of captured tables (for evpub.json_schema)';
+REVOKE ALL ON FUNCTION evpub_internal.contract_events() FROM PUBLIC;
+
+-- The messages of captured tables, as AsyncAPI has them, their payload in place;
+-- "wanted": those of one type.  evpub.gap and evpub.skipped, which have no topic
+-- here, may come in each.
+CREATE FUNCTION evpub_internal.contract_messages(wanted text)
+RETURNS TABLE (type text, place text, topic text, message jsonb)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+WITH events AS (
+	SELECT e.*, e.options ->> 'envelope' AS envelope, e.event = 'deleted' AND e.options ->> 'on_delete' = 'tombstone' AS is_tombstone
+	  FROM evpub_internal.contract_events() e
+	 WHERE wanted IS NULL OR e.type = wanted),
+fields AS (
+	SELECT e.*, CASE
+		WHEN e.event = 'truncated' THEN '{"pk": {"type": "null"}}'
+		WHEN e.event LIKE 'resync\_%' THEN jsonb_build_object('pk', '{"type": "null"}'::jsonb, 'data', evpub_internal.contract_object(
+			'{"run": {"type": "string", "description": "id of the call of evpub.resync()"},
+			  "partial": {"type": "boolean", "const": true, "description": "only some rows have events: forget none"}}'::jsonb, '{partial}'::text[]))
+		ELSE jsonb_build_object('pk', c.key)
+			|| CASE WHEN e.options ->> 'payload' = 'row' THEN jsonb_build_object('data', evpub_internal.contract_columns(e.rel, NULL::text[]))
+					WHEN e.options ? 'data_columns' THEN jsonb_build_object('data', evpub_internal.contract_columns(e.rel, evpub_internal.contract_names(e.options ->> 'data_columns')))
+					ELSE '{}' END
+			|| CASE WHEN e.event = 'updated' AND e.options ->> 'payload' = 'changed_columns'
+					THEN jsonb_build_object('changed', jsonb_build_object('type', 'array', 'minItems', 1,
+						'description', 'columns that changed; if this is missing, any may have',
+						'items', jsonb_build_object('type', 'string', 'enum', (
+							SELECT jsonb_agg(a.attname ORDER BY a.attnum) FROM pg_attribute a
+							 WHERE a.attrelid = e.rel AND a.attnum > 0 AND NOT a.attisdropped))))
+					ELSE '{}' END
+			|| CASE WHEN e.moves AND (e.event = 'created' OR e.event = 'updated' AND e.merges) THEN jsonb_build_object('old_pk', c.key) ELSE '{}' END
+		END AS fields
+	  FROM events e
+		   CROSS JOIN LATERAL (SELECT evpub_internal.contract_columns(e.rel, coalesce(evpub_internal.contract_names(e.options ->> 'key_columns'), (
+				SELECT array_agg(a.attname::text) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid
+					AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1]) WHERE i.indrelid = e.rel AND i.indisprimary), '{}'))) AS c (key)),
+messages AS (
+	SELECT f.type, f.place, f.topic, f.key, f.headers || evpub_internal.contract_headers(CASE WHEN f.is_tombstone THEN '' ELSE f.envelope END, f.type_schema, f.fields) AS headers,
+		   CASE f.event WHEN 'created' THEN 'A row was inserted, or has come to this key or tenant, or into the filter.'
+						WHEN 'updated' THEN 'A row was changed.'
+						WHEN 'deleted' THEN concat('A row was deleted, or has left this key or tenant, or the filter.', CASE WHEN f.is_tombstone THEN ' A tombstone: the message has no value.' END)
+						WHEN 'truncated' THEN 'All rows of the table and tenant are gone.'
+						WHEN 'resynced' THEN 'A row as it is, published by evpub.resync().'
+						WHEN 'resync_started' THEN 'evpub.resync() begins to publish the rows of a tenant.'
+						WHEN 'resync_finished' THEN 'Each row that the table has of the tenant has had an event since resync_started.' END AS summary,
+		   CASE WHEN f.envelope = 'cloudevents' AND NOT f.is_tombstone THEN 'application/cloudevents+json' ELSE 'application/json' END AS content,
+		   CASE WHEN f.is_tombstone THEN '{"type": "null"}' ELSE evpub_internal.contract_value(f.envelope, f.type_schema, f.fields) END AS payload
+	  FROM fields f
+	UNION ALL
+	SELECT o.type, NULL, NULL, o.key, evpub_internal.contract_headers('plain'::text, NULL::jsonb, o.fields), o.summary, 'application/json',
+		   jsonb_set(evpub_internal.contract_value('plain'::text, jsonb_build_object('type', 'string', 'const', o.type), o.fields), '{properties,tenant}', o.tenant)
+	  FROM (VALUES
+		('evpub.gap', '{"type": "string", "pattern": "^evpub\\.gap/[0-9]+$"}'::jsonb, '{"type": "null"}'::jsonb,
+		 'Changes were committed for which no events will be published: read anew what you copy.',
+		 jsonb_build_object('pk', '{"type": "null"}'::jsonb, 'data', evpub_internal.contract_object('{
+			"first_lsn": {"type": "string"}, "last_lsn": {"type": "string"}, "reason": {"type": "string"},
+			"transactions": {"type": "array", "items": {"type": "string"}, "maxItems": 100},
+			"transaction_count": {"type": ["integer", "null"]}, "event_count": {"type": ["integer", "null"]},
+			"counted": {"type": "string", "enum": ["all", "part", "none"]}}'::jsonb, '{}'::text[]))),
+		('evpub.skipped', '{"type": "string", "description": "that of the event"}', '{"type": ["string", "null"]}',
+		 'Kafka refuses an event, and an administrator gave it up: read its row back.',
+		 jsonb_build_object('pk', '{}'::jsonb, 'data', evpub_internal.contract_object('{
+			"type": {"type": ["string", "null"]}, "reason": {"type": "string"}}'::jsonb, '{}'::text[])))
+	   ) AS o (type, key, tenant, summary, fields)
+	 WHERE wanted IS NULL OR o.type = wanted)
+SELECT m.type, m.place, m.topic, jsonb_build_object('name', m.type, 'title', m.type, 'summary', m.summary, 'contentType', m.content,
+	   'headers', evpub_internal.contract_object(m.headers, '{ce_subject}'::text[]),
+	   'payload', m.payload || jsonb_build_object('title', m.type),
+	   'bindings', jsonb_build_object('kafka', jsonb_build_object('key', m.key, 'bindingVersion', '0.5.0')))
+  FROM messages m
+$$;
+COMMENT ON FUNCTION evpub_internal.contract_messages(text) IS
+'messages of AsyncAPI for captured tables (for evpub.asyncapi)';
+REVOKE ALL ON FUNCTION evpub_internal.contract_messages(text) FROM PUBLIC;
+
+-- These two run as the owner of the extension, so that a grant of EXECUTE on them
+-- is enough.  That gives nothing away: all that they read, every role can read in
+-- pg_catalog.  Why nobody else's code runs, is said above.
+CREATE FUNCTION evpub.json_schema(type text)
+RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	schemas jsonb;
+	types   text[];
+BEGIN
+	IF type IS NULL THEN
+		RAISE EXCEPTION 'type of the event must not be null'
+			USING ERRCODE = 'null_value_not_allowed',
+			      HINT = 'Name a type, such as member.created.';
+	END IF;
+	SELECT jsonb_agg(DISTINCT m.message -> 'payload') INTO schemas FROM evpub_internal.contract_messages(type) m;
+	IF schemas IS NULL THEN
+		SELECT array_agg(t.type ORDER BY t.type COLLATE "C") INTO types
+		  FROM (SELECT DISTINCT e.type FROM evpub_internal.contract_events() e) t;
+		RAISE EXCEPTION 'there are no events of type "%"', type
+			USING ERRCODE = 'undefined_object',
+			      DETAIL = 'No captured table of this database makes such events.',
+			      HINT = CASE WHEN types IS NULL THEN 'Capture a table by evpub.capture_table() first.'
+						ELSE concat('Types are ', array_to_string(types[1:20], ', '),
+									CASE WHEN cardinality(types) > 20 THEN format(', and %s more: see evpub.asyncapi()', cardinality(types) - 20) END, '.') END;
+	END IF;
+	RETURN '{"$schema": "https://json-schema.org/draft/2020-12/schema"}'::jsonb ||
+		CASE WHEN jsonb_array_length(schemas) = 1 THEN schemas -> 0
+			 ELSE jsonb_build_object('title', type, 'anyOf', schemas) END;
+END
+$$;
+COMMENT ON FUNCTION evpub.json_schema(text) IS
+'Gives the JSON Schema (2020-12) of the values of events of a type, such as member.created; an error if no captured table makes such events.';
+REVOKE ALL ON FUNCTION evpub.json_schema(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub.json_schema(text) TO pg_monitor;
+
+-- AsyncAPI wants names of few characters.  Two that become the same are told apart
+-- by a number, in the order of the alphabet.
+CREATE FUNCTION evpub.asyncapi()
+RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+WITH found AS MATERIALIZED (
+	SELECT m.type, m.topic, m.message, min(m.place COLLATE "C") AS place
+	  FROM evpub_internal.contract_messages(NULL::text) m
+	 GROUP BY m.type, m.topic, m.message),
+distinct_messages AS (
+	SELECT f.type, f.message, min(f.place COLLATE "C") AS place, count(*) OVER (PARTITION BY f.type) > 1 AS by_place
+	  FROM found f
+	 GROUP BY f.type, f.message),
+named AS (
+	SELECT d.*, regexp_replace(concat_ws('.', d.type, CASE WHEN d.by_place THEN d.place END), '[^A-Za-z0-9._-]+', '_', 'g') AS name
+	  FROM distinct_messages d),
+messages AS MATERIALIZED (
+	SELECT n.type, n.message,
+		   concat(n.name, '_' || nullif(row_number() OVER (PARTITION BY n.name COLLATE "C" ORDER BY n.type COLLATE "C", n.place COLLATE "C", n.message), 1)) AS id
+	  FROM named n),
+topics AS MATERIALIZED (
+	SELECT t.topic, concat(t.name, '_' || nullif(row_number() OVER (PARTITION BY t.name COLLATE "C" ORDER BY t.topic COLLATE "C"), 1)) AS id
+	  FROM (SELECT f.topic, coalesce(nullif(regexp_replace(regexp_replace(f.topic, '[{}]', '', 'g'), '[^A-Za-z0-9._-]+', '_', 'g'), ''), '_') AS name
+			  FROM found f WHERE f.topic IS NOT NULL GROUP BY f.topic) t),
+carried AS (
+	SELECT t.topic, t.id, m.id AS message
+	  FROM topics t
+		   JOIN found f ON coalesce(f.topic = t.topic, true)
+		   JOIN messages m ON m.type = f.type AND m.message = f.message
+	 GROUP BY t.topic, t.id, m.id)
+SELECT jsonb_build_object(
+	'asyncapi', '3.0.0',
+	'info', jsonb_build_object(
+		'title', concat('Events of database ', current_database()),
+		'version', '1.0.0',
+		'description', 'Changes of tables, published to Kafka by evpub when they are committed.
+
+Order: events with the same message key are in one partition, in the order of their commits, and within a transaction in the order of its statements. Between keys there is no order. The partition is that of the Java client''s default partitioner (murmur2 of the key). Process a partition in order, and do not retry an event behind later ones.
+
+Duplicates: after a crash an event may come again, with the same id (header evpub-id). Within a partition ids whose first 16 digits are the same ascend, so it is enough to remember the largest one, and to skip what is not above it.
+
+Reading: all types but deleted and truncated are an upsert. Where an event holds no data, read the row back by its pk; not found means that it was deleted since, and an event of that follows. truncated has no pk: all rows of the table and tenant are gone. Between resync_started and resync_finished of one run each row of the tenant has an event: forget rows without one. evpub.gap and evpub.skipped may come in each topic. Ignore types and members that you do not know.
+
+Not in this document: what evpub.publish() and evpub.publish_raw() send, headers of evpub.extra_headers, topics that a call of evpub.resync() names, and dead letters.'),
+	'defaultContentType', 'application/json',
+	'channels', (
+		SELECT coalesce(jsonb_object_agg(c.id, c.channel), '{}') FROM (
+			SELECT k.id, jsonb_build_object('address', k.topic,
+					'messages', jsonb_object_agg(k.message, jsonb_build_object('$ref', '#/components/messages/' || k.message)))
+				|| CASE WHEN k.topic LIKE '%{%' THEN jsonb_build_object('parameters', (
+						SELECT jsonb_object_agg(p.m[1], jsonb_build_object('description', CASE p.m[1]
+							WHEN 'tenant' THEN 'the tenant of the event'
+							ELSE 'values of the primary key, with commas between them' END))
+						  FROM regexp_matches(k.topic, '\{([a-z]+)\}', 'g') AS p (m)))
+					-- with parameters it has no one topic
+					ELSE jsonb_build_object('bindings', jsonb_build_object('kafka', jsonb_build_object('topic', k.topic, 'bindingVersion', '0.5.0'))) END AS channel
+			  FROM carried k
+			 GROUP BY k.id, k.topic) c),
+	'operations', (
+		SELECT coalesce(jsonb_object_agg('send_' || o.id, jsonb_build_object('action', 'send',
+					'summary', 'evpub publishes what was committed.',
+					'channel', jsonb_build_object('$ref', '#/channels/' || o.id), 'messages', o.messages)), '{}')
+		  FROM (SELECT k.id, jsonb_agg(jsonb_build_object('$ref', concat('#/channels/', k.id, '/messages/', k.message)) ORDER BY k.message COLLATE "C") AS messages
+				  FROM carried k GROUP BY k.id) o),
+	'components', jsonb_build_object(
+		'messages', (SELECT jsonb_object_agg(m.id, m.message || jsonb_build_object('payload', jsonb_build_object('$ref', '#/components/schemas/' || m.id))) FROM messages m),
+		'schemas', (SELECT jsonb_object_agg(m.id, m.message -> 'payload') FROM messages m)))
+$$;
+COMMENT ON FUNCTION evpub.asyncapi() IS
+'Gives an AsyncAPI 3.0 document of the events of all captured tables: topics, messages, keys, headers, and the order in words; the same as long as tables and settings are.';
+REVOKE ALL ON FUNCTION evpub.asyncapi() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub.asyncapi() TO pg_monitor;
+
+-- ---------------------------------------------------------------------------
 -- what to type for what
 -- ---------------------------------------------------------------------------
 
@@ -1281,6 +1795,8 @@ VALUES
 	('capture', '... for schemas', $$SELECT evpub.release_schemas('^cust_(.*)$', '{member}');$$),
 	('capture', 'what is captured, and by which call', $$SELECT "table", topic, enabled, definition FROM evpub.tables;$$),
 	('capture', 'rules for schemas', $$SELECT * FROM evpub.schema_rules;$$),
+	('contract', 'what consumers get, as AsyncAPI', $$SELECT jsonb_pretty(evpub.asyncapi());$$),
+	('contract', '... values of a type, as JSON Schema', $$SELECT jsonb_pretty(evpub.json_schema('member.created'));$$),
 	('publish', 'an event of your own, at commit', $$SELECT evpub.publish('member.invited', 'acme', '{"id": 42}', topic => 'hr');$$),
 	('publish', 'a value as it is, at commit', $$SELECT evpub.publish_raw('settings', 'acme', '{"theme": "dark"}');$$),
 	('publish', 'rows that are there already', $$CALL evpub.resync('{member}');$$),

@@ -1,0 +1,125 @@
+-- evpub.json_schema() and evpub.asyncapi(): what stands where, who may call them, that
+-- they give the same however often and under whatever settings, and that nothing of
+-- a table's owner runs.  086_contract.pl compares them with the events themselves.
+\set SHOW_CONTEXT never
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS evpub;
+RESET client_min_messages;
+-- nothing is captured
+SELECT evpub.json_schema('member.created');
+\echo :LAST_ERROR_SQLSTATE
+SELECT evpub.asyncapi() -> 'channels', jsonb_object_keys(evpub.asyncapi() #> '{components,messages}');
+
+CREATE SCHEMA contract;
+SET search_path = contract;
+CREATE TYPE mood AS ENUM ('sad', 'ok');
+CREATE DOMAIN amount AS numeric(10,2);
+CREATE TYPE address AS (street text, rent amount);
+CREATE TABLE code (tenant_id text, code text, label text, PRIMARY KEY (tenant_id, code));
+CREATE TABLE member (tenant_id text NOT NULL, id bigint PRIMARY KEY, name varchar(20) NOT NULL, mood mood, paid amount, at timestamptz,
+	home address, tags text[], extra jsonb);
+SELECT evpub.capture_table('code', topic => 'hr', tenant_column => 'tenant_id');
+SELECT evpub.capture_table('member', topic => '{tenant}-hr', tenant_column => 'tenant_id', key => '{tenant}/{table}/{pk}', payload => 'row',
+	envelope => 'cloudevents', on_delete => 'tombstone', headers => '{"__TypeId__": "{table}", "key": "{pk}"}');
+
+SELECT jsonb_pretty(evpub.json_schema('code.created'));
+SELECT jsonb_pretty(evpub.json_schema('code.truncated') #> '{properties,pk}') AS pk, evpub.json_schema('member.deleted') AS tombstone;
+SELECT name, jsonb_pretty(schema) AS schema FROM jsonb_each(evpub.json_schema('member.updated') #> '{properties,data,properties,data,properties}') AS c (name, schema);
+SELECT jsonb_pretty(evpub.json_schema('evpub.gap') #> '{properties,data}');
+-- the document but for its words and the schemas
+SELECT jsonb_pretty(evpub.asyncapi() - '{info,components}'::text[]);
+SELECT name, message ->> 'contentType' AS content, message #>> '{bindings,kafka,key,description}' AS key, message #>> '{payload,$ref}' AS payload,
+       (message #> '{headers,properties}') - 'evpub-id' AS headers
+  FROM jsonb_each(evpub.asyncapi() #> '{components,messages}') AS m (name, message) ORDER BY name COLLATE "C";
+
+-- which types there are, by operations and options
+CREATE FUNCTION pg_temp.types() RETURNS text LANGUAGE sql AS $$
+SELECT string_agg(message ->> 'name', ' ' ORDER BY message ->> 'name' COLLATE "C")
+  FROM jsonb_each(evpub.asyncapi() #> '{components,messages}') AS m (name, message) WHERE message ->> 'name' !~ '^(evpub|code)\.'
+$$;
+SELECT pg_temp.types();
+SELECT evpub.capture_table('member', tenant_column => 'tenant_id', topic => 'hr', operations => '{insert}');
+SELECT pg_temp.types();
+SELECT evpub.capture_table('member', tenant_column => 'tenant_id', topic => 'hr', operations => '{update}');
+SELECT pg_temp.types();
+SELECT evpub.capture_table('member', tenant_column => 'tenant_id', topic => 'hr', operations => '{insert,delete,truncate}', on_truncate => 'ignore');
+SELECT pg_temp.types();
+SELECT evpub.capture_table('member', tenant_column => 'tenant_id', topic => 'hr', operations => '{truncate}');
+SELECT pg_temp.types();
+SELECT evpub.capture_table('member', tenant_column => 'tenant_id', topic => 'hr', envelope => 'none', type => '{op}/{tenant}/{{x}}', key => '{type}');
+SELECT pg_temp.types(), evpub.asyncapi() #> '{components,messages,create_tenant_x_,bindings,kafka,key}' AS key;
+SELECT evpub.capture_table('member', tenant_column => 'tenant_id', topic => 'hr', envelope => 'none', type => 'changed.{op}', headers => '{"t": "{type}"}');
+SELECT pg_temp.types();
+-- two tables, and two triggers of one, that make events of one type
+SELECT evpub.capture_table('member', tenant_column => 'tenant_id', topic => 'hr', type => 'code.{event}');
+SELECT jsonb_array_length(evpub.json_schema('code.created') -> 'anyOf'), jsonb_object_agg(name, message -> 'name')
+  FROM jsonb_each(evpub.asyncapi() #> '{components,messages}') AS m (name, message) WHERE name ~ '^code.created';
+SELECT evpub.release_table('member');
+CREATE TRIGGER one AFTER INSERT ON member FOR EACH ROW EXECUTE FUNCTION evpub.capture('tenant=acme', 'topic={tenant}', 'key_columns=id, "name"');
+CREATE TRIGGER two AFTER INSERT ON member FOR EACH ROW EXECUTE FUNCTION evpub.capture('tenant=acme', 'topic=two', 'type=two.{event}');
+SELECT pg_temp.types(), evpub.json_schema('member.created') #> '{properties,pk,required}' AS pk;
+DROP TRIGGER one ON member;
+DROP TRIGGER two ON member;
+
+-- errors
+SELECT evpub.json_schema('member.created');
+\echo :LAST_ERROR_SQLSTATE
+SELECT evpub.json_schema(NULL);
+\echo :LAST_ERROR_SQLSTATE
+
+-- the same, whatever the session has and in whatever order tables were captured
+CREATE TABLE kept (document jsonb);
+SELECT evpub.capture_table('member', topic => 'hr', tenant_column => 'tenant_id', payload => 'row');
+INSERT INTO kept SELECT evpub.asyncapi();
+SELECT evpub.release_table('code');
+SELECT evpub.release_table('member');
+SELECT evpub.capture_table('member', topic => 'hr', tenant_column => 'tenant_id', payload => 'row');
+SELECT evpub.capture_table('code', topic => 'hr', tenant_column => 'tenant_id');
+SET quote_all_identifiers = on;
+SET search_path = pg_temp;
+SET TimeZone = 'Asia/Seoul';
+SELECT document = evpub.asyncapi() AS same FROM contract.kept;
+RESET quote_all_identifiers;
+RESET TimeZone;
+-- not the same: it would be seen
+ALTER TABLE contract.member ALTER COLUMN at SET NOT NULL;
+SELECT document = evpub.asyncapi() AS same FROM contract.kept;
+SET search_path = contract;
+
+-- who may call them: pg_monitor, and whoever is granted just that
+CREATE ROLE regress_evpub_reader;
+GRANT USAGE ON SCHEMA evpub TO regress_evpub_reader;
+SET ROLE regress_evpub_reader;
+SELECT evpub.asyncapi();
+\echo :LAST_ERROR_SQLSTATE
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION evpub.asyncapi, evpub.json_schema TO regress_evpub_reader;
+SET ROLE regress_evpub_reader;
+SELECT evpub.asyncapi() ->> 'asyncapi', evpub.json_schema('code.created') ->> 'title';
+RESET ROLE;
+REVOKE ALL ON FUNCTION evpub.asyncapi, evpub.json_schema FROM regress_evpub_reader;
+GRANT pg_monitor TO regress_evpub_reader;
+SET ROLE regress_evpub_reader;
+SELECT evpub.asyncapi() ->> 'asyncapi', evpub.json_schema('code.created') ->> 'title';
+RESET ROLE;
+REVOKE ALL ON SCHEMA evpub FROM regress_evpub_reader;
+DROP ROLE regress_evpub_reader;
+
+-- they run with the rights of evpub's owner, so nothing of others may run there
+CREATE FUNCTION trap(anyelement) RETURNS anyelement LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RAISE 'trap'; END $$;
+CREATE FUNCTION trap(text, text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RAISE 'trap'; END $$;
+CREATE FUNCTION trap(mood) RETURNS json LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RAISE 'trap'; END $$;
+CREATE CAST (mood AS json) WITH FUNCTION trap(mood);
+CREATE OPERATOR = (LEFTARG = text, RIGHTARG = text, FUNCTION = trap);
+CREATE OPERATOR ~ (LEFTARG = text, RIGHTARG = text, FUNCTION = trap);
+CREATE FUNCTION concat(text, text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE 'trap'; END $$;
+CREATE DOMAIN guarded AS int CHECK (trap(VALUE) > 0);
+CREATE TABLE trapped (id int PRIMARY KEY, g guarded, d text DEFAULT trap('x'::text), s int GENERATED ALWAYS AS (trap(id)) STORED, mood mood);
+CREATE INDEX ON trapped (trap(id));
+SELECT evpub.capture_table('trapped', topic => 'hr', tenant => 'x', payload => 'row', filter => 'contract.trap({row}.id) > 0');
+SET search_path = contract, pg_catalog, pg_temp;
+SELECT evpub.json_schema('trapped.created') #> '{properties,data,properties,mood}' AS mood, evpub.asyncapi() ->> 'asyncapi';
+RESET search_path;
+SET client_min_messages = warning;
+DROP SCHEMA contract CASCADE;
+RESET client_min_messages;
