@@ -858,6 +858,78 @@ COMMENT ON COLUMN evpub.topics.last_offsets IS
 GRANT SELECT ON evpub.topics TO pg_monitor;
 
 -- ---------------------------------------------------------------------------
+-- stat: figures since a reset
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION evpub_internal.stat(
+	OUT events               bigint,
+	OUT transactions         bigint,
+	OUT bytes                bigint,
+	OUT refusals             jsonb,
+	OUT relay_starts         jsonb,
+	OUT gaps                 bigint,
+	OUT dead_letters         bigint,
+	OUT duplicates_dropped   bigint,
+	OUT last_acknowledged_at timestamptz,
+	OUT latency_p50          double precision,
+	OUT latency_p95          double precision,
+	OUT latency_p99          double precision,
+	OUT stats_reset          timestamptz)
+RETURNS record
+LANGUAGE c VOLATILE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'evpub_stat';
+COMMENT ON FUNCTION evpub_internal.stat() IS 'Figures since a reset (for view evpub.stat).';
+REVOKE ALL ON FUNCTION evpub_internal.stat() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub_internal.stat() TO pg_monitor;
+
+CREATE VIEW evpub.stat AS SELECT * FROM evpub_internal.stat();
+COMMENT ON VIEW evpub.stat IS
+'one row: what this server''s publisher has done since stats_reset; outlives worker and server';
+COMMENT ON COLUMN evpub.stat.events IS 'events that Kafka has acknowledged, each once';
+COMMENT ON COLUMN evpub.stat.transactions IS 'transactions of which the last event was acknowledged';
+COMMENT ON COLUMN evpub.stat.bytes IS 'bytes of keys, values and headers of these events, before compression';
+COMMENT ON COLUMN evpub.stat.refusals IS
+'how often a relay has ended with an error of Kafka, by its code (librdkafka''s if negative), as an object';
+COMMENT ON COLUMN evpub.stat.relay_starts IS
+'how often a relay was started, by cause, as an object: worker (started), settings (changed), refused, kafka, configuration, topic, died, hung, server, asked';
+COMMENT ON COLUMN evpub.stat.gaps IS 'gaps that were found or made';
+COMMENT ON COLUMN evpub.stat.dead_letters IS 'events that the dead-letter topic has acknowledged';
+COMMENT ON COLUMN evpub.stat.duplicates_dropped IS
+'events that a new relay found in Kafka and did not send again; not in events';
+COMMENT ON COLUMN evpub.stat.last_acknowledged_at IS 'when the last event was acknowledged';
+COMMENT ON COLUMN evpub.stat.latency_p50 IS
+'seconds from commit to acknowledgement that half of the last minute''s events took at most, NULL: there were none';
+COMMENT ON COLUMN evpub.stat.latency_p95 IS 'the same of 95 in 100 events';
+COMMENT ON COLUMN evpub.stat.latency_p99 IS 'the same of 99 in 100 events';
+COMMENT ON COLUMN evpub.stat.stats_reset IS 'since when all of this is counted';
+GRANT SELECT ON evpub.stat TO pg_monitor;
+
+CREATE FUNCTION evpub_internal.stat_topics()
+RETURNS TABLE (topic text, events bigint, bytes bigint, last_acknowledged_at timestamptz)
+LANGUAGE c VOLATILE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'evpub_stat_topics';
+COMMENT ON FUNCTION evpub_internal.stat_topics() IS 'Figures by topic (for view evpub.stat_topics).';
+REVOKE ALL ON FUNCTION evpub_internal.stat_topics() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub_internal.stat_topics() TO pg_monitor;
+
+CREATE VIEW evpub.stat_topics AS SELECT * FROM evpub_internal.stat_topics();
+COMMENT ON VIEW evpub.stat_topics IS
+'what is acknowledged of each topic since stats_reset in evpub.stat; topics beyond 1,000 are one row without a name';
+COMMENT ON COLUMN evpub.stat_topics.topic IS 'name of the topic; NULL: all beyond the first 1,000';
+COMMENT ON COLUMN evpub.stat_topics.events IS 'events that Kafka has acknowledged, each once';
+COMMENT ON COLUMN evpub.stat_topics.bytes IS 'bytes of their keys, values and headers, before compression';
+COMMENT ON COLUMN evpub.stat_topics.last_acknowledged_at IS 'when the last one was acknowledged';
+GRANT SELECT ON evpub.stat_topics TO pg_monitor;
+
+CREATE FUNCTION evpub.stat_reset()
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'evpub_stat_reset';
+COMMENT ON FUNCTION evpub.stat_reset() IS
+'Counts anew from now on in evpub.stat and evpub.stat_topics.';
+REVOKE ALL ON FUNCTION evpub.stat_reset() FROM PUBLIC;
+
+-- ---------------------------------------------------------------------------
 -- check: what is wrong, and what to type
 -- ---------------------------------------------------------------------------
 
@@ -1804,6 +1876,9 @@ VALUES
 	('watch', 'what the publisher does, and why', $$SELECT state, state_reason, hint, lag_seconds, lag_bytes FROM evpub.status;$$),
 	('watch', 'what went wrong lately', $$SELECT last_at, count, kind, topic, text, done FROM evpub.failures;$$),
 	('watch', 'topics that were published to', $$SELECT * FROM evpub.topics;$$),
+	('watch', 'how much, how fast, what was refused', $$SELECT events, latency_p99, refusals, relay_starts, stats_reset FROM evpub.stat;$$),
+	('watch', '... of each topic', $$SELECT * FROM evpub.stat_topics ORDER BY events DESC;$$),
+	('watch', '... anew from now on', $$SELECT evpub.stat_reset();$$),
 	('watch', 'events that will be published next', $$SELECT topic, key, value FROM evpub.peek(20);$$),
 	('wait', 'until all that is committed is in Kafka', $$SELECT evpub.wait_published(timeout => '10 s');$$),
 	('wait', 'until a standby has the row of an event', $$SELECT evpub.wait_replayed('0/16B3748', timeout => '1 s');$$),

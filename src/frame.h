@@ -190,7 +190,8 @@ typedef enum EvpubFrameType
 	EVPUB_FRAME_PARTITIONS = 'P',
 
 	/*
-	 * Acknowledgement.  Payload: EvpubFrameAck.
+	 * Acknowledgement.  Payload: EvpubFrameAck.  The records that it adds to those
+	 * of the last one were all dropped, or none of them was.
 	 */
 	EVPUB_FRAME_ACK = 'A',
 

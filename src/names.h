@@ -11,4 +11,7 @@
 /* Name of the schema of the functions that are not for people. */
 #define EVPUB_INTERNAL_SCHEMA "evpub_internal"
 
+/* Of a topic's name, with its NUL: Kafka takes no longer one. */
+#define EVPUB_TOPIC_LENGTH 250
+
 #endif							/* EVPUB_NAMES_H */

@@ -9,6 +9,7 @@
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 
+#include "figures.h"
 #include "names.h"
 #include "shmem.h"
 
@@ -35,18 +36,22 @@ shmem_request(void)
 	if (prev_shmem_request_hook)
 		prev_shmem_request_hook();
 	RequestAddinShmemSpace(MAXALIGN(sizeof(EvpubShared)));
-	RequestNamedLWLockTranche(EVPUB_NAME, 1);
+	RequestAddinShmemSpace(evpub_figures_size());
+	RequestNamedLWLockTranche(EVPUB_NAME, 2);
 }
 
 static void
 shmem_startup(void)
 {
 	bool		found;
+	LWLockPadded *locks;
+	EvpubFigures *figures;
 
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	locks = GetNamedLWLockTranche(EVPUB_NAME);
 	EvpubShmem = ShmemInitStruct(EVPUB_NAME, sizeof(EvpubShared), &found);
 	if (!found)
 	{
@@ -56,12 +61,14 @@ shmem_startup(void)
 		pg_atomic_init_u32(&EvpubShmem->wake_wanted, 0);
 		pg_atomic_init_u64(&EvpubShmem->registry_generation, 1);
 		pg_atomic_init_u32(&EvpubShmem->registry_changers, 0);
-		EvpubShmem->lock = &(GetNamedLWLockTranche(EVPUB_NAME))->lock;
+		EvpubShmem->lock = &locks[0].lock;
 		SpinLockInit(&EvpubShmem->mutex);
 		ConditionVariableInit(&EvpubShmem->changed);
 		EvpubShmem->status.state = EVPUB_STARTING;
 		fill(EvpubShmem);
 	}
+	figures = ShmemInitStruct(EVPUB_NAME " figures", evpub_figures_size(), &found);
+	evpub_figures_attach(figures, found, &locks[1].lock);
 	LWLockRelease(AddinShmemInitLock);
 }
 

@@ -5,7 +5,7 @@
  *
  * "lock" guards requests, everything that goes with registration, and
  * steering; "mutex" guards status.  The order is lock before mutex.  Atomics
- * stand alone.  Only the worker writes status; only backends add requests and
+ * stand alone, and figures.h has a lock of its own.  Only the worker writes status; only backends add requests and
  * ask, only the worker ends and answers them.
  */
 #ifndef EVPUB_SHMEM_H
@@ -22,6 +22,7 @@
 #include "storage/spin.h"
 
 #include "lost.h"
+#include "names.h"
 
 /* Names of these, for users: evpub_state_name. */
 typedef enum EvpubState
@@ -58,9 +59,6 @@ typedef enum EvpubAsk
 
 #define EVPUB_MAX_REQUESTS 64
 #define EVPUB_TEXT_LENGTH 512
-
-/* Of a topic's name, with its NUL: Kafka takes no longer one. */
-#define EVPUB_TOPIC_LENGTH 250
 
 /* A transaction that registers a database, and so needs the slot. */
 typedef struct EvpubRequest

@@ -15,6 +15,7 @@
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 #include "admin/result.h"
@@ -97,6 +98,21 @@ evpub_result_set(EvpubResult *result, const char *column, Oid type, Datum value)
 	result->values[i] = value;
 	result->nulls[i] = false;
 	result->set[i] = true;
+}
+
+void
+evpub_result_set_count(EvpubResult *result, const char *column, uint64 count)
+{
+	evpub_result_set(result, column, INT8OID, Int64GetDatum(count));
+}
+
+void
+evpub_result_set_time(EvpubResult *result, const char *column, TimestampTz time)
+{
+	if (time == 0)
+		evpub_result_set_null(result, column);
+	else
+		evpub_result_set(result, column, TIMESTAMPTZOID, TimestampTzGetDatum(time));
 }
 
 void

@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
 #include "fmgr.h"
 
 /* A row that is being filled in; no column is set. */
@@ -28,6 +29,12 @@ extern void evpub_result_set(EvpubResult *result, const char *column, Oid type,
 /* The same for text, in the database's encoding; NULL is null. */
 extern void evpub_result_set_text(EvpubResult *result, const char *column,
 								  const char *text);
+
+extern void evpub_result_set_count(EvpubResult *result, const char *column, uint64 count);
+
+/* A timestamptz; 0 is null. */
+extern void evpub_result_set_time(EvpubResult *result, const char *column,
+								  TimestampTz time);
 
 extern void evpub_result_set_null(EvpubResult *result, const char *column);
 

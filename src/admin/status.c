@@ -40,27 +40,12 @@ set_text(EvpubResult *row, const char *column, const char *text)
 }
 
 static void
-set_count(EvpubResult *row, const char *column, uint64 count)
-{
-	evpub_result_set(row, column, INT8OID, Int64GetDatum(count));
-}
-
-static void
 set_lsn(EvpubResult *row, const char *column, XLogRecPtr lsn)
 {
 	if (lsn == InvalidXLogRecPtr)
 		evpub_result_set_null(row, column);
 	else
 		evpub_result_set(row, column, PG_LSNOID, LSNGetDatum(lsn));
-}
-
-static void
-set_time(EvpubResult *row, const char *column, TimestampTz time)
-{
-	if (time == 0)
-		evpub_result_set_null(row, column);
-	else
-		evpub_result_set(row, column, TIMESTAMPTZOID, TimestampTzGetDatum(time));
 }
 
 /* Bytes between two positions, NULL if there is no publisher. */
@@ -70,7 +55,7 @@ set_distance(EvpubResult *row, const char *column, XLogRecPtr from, XLogRecPtr t
 	if (from == InvalidXLogRecPtr)
 		evpub_result_set_null(row, column);
 	else
-		set_count(row, column, to > from ? to - from : 0);
+		evpub_result_set_count(row, column, to > from ? to - from : 0);
 }
 
 /* Without the worker there is no state but this one. */
@@ -158,7 +143,7 @@ evpub_status(PG_FUNCTION_ARGS)
 
 	evpub_result_set_text(row, "state", evpub_state_names[status.state]);
 	set_text(row, "state_reason", reason_here(&status));
-	set_time(row, "since", status.since);
+	evpub_result_set_time(row, "since", status.since);
 	evpub_result_set_text(row, "publisher_id", status.publisher_id == 0 ? NULL :
 						  psprintf("%016llx", (unsigned long long) status.publisher_id));
 	set_lsn(row, "confirmed_lsn", status.confirmed_lsn);
@@ -167,20 +152,20 @@ evpub_status(PG_FUNCTION_ARGS)
 	set_distance(row, "lag_bytes", status.confirmed_lsn, flush);
 	set_lag(row, "lag_seconds", &status);
 	set_distance(row, "retained_bytes", status.slot_lsn, flush);
-	set_count(row, "events_published", status.events_published);
-	set_count(row, "transactions_published", status.transactions_published);
-	set_count(row, "events_in_flight", status.events_in_flight);
-	set_count(row, "forged_dropped", status.forged_dropped);
-	set_count(row, "dead_lettered", status.dead_lettered);
-	set_count(row, "duplicates_dropped", status.duplicates_dropped);
-	set_count(row, "events_skipped", status.events_skipped);
+	evpub_result_set_count(row, "events_published", status.events_published);
+	evpub_result_set_count(row, "transactions_published", status.transactions_published);
+	evpub_result_set_count(row, "events_in_flight", status.events_in_flight);
+	evpub_result_set_count(row, "forged_dropped", status.forged_dropped);
+	evpub_result_set_count(row, "dead_lettered", status.dead_lettered);
+	evpub_result_set_count(row, "duplicates_dropped", status.duplicates_dropped);
+	evpub_result_set_count(row, "events_skipped", status.events_skipped);
 	if (status.relay_pid == 0)
 		evpub_result_set_null(row, "relay_pid");
 	else
 		evpub_result_set(row, "relay_pid", INT4OID, Int32GetDatum(status.relay_pid));
-	set_count(row, "relay_restarts", status.relay_restarts);
+	evpub_result_set_count(row, "relay_restarts", status.relay_restarts);
 	set_text(row, "last_error", status.last_error);
-	set_time(row, "last_error_at", status.last_error_at);
+	evpub_result_set_time(row, "last_error_at", status.last_error_at);
 	evpub_result_set_text(row, "bootstrap_servers", evpub_bootstrap_servers);
 	set_text(row, "librdkafka_version", status.librdkafka_version);
 	set_text(row, "hint", status.hint);
@@ -263,9 +248,9 @@ evpub_failures(PG_FUNCTION_ARGS)
 	{
 		const EvpubFailure *failure = &failures->list[i];
 
-		set_time(row, "first_at", failure->first_at);
-		set_time(row, "last_at", failure->last_at);
-		set_count(row, "count", failure->count);
+		evpub_result_set_time(row, "first_at", failure->first_at);
+		evpub_result_set_time(row, "last_at", failure->last_at);
+		evpub_result_set_count(row, "count", failure->count);
 		evpub_result_set_text(row, "kind", evpub_failure_kind(failure->kind));
 		set_text(row, "topic", failure->topic);
 		if (failure->partition < 0)

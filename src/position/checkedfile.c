@@ -129,7 +129,7 @@ evpub_checkedfile_begin(StringInfo data, const char *magic)
  * that an error leaves open.
  */
 static void
-write_all(const char *path, const char *data, Size length)
+write_all(const char *path, const char *data, Size length, bool flush)
 {
 	const char *failed = NULL;
 	int			fd = OpenTransientFile(path, O_RDWR | O_CREAT | O_TRUNC | PG_BINARY);
@@ -147,7 +147,7 @@ write_all(const char *path, const char *data, Size length)
 			errno = ENOSPC;
 		failed = "write to";
 	}
-	else if (pg_fsync(fd) != 0)
+	else if (flush && pg_fsync(fd) != 0)
 		failed = "fsync";
 	saved_errno = errno;
 	if (CloseTransientFile(fd) != 0 && !failed)
@@ -171,17 +171,37 @@ evpub_checkedfile_replace(const char *path, const char *data, Size length)
 	char		temporary[MAXPGPATH];
 
 	snprintf(temporary, sizeof(temporary), "%s.tmp", path);
-	write_all(temporary, data, length);
+	write_all(temporary, data, length, true);
 	durable_rename(temporary, path, ERROR);
 }
 
-void
-evpub_checkedfile_write(const char *path, StringInfo data)
+static void
+finish(StringInfo data)
 {
 	uint32		header[2];
 
 	header[0] = pg_hton32(data->len - HEADER_LENGTH);
 	header[1] = pg_hton32(checksum(data->data + HEADER_LENGTH, data->len - HEADER_LENGTH));
 	memcpy(data->data + MAGIC_LENGTH, header, sizeof(header));
+}
+
+void
+evpub_checkedfile_write(const char *path, StringInfo data)
+{
+	finish(data);
 	evpub_checkedfile_replace(path, data->data, data->len);
+}
+
+void
+evpub_checkedfile_write_unflushed(const char *path, StringInfo data)
+{
+	char		temporary[MAXPGPATH];
+
+	finish(data);
+	snprintf(temporary, sizeof(temporary), "%s.tmp", path);
+	write_all(temporary, data->data, data->len, false);
+	if (rename(temporary, path) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not rename file \"%s\" to \"%s\": %m", temporary, path)));
 }

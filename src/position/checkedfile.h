@@ -35,7 +35,13 @@ extern void evpub_checkedfile_begin(StringInfo data, const char *magic);
  */
 extern void evpub_checkedfile_write(const char *path, StringInfo data);
 
-/* The same without magic and checksum: read whatever bytes there are, and replace them. */
+/*
+ * The same without a flush: only a crash of the operating system may leave a part of the
+ * new file, which is damaged then.
+ */
+extern void evpub_checkedfile_write_unflushed(const char *path, StringInfo data);
+
+/* As above, flushed, without magic and checksum: read whatever bytes there are, and replace them. */
 extern EvpubCheckedfile evpub_checkedfile_load(const char *path, StringInfo data,
 											   char **problem);
 extern void evpub_checkedfile_replace(const char *path, const char *data, Size length);

@@ -13,6 +13,7 @@
 #include "datatype/timestamp.h"
 
 #include "event/event.h"
+#include "figures.h"
 #include "lost.h"
 #include "position/eventid.h"
 
@@ -107,6 +108,7 @@ typedef struct EvpubTopic
 	bool		relay_knows;	/* it has had a TOPIC frame */
 	bool		awaited;		/* the relay waits for a count that is durable */
 	bool		remade;			/* found to be another topic of the same name */
+	EvpubFigurePlace figures;	/* of the topic, for evpub.stat_topics */
 	bool		reread;			/* it is new to us, but a predecessor may have written
 								 * to it: it is read from its beginning */
 } EvpubTopic;

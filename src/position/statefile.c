@@ -98,8 +98,8 @@ evpub_statefile_read(EvpubPosition *position, char **problem)
 	return EVPUB_STATEFILE_FOUND;
 }
 
-static void
-make_directory(void)
+void
+evpub_statefile_make_directory(void)
 {
 	if (MakePGDirectory(EVPUB_STATE_DIRECTORY) == 0)
 		fsync_fname(".", true);
@@ -110,8 +110,8 @@ make_directory(void)
 						EVPUB_STATE_DIRECTORY)));
 }
 
-static uint64
-directory_inode(void)
+uint64
+evpub_statefile_inode(void)
 {
 	struct stat st;
 
@@ -131,16 +131,16 @@ directory_inode(void)
 void
 evpub_statefile_settle(EvpubPosition *position, TimeLineID timeline)
 {
-	make_directory();
+	evpub_statefile_make_directory();
 	position->system_identifier = GetSystemIdentifier();
 	position->timeline = timeline;
-	position->directory_inode = directory_inode();
+	position->directory_inode = evpub_statefile_inode();
 }
 
 bool
 evpub_statefile_moved(const EvpubPosition *position)
 {
-	return position->directory_inode != directory_inode();
+	return position->directory_inode != evpub_statefile_inode();
 }
 
 /*
@@ -238,7 +238,7 @@ evpub_statefile_write(const EvpubPosition *position)
 	StringInfoData data = state_of(position);
 	StringInfoData bytes = as_decided(position);
 
-	make_directory();
+	evpub_statefile_make_directory();
 	make_room(bytes.len);
 	evpub_halves_replace(&halves, EVPUB_STATE_FILE, STATE_MAGIC, &data);
 

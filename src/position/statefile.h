@@ -51,6 +51,10 @@ extern void evpub_statefile_remove(void);
  */
 extern void evpub_statefile_settle(EvpubPosition *position, TimeLineID timeline);
 
+/* Make the file's directory, durably, unless there is one; and its inode. */
+extern void evpub_statefile_make_directory(void);
+extern uint64 evpub_statefile_inode(void);
+
 /* Has the directory been copied since? */
 extern bool evpub_statefile_moved(const EvpubPosition *position);
 

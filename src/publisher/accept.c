@@ -269,6 +269,7 @@ evpub_accept_discard(EvpubWorker *worker, XLogRecPtr up_to, EvpubAnswer *answer)
 	gap.lost = count_discarded(&worker->position, up_to);
 	if (!confirm_without_publishing(worker, &gap, &before, answer))
 		return;
+	evpub_figures_gap(gap.from_lsn);
 	answer_lost(answer, &gap.lost);
 	ereport(LOG,
 			(errmsg("evpub: what was committed between %X/%X and %X/%X and not published was discarded by user request",

@@ -242,7 +242,10 @@ evpub_refused_acknowledged(EvpubWorker *worker)
 		return;
 	skip = evpub_skips_find(&worker->position, batch->letter.id);
 	if (skip && !skip->counted)
+	{
 		worker->dead_lettered++;
+		evpub_figures_dead_letter();
+	}
 	if (skip)
 		skip->counted = true;
 

@@ -111,6 +111,11 @@ evpub_state_set_verdict(EvpubWorker *worker, EvpubVerdict verdict, const char *r
 		worker->streaming = true;
 		worker->full_wanted = true;
 	}
+	if (verdict == EVPUB_STAND_GAP && worker->verdict != EVPUB_STAND_GAP)
+		evpub_figures_gap(worker->position.role == EVPUB_ROLE_GAP ?
+						  worker->position.gap.from_lsn : InvalidXLogRecPtr);
+	else if (verdict != EVPUB_STAND_GAP && worker->verdict == EVPUB_STAND_GAP)
+		evpub_figures_no_gap();
 	worker->verdict_reason = reason ? MemoryContextStrdup(TopMemoryContext, reason) : NULL;
 	if (old_reason)
 		pfree(old_reason);

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "clock.h"
+#include "figures.h"
 #include "position/position.h"
 #include "publisher/failures.h"
 #include "publisher/holders.h"
@@ -68,6 +69,7 @@ typedef struct EvpubWorker
 	int			failures;		/* in a row, for the backoff */
 	uint64		relay_starts;
 	uint64		relay_restarts;	/* of these, after a failure */
+	EvpubStartCause start_cause;	/* of the next relay */
 	EvpubKafkaFiles kafka_files;	/* that the relay has read */
 	char		trouble[EVPUB_REASON_LENGTH]; /* as the relay reports it; "" none */
 	char		librdkafka_version[32];

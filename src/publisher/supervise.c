@@ -103,6 +103,15 @@ relay_settings(void)
 	return text.data;
 }
 
+/* One that has failed, or has yet to be started, has a cause already. */
+static void
+leave_for_settings(EvpubWorker *worker)
+{
+	if (worker->relay.socket != PGINVALID_SOCKET)
+		worker->start_cause = EVPUB_START_SETTINGS;
+	evpub_supervise_leave(worker);
+}
+
 void
 evpub_supervise_settings_changed(EvpubWorker *worker)
 {
@@ -122,7 +131,7 @@ evpub_supervise_settings_changed(EvpubWorker *worker)
 		worker->hindrance == EVPUB_HINDRANCE_NONE && !worker->trouble[0] &&
 		worker->hello && !evpub_kafka_files_changed(&worker->kafka_files))
 		return;
-	evpub_supervise_leave(worker);
+	leave_for_settings(worker);
 	if (worker->hindrance != EVPUB_HINDRANCE_RESUME)
 		evpub_state_retry_now(worker);
 }
@@ -162,6 +171,8 @@ start_relay(EvpubWorker *worker)
 	if (worker->hindrance == EVPUB_HINDRANCE_RETRY && worker->relay_starts > 0)
 		worker->relay_restarts++;
 	worker->relay_starts++;
+	evpub_figures_relay_started(worker->start_cause);
+	worker->start_cause = EVPUB_START_ASKED;
 	evpub_relaytopics_started(&worker->position);
 
 	/* first the new one: without memory for it the old one must stay valid */
@@ -215,6 +226,23 @@ failure_of(const EvpubWorker *worker, const EvpubFrameFailed *failed)
 	return failure;
 }
 
+static EvpubStartCause
+cause_of(const EvpubFrameFailed *failed)
+{
+	switch ((EvpubFrameFailure) failed->kind)
+	{
+		case EVPUB_FAILURE_RETRY:
+			break;
+		case EVPUB_FAILURE_CONFIG:
+			return EVPUB_START_CONFIGURATION;
+		case EVPUB_FAILURE_TOPIC:
+			return EVPUB_START_TOPIC;
+		case EVPUB_FAILURE_RECORD:
+			return EVPUB_START_REFUSED;
+	}
+	return EVPUB_START_KAFKA;
+}
+
 static void
 relay_failed(EvpubWorker *worker, const EvpubFrame *frame)
 {
@@ -225,6 +253,9 @@ relay_failed(EvpubWorker *worker, const EvpubFrame *frame)
 
 	memcpy(&failed, frame->data, sizeof(failed));
 	text = pnstrdup(frame->data + sizeof(failed), frame->length - sizeof(failed));
+	worker->start_cause = cause_of(&failed);
+	if (failed.code != 0)
+		evpub_figures_refused(failed.code);
 	goes_on = evpub_refused_take(worker, &failed, &text);
 	if (failed.kind == EVPUB_FAILURE_TOPIC)
 		hindrance = EVPUB_HINDRANCE_RESUME;
@@ -377,6 +408,7 @@ evpub_supervise_listen(EvpubWorker *worker)
 			return;
 		}
 		worker->relay.unasked = input == EVPUB_RELAY_CLOSED;
+		worker->start_cause = EVPUB_START_DIED;
 		evpub_state_end_relay(worker);
 		evpub_state_hinder_by(worker, EVPUB_HINDRANCE_RETRY,
 			   evpub_failures_of(EVPUB_FAILED_RELAY, EVPUB_DONE_RELAY_RESTARTED),
@@ -422,6 +454,7 @@ end_hung_relay(EvpubWorker *worker)
 		evpub_state_end_relay(worker);
 	else if (relay->silent >= SILENCE_LONGEST)
 	{
+		worker->start_cause = EVPUB_START_HUNG;
 		evpub_state_end_relay(worker);
 		evpub_state_hinder_by(worker, EVPUB_HINDRANCE_RETRY,
 							  evpub_failures_of(EVPUB_FAILED_RELAY, EVPUB_DONE_RELAY_RESTARTED),
@@ -453,7 +486,7 @@ evpub_supervise(EvpubWorker *worker)
 	int			status = -1;
 
 	if (!evpub_bootstrap_servers[0])
-		evpub_supervise_leave(worker);
+		leave_for_settings(worker);
 
 	/* one that was ended must be gone before the next may start */
 	if (worker->relay.socket == PGINVALID_SOCKET)

@@ -38,6 +38,7 @@
 #include "position/follow.h"
 #include "position/statefile.h"
 #include "publisher/failures.h"
+#include "publisher/figurekeep.h"
 #include "publisher/gap.h"
 #include "publisher/licence.h"
 #include "publisher/limits.h"
@@ -176,7 +177,10 @@ publishing_failed(EvpubWorker *worker, const ErrorData *error)
 		evpub_queue_refuse(&worker->stream.queue, head, error->message);
 	}
 	if (worker->relay.socket != PGINVALID_SOCKET)
+	{
+		worker->start_cause = EVPUB_START_SERVER;
 		evpub_state_end_relay(worker);
+	}
 	else
 		evpub_stream_rewind(&worker->stream);
 	evpub_state_hinder(worker, EVPUB_HINDRANCE_RETRY, evpub_reason_of_error(error));
@@ -289,6 +293,7 @@ shut_down(EvpubWorker *worker)
 	/* the next worker counts on from what is shown */
 	evpub_show_current(worker);
 	evpub_failures_save(true);
+	evpub_figurekeep_save(true);
 	proc_exit(1);
 }
 
@@ -420,6 +425,7 @@ set_up(EvpubWorker *worker)
 	evpub_relay_init(&worker->relay);
 	evpub_waiting_old_relay(worker->before.relay_pid);
 	evpub_failures_load();
+	evpub_figurekeep_load();
 	attach(worker);
 	wait_for_recovery(worker);
 	put_back_wal(worker);
@@ -492,6 +498,7 @@ live(EvpubWorker *worker)
 		keep_limits(worker);
 		evpub_show_current(worker);
 		evpub_failures_save(false);
+		evpub_figurekeep_save(false);
 		evpub_waiting_wait(worker, more ? 0 :
 						   flush_in > 0 ? Min(flush_in, evpub_waiting_time(worker)) :
 						   evpub_waiting_time(worker));
@@ -520,6 +527,7 @@ evpub_worker_main(Datum argument)
 		evpub_failures_note(evpub_failures_of(EVPUB_FAILED_SERVER, EVPUB_DONE_WORKER_RESTARTED),
 							error->message);
 		evpub_failures_save(true);
+		evpub_figurekeep_save(true);
 		ReThrowError(error);
 	}
 	PG_END_TRY();

@@ -90,6 +90,7 @@ static uint64_t acked_reported;
 static int64_t unreported_since;	/* that "acked" is ahead of that; 0: it is not */
 static int64_t collect_until;	/* in microseconds: reports are not looked at before */
 static uint64_t dropped;		/* of those up to "acked" */
+static bool last_dropped;		/* the last one of those was */
 static uint32_t ring[RING_SIZE];	/* cost, and DONE and DROPPED */
 static uint32_t wire[RING_SIZE];	/* bytes on the wire, about */
 static uint64_t unreported_records; /* in flight without a report */
@@ -221,25 +222,6 @@ may_send(TopicPartition *partition, uint32_t bytes, int64_t now)
 	return true;
 }
 
-static int32_t
-choose_partition(Topic *topic, const Record *record)
-{
-	const char *key = record->key;
-	size_t		key_len = record->key_len;
-
-	if (record->fixed.partition >= topic->pinned)
-		record_malformed(next);
-	if (record->fixed.partition >= 0)
-		return record->fixed.partition;
-	if (key == NULL)
-	{
-		key = record->id;
-		key_len = EVPUB_FRAME_ID_LENGTH;
-	}
-	return rd_kafka_msg_partitioner_murmur2(topic->handle, key, key_len,
-											topic->pinned, NULL, NULL);
-}
-
 static void __attribute__((noreturn))
 refused_by_client(const Topic *topic, int32_t partition, const Record *record,
 				  int64_t now)
@@ -298,14 +280,33 @@ judge(Topic *topic, int32_t number, const Record *record)
 	return verdict;
 }
 
-/* Acknowledges as far as all is done. */
+static void
+report_acked(void)
+{
+	EvpubFrameAck ack = {.sequence = acked,.dropped = dropped};
+
+	offsets_send();
+	frames_send(EVPUB_FRAME_ACK, &ack, sizeof(ack), NULL, 0);
+	acked_reported = acked;
+	unreported_since = 0;
+}
+
+/*
+ * Acknowledges as far as all is done.  Records that were dropped are reported apart from
+ * those that were sent, so that the worker knows which ones they are.
+ */
 static void
 move_acked(void)
 {
 	while (acked + 1 < next && (ring[(acked + 1) & RING_MASK] & DONE))
 	{
+		bool		drop = ring[(acked + 1) & RING_MASK] & DROPPED;
+
+		if (drop != last_dropped && acked != acked_reported)
+			report_acked();
+		last_dropped = drop;
 		acked++;
-		if (ring[acked & RING_MASK] & DROPPED)
+		if (drop)
 			dropped++;
 	}
 }
@@ -397,7 +398,7 @@ produce_all(int64_t now)
 		if (next - acked > 1 &&
 			(next - acked > RING_SIZE || in_flight_cost + cost > BUDGET))
 			return false;
-		partition = choose_partition(topic, &record);
+		partition = record_partition(&record, topic->handle, topic->pinned, next);
 		verdict = judge(topic, partition, &record);
 		if (verdict == TAIL_PASSES)
 			return false;
@@ -578,18 +579,13 @@ producer_serve(int64_t now, bool readable)
 int64_t
 producer_report(int64_t now, bool all)
 {
-	EvpubFrameAck ack = {.sequence = acked,.dropped = dropped};
-
 	if (acked == acked_reported || frames_unsent() > UNSENT_MAX)
 		return RELAY_NEVER;
 	if (unreported_since == 0)
 		unreported_since = now;
 	if (!all && next - acked > 1 && now - unreported_since < REPORT_INTERVAL)
 		return unreported_since + REPORT_INTERVAL;
-	offsets_send();
-	frames_send(EVPUB_FRAME_ACK, &ack, sizeof(ack), NULL, 0);
-	acked_reported = acked;
-	unreported_since = 0;
+	report_acked();
 	return RELAY_NEVER;
 }
 

@@ -106,3 +106,22 @@ record_wire_size(const Record *record)
 	return (uint32_t) (WIRE_OVERHEAD + record->key_len + record->value_len +
 					   record->fixed.headers_len);
 }
+
+int32_t
+record_partition(const Record *record, rd_kafka_topic_t *topic, int32_t partitions,
+				 uint64_t sequence)
+{
+	const char *key = record->key;
+	size_t		key_len = record->key_len;
+
+	if (record->fixed.partition >= partitions)
+		record_malformed(sequence);
+	if (record->fixed.partition >= 0)
+		return record->fixed.partition;
+	if (key == NULL)
+	{
+		key = record->id;
+		key_len = EVPUB_FRAME_ID_LENGTH;
+	}
+	return rd_kafka_msg_partitioner_murmur2(topic, key, key_len, partitions, NULL, NULL);
+}

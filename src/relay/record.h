@@ -41,6 +41,13 @@ extern uint32_t record_cost(const Record *record);
  */
 extern uint32_t record_wire_size(const Record *record);
 
+/*
+ * The partition of a topic with so many, by the key as Java clients do it; without a
+ * key by the id.
+ */
+extern int32_t record_partition(const Record *record, rd_kafka_topic_t *topic,
+								int32_t partitions, uint64_t sequence);
+
 /* Ends the relay: what the worker sent as this record makes no sense. */
 extern void record_malformed(uint64_t sequence) __attribute__((noreturn));
 

@@ -159,6 +159,7 @@ put_record(EvpubBatch *batch, EvpubRelay *relay, EvpubRecord *record,
 {
 	const EvpubSkip *skip = skip_of(batch, record);
 	EvpubSkipped skipped;
+	EvpubRecordFigures figures;
 
 	if (skip && skip->silent)
 	{
@@ -173,11 +174,13 @@ put_record(EvpubBatch *batch, EvpubRelay *relay, EvpubRecord *record,
 	}
 	else if (skip)
 		evpub_skipped_replace(&skipped, record, skip);
-	evpub_record_append(&batch->data, record);
+	figures.bytes = evpub_record_append(&batch->data, record);
+	figures.topic = record->topic;
+	figures.commit_time = accepted ? 0 : record->commit->time;
 	if (accepted)
-		evpub_flight_add_gap(batch->flight, accepted, record->next);
+		evpub_flight_add_gap(batch->flight, accepted, record->next, &figures);
 	else
-		evpub_flight_add(batch->flight, record->next);
+		evpub_flight_add(batch->flight, record->next, &figures);
 	return true;
 }
 

@@ -6,7 +6,7 @@
  * There is a mark for each record, so that the position follows the
  * acknowledgements record by record: a new relay then begins with the first
  * event that Kafka does not have, and nothing that was acknowledged in sequence
- * is sent, or counted, twice.  Marks cost 32 bytes for each record in flight;
+ * is sent, or counted, twice.  Marks cost 48 bytes for each record in flight;
  * the relay takes some 33,000 and its socket a few thousand more.  While a tail
  * holds the position, marks of what is dropped are added to that: as many as the
  * predecessor had sent since the position was last written.
@@ -24,7 +24,10 @@
 #include "postgres.h"
 
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
+#include "figures.h"
+#include "position/pins.h"
 #include "sender/flight.h"
 
 /* Both are doubled when they are full. */
@@ -69,6 +72,7 @@ evpub_flight_reset(EvpubFlight *flight)
 	flight->holds = 0;
 	flight->dropped = 0;
 	flight->dropped_counted = 0;
+	flight->last_dropped = false;
 	flight->resumed_lsn = InvalidXLogRecPtr;
 	flight->batch_head = 0;
 	flight->batch_count = 0;
@@ -98,7 +102,7 @@ grow_marks(EvpubFlight *flight)
 }
 
 void
-evpub_flight_add(EvpubFlight *flight, uint32 next)
+evpub_flight_add(EvpubFlight *flight, uint32 next, const EvpubRecordFigures *figures)
 {
 	EvpubRecordMark *mark;
 
@@ -110,14 +114,19 @@ evpub_flight_add(EvpubFlight *flight, uint32 next)
 	mark->next_event = flight->put_next;
 	mark->transactions = 0;
 	mark->gap_end = InvalidXLogRecPtr;
+	mark->commit_time = figures->commit_time;
+	mark->topic = figures->topic;
+	mark->bytes = figures->bytes;
+	mark->dropped = false;
 }
 
 void
-evpub_flight_add_gap(EvpubFlight *flight, const EvpubGap *gap, uint32 next_number)
+evpub_flight_add_gap(EvpubFlight *flight, const EvpubGap *gap, uint32 next_number,
+					 const EvpubRecordFigures *figures)
 {
 	EvpubRecordMark *mark;
 
-	evpub_flight_add(flight, flight->put_next);
+	evpub_flight_add(flight, flight->put_next, figures);
 	mark = mark_of(flight, flight->sent_seq);
 	mark->gap_end = gap->to_lsn;
 	mark->gap_repeat = gap->repeat;
@@ -142,6 +151,11 @@ set_last_mark(EvpubFlight *flight, uint32 transactions)
 	flight->confirmed_lsn = flight->put_lsn;
 	flight->next_event = flight->put_next;
 	flight->transactions_published += transactions;
+	if (transactions > 0 && !flight->last_dropped)
+	{
+		evpub_figures_lock()->totals.transactions += transactions;
+		evpub_figures_unlock();
+	}
 }
 
 void
@@ -246,10 +260,91 @@ evpub_flight_add_batch(EvpubFlight *flight, XLogRecPtr first_lsn,
 	batch->commit_time = commit_time;
 }
 
+/* Events in a row of one topic, and those of them of one commit. */
+typedef struct Run
+{
+	uint32		topic;
+	uint64		events;
+	uint64		bytes;
+	TimestampTz commit_time;
+	uint32		of_commit;
+} Run;
+
+static void
+end_commit(EvpubFigures *figures, Run *run, TimestampTz now, EvpubMsec clock)
+{
+	if (run->of_commit > 0 && run->commit_time != 0)
+		evpub_latency_add(&figures->latency, clock, now - run->commit_time,
+						  run->of_commit);
+	run->of_commit = 0;
+}
+
+static void
+end_run(const EvpubFlight *flight, EvpubFigures *figures, Run *run, TimestampTz now)
+{
+	EvpubTopic *topic = run->events > 0 ?
+		evpub_pins_topic_of_number(flight->position, run->topic) : NULL;
+
+	/* a topic may be forgotten only while nothing is in flight, so there is one */
+	if (topic)
+		evpub_figures_topic(figures, topic->name, &topic->figures, run->events,
+							run->bytes, now);
+	run->events = 0;
+	run->bytes = 0;
+}
+
+/*
+ * For views evpub.stat and evpub.stat_topics.  The position follows each record once in
+ * the life of a worker, whatever relays send again, so each is counted once.  What a
+ * relay has dropped counts as that alone: it was counted when it was acknowledged, or
+ * a relay got it in that could not say so any more.  The lock is taken once, and topic
+ * and commit are looked at where they change from one record to the next.
+ */
+static void
+count_figures(EvpubFlight *flight, uint64 seq)
+{
+	TimestampTz now;
+	EvpubMsec	clock;
+	EvpubFigures *figures;
+	Run			run;
+
+	if (seq == flight->acked_seq)
+		return;
+	now = GetCurrentTimestamp();
+	clock = evpub_clock_now();
+	memset(&run, 0, sizeof(run));
+	figures = evpub_figures_lock();
+	for (uint64 i = flight->acked_seq + 1; i <= seq; i++)
+	{
+		const EvpubRecordMark *mark = mark_of(flight, i);
+
+		if (mark->dropped)
+		{
+			figures->totals.duplicates++;
+			continue;
+		}
+		figures->totals.transactions += mark->transactions;
+		if (mark->topic != run.topic)
+			end_run(flight, figures, &run, now);
+		if (mark->commit_time != run.commit_time)
+			end_commit(figures, &run, now, clock);
+		run.topic = mark->topic;
+		run.events++;
+		run.bytes += mark->bytes;
+		run.commit_time = mark->commit_time;
+		run.of_commit++;
+	}
+	end_run(flight, figures, &run, now);
+	end_commit(figures, &run, now, clock);
+	evpub_figures_unlock();
+	flight->last_dropped = mark_of(flight, seq)->dropped;
+}
+
 /* The position follows what is done up to here. */
 static void
 confirm(EvpubFlight *flight, uint64 seq)
 {
+	count_figures(flight, seq);
 	flight->duplicates_dropped += flight->dropped - flight->dropped_counted;
 	flight->dropped_counted = flight->dropped;
 	flight->events_published += seq - flight->acked_seq;
@@ -281,6 +376,8 @@ evpub_flight_acknowledge(EvpubFlight *flight, uint64 seq, uint64 dropped)
 {
 	if (seq < flight->done_seq || seq > flight->sent_seq || dropped < flight->dropped)
 		return false;
+	for (uint64 i = Max(flight->done_seq, seq - Min(seq, dropped - flight->dropped)); i < seq; i++)
+		mark_of(flight, i + 1)->dropped = true;
 	flight->done_seq = seq;
 	flight->dropped = dropped;
 	if (flight->holds == 0)

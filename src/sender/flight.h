@@ -23,7 +23,21 @@ typedef struct EvpubRecordMark
 	XLogRecPtr	gap_end;		/* invalid: none */
 	uint32		gap_repeat;
 	uint32		gap_next;		/* the gap's next_number then; 0: it is announced */
+
+	/* for the figures */
+	TimestampTz commit_time;	/* 0: it announces an accepted gap */
+	uint32		topic;			/* its number */
+	uint32		bytes:31;		/* of key, value and headers */
+	uint32		dropped:1;		/* it was in Kafka already */
 } EvpubRecordMark;
+
+/* What is to be known of a record for the figures, when it is acknowledged. */
+typedef struct EvpubRecordFigures
+{
+	TimestampTz commit_time;	/* as in a mark */
+	uint32		topic;
+	uint32		bytes;
+} EvpubRecordFigures;
 
 /* A batch on its way. */
 typedef struct EvpubBatchMark
@@ -57,6 +71,7 @@ typedef struct EvpubFlight
 	int			holds;
 	uint64		dropped;		/* of what is done, so many were dropped by this relay */
 	uint64		dropped_counted;	/* of these, in duplicates_dropped */
+	bool		last_dropped;	/* the record of acked_seq was */
 
 	/*
 	 * The transaction in which sending resumed, and the number of its first event
@@ -104,7 +119,8 @@ extern void evpub_flight_reset(EvpubFlight *flight);
  * One more record was put into the batch: an event of a transaction.  "next":
  * the number of the event behind it.
  */
-extern void evpub_flight_add(EvpubFlight *flight, uint32 next);
+extern void evpub_flight_add(EvpubFlight *flight, uint32 next,
+							 const EvpubRecordFigures *figures);
 
 /* The transaction that commits at lsn has no more records. */
 extern void evpub_flight_end_transaction(EvpubFlight *flight, XLogRecPtr lsn);
@@ -114,7 +130,8 @@ extern void evpub_flight_end_transaction(EvpubFlight *flight, XLogRecPtr lsn);
  * acknowledgement makes next_number, which is not 0, that of the gap.
  */
 extern void evpub_flight_add_gap(EvpubFlight *flight, const EvpubGap *gap,
-								 uint32 next_number);
+								 uint32 next_number,
+								 const EvpubRecordFigures *figures);
 
 /*
  * The gap has no more records.  It is announced when the last one is
@@ -140,7 +157,7 @@ extern void evpub_flight_add_batch(EvpubFlight *flight, XLogRecPtr first_lsn,
 
 /*
  * Everything up to seq is in Kafka; "dropped" of it, since this relay began, was
- * there before.  The position follows unless something holds it.  False: there is
+ * there before: those that are more than last time are the last ones up to seq.  The position follows unless something holds it.  False: there is
  * no such number.
  */
 extern bool evpub_flight_acknowledge(EvpubFlight *flight, uint64 seq, uint64 dropped);

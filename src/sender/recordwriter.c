@@ -14,7 +14,7 @@
 StaticAssertDecl(EVPUB_ID_LENGTH == EVPUB_FRAME_ID_LENGTH,
 				 "ids are as long in frames as in events");
 
-void
+uint32
 evpub_record_append(StringInfo batch, const EvpubRecord *record)
 {
 	const EvpubEvent *event = &record->event;
@@ -46,4 +46,5 @@ evpub_record_append(StringInfo batch, const EvpubRecord *record)
 	evpub_event_headers(batch, event, record->commit);
 	frame.headers_len = batch->len - part;
 	memcpy(batch->data + start, &frame, sizeof(frame));
+	return (uint32) (batch->len - start - sizeof(frame) - EVPUB_ID_LENGTH);
 }

@@ -22,7 +22,10 @@ typedef struct EvpubRecord
 								 * accepted gap's event, the gap's next_number */
 } EvpubRecord;
 
-/* Append a record to a BATCH frame. */
-extern void evpub_record_append(StringInfo batch, const EvpubRecord *record);
+/*
+ * Append a record to a BATCH frame.  Returns how many bytes key, value and headers have
+ * there.
+ */
+extern uint32 evpub_record_append(StringInfo batch, const EvpubRecord *record);
 
 #endif							/* EVPUB_RECORDWRITER_H */

@@ -1,0 +1,117 @@
+/*
+ * figurefile.c
+ *		The figures of views evpub.stat and evpub.stat_topics, in a file.
+ *
+ * Nothing depends on this file, so it is never flushed: the checksum tells when a
+ * crash of the operating system has left a part of it.
+ *
+ * A base backup or another copy of the data directory has the file of the original.
+ * What that has published is no figure of the copy, so the file says which directory it
+ * was written in, as the state file does.
+ *
+ * Format: the inode of the directory, the totals as they are in memory, and of each
+ * topic its counts as they are in memory and its name with a NUL.
+ */
+#include "postgres.h"
+
+#include "position/checkedfile.h"
+#include "position/figurefile.h"
+
+/* to be changed with EvpubFigureTotals, which has the causes in their order */
+#define FIGURE_MAGIC "evpubfg1"
+
+/* Is this what could be shown?  Names of topics are ASCII. */
+static bool
+makes_sense(const EvpubFigures *figures)
+{
+	const EvpubFigureTotals *totals = &figures->totals;
+
+	for (int i = 0; i < figures->ntopics; i++)
+		for (const char *c = figures->topics[i].name; *c; c++)
+			if (IS_HIGHBIT_SET(*c))
+				return false;
+	return totals->ncodes >= 0 && totals->ncodes <= EVPUB_FIGURE_CODES &&
+		IS_VALID_TIMESTAMP(totals->reset_at);
+}
+
+static bool
+parse(EvpubFigures *figures, const char *at, const char *end)
+{
+	memcpy(&figures->totals, at, sizeof(figures->totals));
+	at += sizeof(figures->totals);
+	while (at < end)
+	{
+		EvpubFigureTopic *topic = &figures->topics[figures->ntopics];
+		Size		length;
+
+		if (figures->ntopics == EVPUB_FIGURE_TOPICS ||
+			end - at < (ssize_t) sizeof(topic->counts))
+			return false;
+		memcpy(&topic->counts, at, sizeof(topic->counts));
+		at += sizeof(topic->counts);
+		length = strnlen(at, end - at);
+		if (at + length == end || length == 0 || length >= sizeof(topic->name))
+			return false;
+		memcpy(topic->name, at, length + 1);
+		at += length + 1;
+		figures->ntopics++;
+	}
+	return makes_sense(figures);
+}
+
+bool
+evpub_figurefile_read(EvpubFigures *figures, char **problem)
+{
+	StringInfoData data;
+	EvpubCheckedfile found = evpub_checkedfile_read(EVPUB_FIGURE_FILE, FIGURE_MAGIC,
+													&data, problem);
+	uint64		inode;
+	const char *at;
+	const char *end;
+
+	memset(figures, 0, sizeof(*figures));
+	if (found == EVPUB_CHECKEDFILE_ABSENT)
+		*problem = NULL;
+	if (found != EVPUB_CHECKEDFILE_FOUND)
+		return found == EVPUB_CHECKEDFILE_ABSENT;
+	at = data.data + data.cursor;
+	end = data.data + data.len;
+	if (end - at < (ssize_t) (sizeof(inode) + sizeof(figures->totals)))
+		*problem = psprintf("file \"%s\" is cut short", EVPUB_FIGURE_FILE);
+	else
+	{
+		memcpy(&inode, at, sizeof(inode));
+		if (inode == evpub_statefile_inode() &&
+			!parse(figures, at + sizeof(inode), end))
+			*problem = psprintf("file \"%s\" has contents that make no sense",
+								EVPUB_FIGURE_FILE);
+	}
+	pfree(data.data);
+	if (*problem == NULL)
+		return true;
+	memset(figures, 0, sizeof(*figures));
+	return false;
+}
+
+void
+evpub_figurefile_write(const EvpubFigures *figures)
+{
+	StringInfoData data;
+	uint64		inode;
+
+	/* a server that has never published has no directory yet */
+	evpub_statefile_make_directory();
+	inode = evpub_statefile_inode();
+	evpub_checkedfile_begin(&data, FIGURE_MAGIC);
+	appendBinaryStringInfo(&data, (const char *) &inode, sizeof(inode));
+	appendBinaryStringInfo(&data, (const char *) &figures->totals, sizeof(figures->totals));
+	for (int i = 0; i < figures->ntopics; i++)
+	{
+		const EvpubFigureTopic *topic = &figures->topics[i];
+
+		appendBinaryStringInfo(&data, (const char *) &topic->counts, sizeof(topic->counts));
+		appendBinaryStringInfo(&data, topic->name, strlen(topic->name) + 1);
+	}
+	evpub_checkedfile_write_unflushed(EVPUB_FIGURE_FILE, &data);
+	pfree(data.data);
+}

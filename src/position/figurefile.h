@@ -1,0 +1,28 @@
+/*
+ * figurefile.h
+ *		The figures of views evpub.stat and evpub.stat_topics, in a file.
+ */
+#ifndef EVPUB_FIGUREFILE_H
+#define EVPUB_FIGUREFILE_H
+
+#include "postgres.h"
+
+#include "figures.h"
+#include "position/statefile.h"
+
+#define EVPUB_FIGURE_FILE EVPUB_STATE_DIRECTORY "/figures"
+
+/*
+ * Read totals and topics; all else in *figures becomes zero, and without a file all
+ * does, as with one of another server.  False, with what is wrong, if it cannot be used.
+ */
+extern bool evpub_figurefile_read(EvpubFigures *figures, char **problem);
+
+/*
+ * Replace the file, without a flush: a crash of the server leaves the new one or the
+ * old one, and one of the operating system may leave one that cannot be used.
+ * ERROR if it cannot be written.
+ */
+extern void evpub_figurefile_write(const EvpubFigures *figures);
+
+#endif							/* EVPUB_FIGUREFILE_H */

@@ -1,0 +1,115 @@
+/*
+ * figurekeep.c
+ *		Keeps the figures of evpub.stat over a restart of the server.
+ *
+ * While the server runs they are in shared memory, which outlives the worker.  The
+ * worker writes them now and then, and when it ends.  So a crash of the server, which a
+ * kill of the worker causes, brings back those of some seconds before; what is
+ * published in between is not counted, and nothing is counted twice, since what a
+ * relay finds in Kafka counts as a duplicate alone.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "clock.h"
+#include "position/figurefile.h"
+#include "publisher/figurekeep.h"
+#include "publisher/rescue.h"
+
+/* Between two writes, in ms, also when the last one has failed. */
+#define SAVE_INTERVAL 10000
+
+static uint64 saved_changes = 0;	/* figures->changes, when they were written */
+static uint64 saved_generation = 0;
+static EvpubMsec saved_at = 0;
+static bool complained = false;
+
+/* Whatever is loaded: a reset that comes meanwhile has the last word. */
+static void
+take(const EvpubFigures *read)
+{
+	EvpubFigures *figures = evpub_figures_lock();
+
+	if (!figures->loaded)
+	{
+		figures->totals = read->totals;
+		figures->ntopics = read->ntopics;
+		memcpy(figures->topics, read->topics, sizeof(EvpubFigureTopic) * read->ntopics);
+		figures->generation++;
+		if (figures->totals.reset_at == 0)
+			figures->totals.reset_at = GetCurrentTimestamp();
+		figures->loaded = true;
+	}
+	saved_generation = figures->generation;
+	evpub_figures_unlock();
+}
+
+void
+evpub_figurekeep_load(void)
+{
+	EvpubFigures *read = palloc(sizeof(EvpubFigures));
+	char	   *problem;
+
+	evpub_figures_copy(read);
+	if (read->loaded)
+	{
+		/* a reset of before this worker may not be written yet, so write soon */
+		pfree(read);
+		return;
+	}
+	if (!evpub_figurefile_read(read, &problem))
+		ereport(LOG,
+				(errmsg("evpub: %s", problem),
+				 errdetail("The figures of view evpub.stat begin anew.")));
+	take(read);
+	pfree(read);
+}
+
+void
+evpub_figurekeep_save(bool now)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext context;
+	volatile uint64 changes = EvpubFiguresShared->changes;
+	volatile uint64 generation = EvpubFiguresShared->generation;
+
+	/*
+	 * Both are read without the lock: what is missed now is seen in the next round,
+	 * and the worker itself makes all changes but resets.
+	 */
+	if (changes == saved_changes ||
+		(!now && generation == saved_generation &&
+		 !evpub_clock_passed(saved_at, SAVE_INTERVAL)))
+		return;
+	saved_at = evpub_clock_now();
+	saved_generation = generation;
+
+	/* a full disk brings us here for hours, and an error leaves memory behind */
+	context = AllocSetContextCreate(caller, "evpub figures", ALLOCSET_SMALL_SIZES);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		EvpubFigures *copy = palloc(sizeof(EvpubFigures));
+
+		evpub_figures_copy(copy);
+		changes = copy->changes;
+		evpub_figurefile_write(copy);
+		saved_changes = changes;
+		complained = false;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error = evpub_rescue(context);
+
+		if (!complained)
+			ereport(LOG,
+					(errmsg("evpub: the figures of view evpub.stat could not be written: %s",
+							error->message)));
+		complained = true;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+}
