@@ -259,24 +259,66 @@ collect(const EvpubWorker *worker, long *timeout, bool *relay)
 	return true;
 }
 
+/* What the worker waits for, as pg_stat_activity shows it (docs/operations.md). */
+typedef enum Reason
+{
+	FOR_COMMITS,
+	FOR_MORE_COMMITS,
+	FOR_VISIBILITY,
+	FOR_ACKNOWLEDGEMENT,
+	FOR_RETRY
+} Reason;
+
+static const char *const reason_names[] = {
+	[FOR_COMMITS] = "EvpubIdle",
+	[FOR_MORE_COMMITS] = "EvpubCollect",
+	[FOR_VISIBILITY] = "EvpubVisible",
+	[FOR_ACKNOWLEDGEMENT] = "EvpubAcknowledgement",
+	[FOR_RETRY] = "EvpubRetry",
+};
+
+static uint32
+wait_event(const EvpubWorker *worker, bool collects)
+{
+	static uint32 events[lengthof(reason_names)];
+	Reason		reason = FOR_COMMITS;
+
+	if (collects)
+		reason = FOR_MORE_COMMITS;
+	else if (!worker->streaming)
+		reason = FOR_COMMITS;
+	else if (worker->relay.socket == PGINVALID_SOCKET &&
+			 worker->hindrance == EVPUB_HINDRANCE_RETRY)
+		reason = FOR_RETRY;
+	else if (evpub_flight_under_way(&worker->stream.flight))
+		reason = FOR_ACKNOWLEDGEMENT;
+	else if (worker->stream.batch.waiting_xid != InvalidTransactionId)
+		reason = FOR_VISIBILITY;
+
+	/* the server keeps a table of the names, behind a lock */
+	if (events[reason] == 0)
+		events[reason] = evpub_wait_event(reason_names[reason]);
+	return events[reason];
+}
+
 void
 evpub_waiting_wait(EvpubWorker *worker, long timeout)
 {
-	static uint32 wait_event = 0;
 	static WaitEventSet *quiet_set = NULL;
 	uint32		socket_events = WL_SOCKET_READABLE;
 	WaitEvent	occurred[3];
 	bool		relay = true;
+	bool		collects;
 	bool		asked = false;
 
-	if (wait_event == 0)
-		wait_event = evpub_wait_event("EvpubMain");
 	if (worker->relay.socket != PGINVALID_SOCKET &&
 		worker->relay.sent < worker->relay.out.len)
 		socket_events |= WL_SOCKET_WRITEABLE;
 
+	collects = timeout > 0 && collect(worker, &timeout, &relay);
+
 	/* with a full queue there is nothing to do for a new commit */
-	if (timeout > 0 && !collect(worker, &timeout, &relay) &&
+	if (timeout > 0 && !collects &&
 		!(worker->streaming && evpub_queue_full(&worker->stream.queue)))
 	{
 		asked = true;
@@ -294,7 +336,7 @@ evpub_waiting_wait(EvpubWorker *worker, long timeout)
 		quiet_set = new_set();
 	(void) WaitEventSetWait(relay || (socket_events & WL_SOCKET_WRITEABLE) ?
 							worker->wait_set : quiet_set,
-							timeout, occurred, lengthof(occurred), wait_event);
+							timeout, occurred, lengthof(occurred), wait_event(worker, collects));
 	if (asked)
 		pg_atomic_write_u32(&EvpubShmem->wake_wanted, 0);
 
