@@ -277,7 +277,7 @@ def stale_names(source):
     """Names of files and of our functions, types and macros that nothing has any more."""
     root = source.root
     code = read_all(root, 'src/**/*.[ch]', 'test/**/*.[ch]')
-    others = read_all(root, 'sql/*.sql', 'test/**/*.p[lmy]', 'test/suite', 'test/run')
+    others = read_all(root, 'sql/*.sql', 'monitoring/*', 'test/**/*.p[lmy]', 'test/suite', 'test/run')
     files = {os.path.basename(name) for name in code} | OF_OTHERS
     known = set()
     for text in code.values():
