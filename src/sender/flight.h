@@ -157,8 +157,8 @@ extern void evpub_flight_add_batch(EvpubFlight *flight, XLogRecPtr first_lsn,
 
 /*
  * Everything up to seq is in Kafka; "dropped" of it, since this relay began, was
- * there before: those that are more than last time are the last ones up to seq.  The position follows unless something holds it.  False: there is
- * no such number.
+ * there before: those that are more than last time are the last ones up to seq.  The
+ * position follows unless something holds it.  False: there is no such number.
  */
 extern bool evpub_flight_acknowledge(EvpubFlight *flight, uint64 seq, uint64 dropped);
 
