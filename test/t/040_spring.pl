@@ -116,7 +116,7 @@ cmp_ok(scalar @java, '>=', 5, 'the documentation has Java');
 ok(index($code, $_) >= 0, 'excerpt is in the example: ' . (split /\n/)[0])
   for @java;
 
-my ($python) = $docs =~ /^```python\n(.*?)^```$/ms;
+my ($python) = grep { /^TABLES = /m } $docs =~ /^```python\n(.*?)^```$/msg;
 append_to_file("$dir/consumer.py", $python);
 ok( IPC::Run::run(
 		[ 'kcat', '-C', '-q', '-e', '-J', '-b', $kafka->bootstrap, '-t', $topic ],
