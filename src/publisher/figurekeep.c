@@ -5,8 +5,9 @@
  * While the server runs they are in shared memory, which outlives the worker.  The
  * worker writes them now and then, and when it ends.  So a crash of the server, which a
  * kill of the worker causes, brings back those of some seconds before; what is
- * published in between is not counted, and nothing is counted twice, since what a
- * relay finds in Kafka counts as a duplicate alone.
+ * published in between is not counted.  What a relay finds in Kafka counts as a
+ * duplicate alone.  With at_least_once nothing is looked for: what is sent again after
+ * such a crash counts again, if these figures were newer than the position.
  */
 #include "postgres.h"
 
