@@ -13,7 +13,8 @@
  * buffer may move meanwhile, so the frame in hand is found by frames_current().
  *
  * The buffer grows to the largest frame and shrinks back after it.  Output is
- * a few short frames for each turn of the event loop; the caller looks at
+ * short frames, a few for each turn of the event loop, or one for each change from
+ * records that are dropped to records that are sent; the caller looks at
  * frames_unsent() before it adds what can wait.
  */
 #include <errno.h>

@@ -280,6 +280,10 @@ judge(Topic *topic, int32_t number, const Record *record)
 	return verdict;
 }
 
+/*
+ * Not held back here while much is unsent, as producer_report() does: the next record is
+ * of the other kind, and no frame has both.  They are no more than records in the ring.
+ */
 static void
 report_acked(void)
 {

@@ -298,7 +298,8 @@ end_run(const EvpubFlight *flight, EvpubFigures *figures, Run *run, TimestampTz 
  * the life of a worker, whatever relays send again, so each is counted once.  What a
  * relay has dropped counts as that alone: it was counted when it was acknowledged, or
  * a relay got it in that could not say so any more.  The lock is taken once, and topic
- * and commit are looked at where they change from one record to the next.
+ * and commit are looked at where they change from one record to the next.  Nothing in
+ * it can throw, as persist.c needs of all that takes an acknowledgement in.
  */
 static void
 count_figures(EvpubFlight *flight, uint64 seq)

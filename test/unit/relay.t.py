@@ -129,7 +129,7 @@ class Relay:
         self.socket = mine
         self.buffer = b''
         self.frames = []        # all frames received
-        self.acked = 0
+        self.acked = self.dropped = 0
         self.offsets = {}
         self.trouble = []
         self.next = 1
@@ -188,9 +188,10 @@ class Relay:
 
     def note(self, kind, payload):
         if kind == 'A':
-            value, self.dropped = struct.unpack('=QQ', payload)
+            value, dropped = struct.unpack('=QQ', payload)
             assert value > self.acked, 'acknowledgements must go up'
-            self.acked = value
+            assert dropped - self.dropped in (0, value - self.acked), 'what was dropped comes apart'
+            self.acked, self.dropped = value, dropped
         elif kind == 'o':
             topic, partition, offset, identity = struct.unpack('=Iiq51s5x', payload)
             assert offset > self.offsets.get((topic, partition), -1)
