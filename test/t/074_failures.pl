@@ -123,7 +123,7 @@ mkdir "$file.tmp" or die "$file.tmp: $!";
 my $log = -s $node->logfile;
 # not the one that was killed last: it may not have been noticed yet
 wait_until('the next relay', sub { status($node, 'state') eq 'streaming' && relay_pid($node) });
-kill 'KILL', relay_pid($node);
+kill 'KILL', wait_until('a relay', sub { relay_pid($node) });
 wait_until('the log says it', sub { slurp_file($node->logfile, $log) =~ /LOG: .*evpub.failures shows is not up to date/ });
 sql(q{SELECT evpub.publish_raw('narrow', 'key', '{"b": 1}')});
 ok(wait_published($node), 'cannot be written: it publishes');
