@@ -1346,20 +1346,8 @@ GRANT EXECUTE ON FUNCTION evpub.check() TO pg_monitor;
 -- placeholders; or template, in which braces stay doubled.
 CREATE FUNCTION evpub_internal.contract_fill(template text, names jsonb, form text)
 RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-SELECT coalesce(string_agg(
-		CASE WHEN form = 'template' AND p.text IN ('{{', '}}') THEN p.text
-			 WHEN form = 'pattern' AND p.text ~ '^\{[a-z]+\}$' THEN coalesce(l.literal, '[\s\S]*')
-			 ELSE coalesce(l.literal, p.text) END, '' ORDER BY p.n), '')
-  FROM (SELECT m[1], n FROM regexp_matches(template, '\{\{|\}\}|\{[a-z]+\}|[^{}]+|[{}]', 'g') WITH ORDINALITY AS r (m, n)) AS p (text, n)
-	   CROSS JOIN LATERAL (SELECT CASE WHEN p.text = '{{' THEN '{' WHEN p.text = '}}' THEN '}'
-									   WHEN p.text ~ '^\{[a-z]+\}$' THEN names ->> btrim(p.text, '{}')
-									   ELSE p.text END) AS v (text)
-	   CROSS JOIN LATERAL (SELECT CASE WHEN form = 'pattern' THEN regexp_replace(v.text, '[][\\^$.*+?(){}|]', '\\\&', 'g')
-									   ELSE v.text END) AS l (literal)
-$$;
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'evpub_contract_fill';
 COMMENT ON FUNCTION evpub_internal.contract_fill(text, jsonb, text) IS
 'a template of a captured table, filled as text, pattern or template (for evpub.json_schema)';
 REVOKE ALL ON FUNCTION evpub_internal.contract_fill(text, jsonb, text) FROM PUBLIC;
@@ -1367,15 +1355,20 @@ REVOKE ALL ON FUNCTION evpub_internal.contract_fill(text, jsonb, text) FROM PUBL
 -- Schema of a string that is made of a template.
 CREATE FUNCTION evpub_internal.contract_string(template text, names jsonb)
 RETURNS jsonb
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT CASE WHEN evpub_internal.contract_fill(template, names, 'pattern'::text) !~ '\[\\s\\S\]\*'
-			THEN jsonb_build_object('type', 'string', 'const', evpub_internal.contract_fill(template, names, 'text'::text))
-			WHEN evpub_internal.contract_fill(template, names, 'pattern'::text) = '[\s\S]*'
-			THEN jsonb_build_object('type', 'string', 'description', evpub_internal.contract_fill(template, names, 'text'::text))
-			ELSE jsonb_build_object('type', 'string', 'description', evpub_internal.contract_fill(template, names, 'text'::text),
-									'pattern', concat('^', evpub_internal.contract_fill(template, names, 'pattern'::text), '$')) END
+DECLARE
+	filled  text := evpub_internal.contract_fill(template, names, 'text'::text);
+	pattern text := evpub_internal.contract_fill(template, names, 'pattern'::text);
+BEGIN
+	IF strpos(pattern, '[\s\S]*') = 0 THEN
+		RETURN jsonb_build_object('type', 'string', 'const', filled);
+	ELSIF pattern = '[\s\S]*' THEN
+		RETURN jsonb_build_object('type', 'string', 'description', filled);
+	END IF;
+	RETURN jsonb_build_object('type', 'string', 'description', filled, 'pattern', concat('^', pattern, '$'));
+END
 $$;
 COMMENT ON FUNCTION evpub_internal.contract_string(text, jsonb) IS
 'JSON Schema of a string that is made of a template (for evpub.json_schema)';
@@ -1396,13 +1389,13 @@ REVOKE ALL ON FUNCTION evpub_internal.contract_names(text) FROM PUBLIC;
 
 CREATE FUNCTION evpub_internal.contract_object(properties jsonb, optional text[])
 RETURNS jsonb
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT jsonb_build_object('type', 'object', 'properties', properties,
-	'required', (SELECT coalesce(jsonb_agg(k.name ORDER BY k.n), '[]')
-				   FROM jsonb_object_keys(properties) WITH ORDINALITY AS k (name, n)
-				  WHERE k.name <> ALL (optional)))
+BEGIN
+	RETURN jsonb_build_object('type', 'object', 'properties', properties,
+		'required', jsonb_path_query_array(properties, '$.keyvalue().key') - optional);
+END
 $$;
 COMMENT ON FUNCTION evpub_internal.contract_object(jsonb, text[]) IS
 'JSON Schema of an object (for evpub.json_schema)';
@@ -1410,14 +1403,16 @@ REVOKE ALL ON FUNCTION evpub_internal.contract_object(jsonb, text[]) FROM PUBLIC
 
 CREATE FUNCTION evpub_internal.contract_nullable(schema jsonb)
 RETURNS jsonb
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT CASE WHEN schema = '{}' THEN schema
-			WHEN schema ? 'anyOf' THEN jsonb_set(schema, '{anyOf}', schema -> 'anyOf' || '[{"type": "null"}]')
-			WHEN schema ? 'enum' OR schema ->> 'type' IN ('object', 'array')
-			THEN jsonb_build_object('anyOf', jsonb_build_array(schema, '{"type": "null"}'::jsonb))
-			ELSE schema || jsonb_build_object('type', jsonb_build_array(schema -> 'type', 'null')) END
+BEGIN
+	RETURN CASE WHEN schema = '{}' THEN schema
+		WHEN schema ? 'anyOf' THEN jsonb_set(schema, '{anyOf}', schema -> 'anyOf' || '[{"type": "null"}]')
+		WHEN schema ? 'enum' OR schema ->> 'type' IN ('object', 'array')
+		THEN jsonb_build_object('anyOf', jsonb_build_array(schema, '{"type": "null"}'::jsonb))
+		ELSE schema || jsonb_build_object('type', jsonb_build_array(schema -> 'type', 'null')) END;
+END
 $$;
 COMMENT ON FUNCTION evpub_internal.contract_nullable(jsonb) IS
 'JSON Schema of a value or null (for evpub.json_schema)';
@@ -1497,54 +1492,89 @@ COMMENT ON FUNCTION evpub_internal.contract_type(oid, integer) IS
 'JSON Schema of the values of a type, but for NULL (for evpub.json_schema)';
 REVOKE ALL ON FUNCTION evpub_internal.contract_type(oid, integer) FROM PUBLIC;
 
--- Columns of a table as an object; "names" NULL: all.
-CREATE FUNCTION evpub_internal.contract_columns(rel oid, names text[])
+-- Schema of an object that has some of the properties; "names" NULL: all.
+CREATE FUNCTION evpub_internal.contract_columns(properties jsonb, names text[])
 RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF names IS NOT NULL THEN
+		properties := (SELECT coalesce(jsonb_object_agg(p.key, p.value), '{}') FROM jsonb_each(properties) AS p WHERE p.key = ANY (names));
+	END IF;
+	RETURN evpub_internal.contract_object(properties, '{}'::text[]);
+END
+$$;
+COMMENT ON FUNCTION evpub_internal.contract_columns(jsonb, text[]) IS
+'JSON Schema of an object with some columns of a table (for evpub.json_schema)';
+REVOKE ALL ON FUNCTION evpub_internal.contract_columns(jsonb, text[]) FROM PUBLIC;
+
+-- The columns of tables, each with its schema, and the names of the primary key's.
+-- Looks through the catalogs once for all of them, and describes a type once.
+CREATE FUNCTION evpub_internal.contract_tables(rels oid[])
+RETURNS TABLE (rel oid, properties jsonb, names jsonb, primary_key text[])
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT evpub_internal.contract_object(coalesce(jsonb_object_agg(a.attname,
-		CASE WHEN a.attnotnull AND NOT EXISTS (
-					-- from 18 on NOT NULL may be NOT VALID, and rows of before be null
-					SELECT FROM pg_constraint c
-					 WHERE c.conrelid = a.attrelid AND c.contype = 'n' AND NOT c.convalidated AND a.attnum = ANY (c.conkey))
-			 THEN t.schema ELSE evpub_internal.contract_nullable(t.schema) END), '{}'::jsonb), '{}'::text[])
-  FROM pg_attribute a
-	   CROSS JOIN LATERAL (SELECT evpub_internal.contract_type(a.atttypid, a.atttypmod)) AS t (schema)
- WHERE a.attrelid = rel AND a.attnum > 0 AND NOT a.attisdropped
-   AND (names IS NULL OR a.attname::text = ANY (names))
+WITH columns AS MATERIALIZED (
+	SELECT a.attrelid, a.attname::text AS name, a.attnum, a.atttypid, a.atttypmod,
+		   -- from 18 on NOT NULL may be NOT VALID, and rows of before be null
+		   a.attnotnull AND (a.attrelid, a.attnum) NOT IN (
+				SELECT c.conrelid, k.attnum FROM pg_constraint c CROSS JOIN LATERAL unnest(c.conkey) AS k (attnum)
+				 WHERE c.contype = 'n' AND NOT c.convalidated AND c.conrelid <> 0) AS is_full,
+		   EXISTS (
+				SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary
+					AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])) AS is_key
+	  FROM pg_attribute a
+	 WHERE a.attrelid = ANY (rels) AND a.attnum > 0 AND NOT a.attisdropped),
+types AS MATERIALIZED (
+	SELECT t.*, evpub_internal.contract_type(t.atttypid, t.atttypmod) AS schema
+	  FROM (SELECT DISTINCT c.atttypid, c.atttypmod FROM columns c) t),
+kinds AS MATERIALIZED (
+	SELECT t.atttypid, t.atttypmod, f.is_full,
+		   CASE WHEN f.is_full THEN t.schema ELSE evpub_internal.contract_nullable(t.schema) END AS schema
+	  FROM types t CROSS JOIN (VALUES (true), (false)) AS f (is_full))
+SELECT c.attrelid, jsonb_object_agg(c.name, k.schema), jsonb_agg(c.name ORDER BY c.attnum),
+	   array_agg(c.name ORDER BY c.attnum) FILTER (WHERE c.is_key)
+  FROM columns c
+	   JOIN kinds k USING (atttypid, atttypmod, is_full)
+ GROUP BY c.attrelid
 $$;
-COMMENT ON FUNCTION evpub_internal.contract_columns(oid, text[]) IS
-'JSON Schema of an object with columns of a table (for evpub.json_schema)';
-REVOKE ALL ON FUNCTION evpub_internal.contract_columns(oid, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION evpub_internal.contract_tables(oid[]) IS
+'JSON Schemas of the columns of tables (for evpub.json_schema)';
+REVOKE ALL ON FUNCTION evpub_internal.contract_tables(oid[]) FROM PUBLIC;
 
 -- The value of an event in its envelope.  "fields" has the schemas of pk, and of
 -- data, changed and old_pk where there may be any; the latter two are not in
 -- every event.
 CREATE FUNCTION evpub_internal.contract_value(envelope text, type jsonb, fields jsonb)
 RETURNS jsonb
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT CASE envelope
-	WHEN 'plain' THEN evpub_internal.contract_object(common.id || fields || jsonb_build_object('type', type,
-			'tx', '{"type": "integer", "minimum": 1, "maximum": 4294967295, "description": "number of events of the transaction"}'::jsonb),
-		'{changed,old_pk}'::text[])
-	WHEN 'cloudevents' THEN evpub_internal.contract_object(common.id || jsonb_build_object('type', type,
-			'specversion', '{"type": "string", "const": "1.0"}'::jsonb,
-			'source', '{"type": "string", "format": "uri-reference", "pattern": "^/evpub/[0-9a-f]{16}/"}'::jsonb,
-			'datacontenttype', '{"type": "string", "const": "application/json"}'::jsonb,
-			'sequence', '{"type": "string", "pattern": "^[0-9A-F]{16}-[0-9A-F]{8}$"}'::jsonb,
-			'data', evpub_internal.contract_object(fields, '{changed,old_pk}'::text[]))
-			-- not of what has no key, or of one that is an empty string
-			|| CASE WHEN fields -> 'pk' ->> 'type' = 'null' THEN '{}'
-					ELSE '{"subject": {"type": "string", "minLength": 1, "description": "values of the primary key, with commas between them"}}'::jsonb END, '{subject}'::text[])
-	WHEN 'cloudevents_binary' THEN evpub_internal.contract_object(fields, '{changed,old_pk}'::text[])
-	ELSE coalesce(fields -> 'data', fields -> 'pk') END
-  FROM (SELECT '{"id": {"type": "string", "pattern": "^[0-9a-f]{16}-[0-9A-F]{8}-[0-9A-F]{16}-[0-9A-F]{8}$", "description": "unique; ascends in a partition as long as the first 16 digits stay"},
+#variable_conflict use_variable
+DECLARE
+	common jsonb := '{"id": {"type": "string", "pattern": "^[0-9a-f]{16}-[0-9A-F]{8}-[0-9A-F]{16}-[0-9A-F]{8}$", "description": "unique; ascends in a partition as long as the first 16 digits stay"},
 		"tenant": {"type": "string"},
 		"lsn": {"type": "string", "pattern": "^[0-9A-F]{1,8}/[0-9A-F]{1,8}$", "description": "a replica that has replayed up to here has the change"},
-		"time": {"type": "string", "format": "date-time", "description": "of the commit, UTC"}}'::jsonb) AS common (id)
+		"time": {"type": "string", "format": "date-time", "description": "of the commit, UTC"}}';
+BEGIN
+	RETURN CASE envelope
+		WHEN 'plain' THEN evpub_internal.contract_object(common || fields || jsonb_build_object('type', type,
+				'tx', '{"type": "integer", "minimum": 1, "maximum": 4294967295, "description": "number of events of the transaction"}'::jsonb),
+			'{changed,old_pk}'::text[])
+		WHEN 'cloudevents' THEN evpub_internal.contract_object(common || jsonb_build_object('type', type,
+				'specversion', '{"type": "string", "const": "1.0"}'::jsonb,
+				'source', '{"type": "string", "format": "uri-reference", "pattern": "^/evpub/[0-9a-f]{16}/"}'::jsonb,
+				'datacontenttype', '{"type": "string", "const": "application/json"}'::jsonb,
+				'sequence', '{"type": "string", "pattern": "^[0-9A-F]{16}-[0-9A-F]{8}$"}'::jsonb,
+				'data', evpub_internal.contract_object(fields, '{changed,old_pk}'::text[]))
+				-- not of what has no key, or of one that is an empty string
+				|| CASE WHEN fields -> 'pk' ->> 'type' = 'null' THEN '{}'
+						ELSE '{"subject": {"type": "string", "minLength": 1, "description": "values of the primary key, with commas between them"}}'::jsonb END, '{subject}'::text[])
+		WHEN 'cloudevents_binary' THEN evpub_internal.contract_object(fields, '{changed,old_pk}'::text[])
+		ELSE coalesce(fields -> 'data', fields -> 'pk')  END;
+END
 $$;
 COMMENT ON FUNCTION evpub_internal.contract_value(text, jsonb, jsonb) IS
 'JSON Schema of the value of an event (for evpub.json_schema)';
@@ -1553,17 +1583,23 @@ REVOKE ALL ON FUNCTION evpub_internal.contract_value(text, jsonb, jsonb) FROM PU
 -- Headers that evpub sets by itself.
 CREATE FUNCTION evpub_internal.contract_headers(envelope text, type jsonb, fields jsonb)
 RETURNS jsonb
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT jsonb_build_object('evpub-id', v.p -> 'id') || CASE envelope
-	WHEN 'cloudevents' THEN '{"content-type": {"type": "string", "const": "application/cloudevents+json"}}'
-	WHEN 'cloudevents_binary' THEN jsonb_build_object('content-type', '{"type": "string", "const": "application/json"}'::jsonb,
-		'ce_specversion', v.p -> 'specversion', 'ce_id', v.p -> 'id', 'ce_source', v.p -> 'source', 'ce_type', type,
-		'ce_time', v.p -> 'time', 'ce_tenant', v.p -> 'tenant', 'ce_lsn', v.p -> 'lsn', 'ce_sequence', v.p -> 'sequence')
-		|| CASE WHEN v.p ? 'subject' THEN jsonb_build_object('ce_subject', v.p -> 'subject') ELSE '{}' END
-	ELSE '{}' END
-  FROM (SELECT evpub_internal.contract_value('cloudevents'::text, type, fields) -> 'properties') AS v (p)
+#variable_conflict use_variable
+DECLARE
+	-- of the fields only a key that is null makes a difference
+	p jsonb := evpub_internal.contract_value('cloudevents'::text, type,
+		CASE WHEN fields -> 'pk' ->> 'type' = 'null' THEN '{"pk": {"type": "null"}}' ELSE '{}' END::jsonb) -> 'properties';
+BEGIN
+	RETURN jsonb_build_object('evpub-id', p -> 'id') || CASE envelope
+		WHEN 'cloudevents' THEN '{"content-type": {"type": "string", "const": "application/cloudevents+json"}}'
+		WHEN 'cloudevents_binary' THEN jsonb_build_object('content-type', '{"type": "string", "const": "application/json"}'::jsonb,
+			'ce_specversion', p -> 'specversion', 'ce_id', p -> 'id', 'ce_source', p -> 'source', 'ce_type', type,
+			'ce_time', p -> 'time', 'ce_tenant', p -> 'tenant', 'ce_lsn', p -> 'lsn', 'ce_sequence', p -> 'sequence')
+			|| CASE WHEN p ? 'subject' THEN jsonb_build_object('ce_subject', p -> 'subject') ELSE '{}' END
+		ELSE '{}' END;
+END
 $$;
 COMMENT ON FUNCTION evpub_internal.contract_headers(text, jsonb, jsonb) IS
 'JSON Schemas of the headers that an envelope has (for evpub.json_schema)';
@@ -1575,7 +1611,7 @@ REVOKE ALL ON FUNCTION evpub_internal.contract_headers(text, jsonb, jsonb) FROM 
 -- update of a row that was deleted in the same transaction (fill_change() in
 -- capture/row.c).
 CREATE FUNCTION evpub_internal.contract_events()
-RETURNS TABLE (rel oid, place text, event text, options jsonb, moves boolean, merges boolean, type text, type_schema jsonb, topic text, key jsonb, headers jsonb)
+RETURNS TABLE (capture bigint, rel oid, place text, event text, options jsonb, moves boolean, merges boolean, type text, type_schema jsonb, topic text, key jsonb, headers jsonb)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1589,7 +1625,7 @@ WITH captures AS (
 	 WHERE t.tgfoid = 'evpub.capture()'::regprocedure AND t.tgparentid = 0 AND o.options IS NOT NULL
 	 GROUP BY t.tgrelid, o.options),
 facts AS (
-	SELECT c.*, n.nspname, r.relname, r.relkind, w.*,
+	SELECT c.*, row_number() OVER () AS capture, n.nspname, r.relname, r.relkind, w.*,
 		   evpub_internal.contract_fill(c.options ->> 'key', '{"pk": ""}'::jsonb, 'template'::text) <> c.options ->> 'key' AS by_row,
 		   -- a resync takes the first one that sees every row
 		   c.on_row AND row_number() OVER (PARTITION BY c.rel ORDER BY c.on_insert DESC, c.on_row DESC, c.name) = 1 AS resyncs
@@ -1631,7 +1667,7 @@ filled AS (
 	SELECT n.*, n.roots || jsonb_build_object('op', n.op, 'event', n.event) AS own,
 		   n.roots || jsonb_build_object('op', n.op, 'event', CASE WHEN n.is_mark THEN 'resynced' ELSE n.event END) AS of_rows
 	  FROM named n)
-SELECT f.rel, concat(f.nspname, '.', f.relname), f.event,
+SELECT f.capture, f.rel, concat(f.nspname, '.', f.relname), f.event,
 	   f.options, f.updates,
 	   f.options ->> 'collapse' = 'true'
 	   AND evpub_internal.contract_fill(f.options ->> 'key', '{"op": "", "event": "", "type": ""}'::jsonb, 'template'::text) = f.options ->> 'key'
@@ -1640,7 +1676,7 @@ SELECT f.rel, concat(f.nspname, '.', f.relname), f.event,
 	   evpub_internal.contract_string(f.own_type, f.own),
 	   evpub_internal.contract_fill(evpub_internal.contract_fill(f.options ->> 'topic', jsonb_build_object('type', f.row_type), 'template'::text),
 							CASE WHEN f.options ? 'tenant_column' THEN f.of_rows
-								 ELSE f.of_rows || jsonb_build_object('tenant', evpub_internal.contract_fill(f.options ->> 'tenant', f.roots, 'text'::text)) END, 'text'::text),
+								 ELSE f.of_rows || jsonb_build_object('tenant', coalesce(evpub_internal.contract_fill(f.options ->> 'tenant', f.roots, 'text'::text), '')) END, 'text'::text),
 	   -- of rows that are in many partitions, marks are in the one of the tenant
 	   CASE WHEN f.is_mark AND f.by_row THEN evpub_internal.contract_string('{tenant}'::text, '{}'::jsonb)
 			ELSE evpub_internal.contract_string(evpub_internal.contract_fill(f.options ->> 'key', jsonb_build_object('type', f.row_type), 'template'::text), f.of_rows) END,
@@ -1661,33 +1697,34 @@ RETURNS TABLE (type text, place text, topic text, message jsonb)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-WITH events AS (
+WITH events AS MATERIALIZED (
 	SELECT e.*, e.options ->> 'envelope' AS envelope, e.event = 'deleted' AND e.options ->> 'on_delete' = 'tombstone' AS is_tombstone
 	  FROM evpub_internal.contract_events() e
 	 WHERE wanted IS NULL OR e.type = wanted),
+-- what all events of a capture have in common
+captures AS MATERIALIZED (
+	SELECT c.capture, t.names, evpub_internal.contract_columns(p.properties, coalesce(evpub_internal.contract_names(c.options ->> 'key_columns'), t.primary_key, '{}')) AS key,
+		   CASE WHEN c.options ->> 'payload' = 'row' THEN jsonb_build_object('data', evpub_internal.contract_columns(p.properties, NULL::text[]))
+				WHEN c.options ? 'data_columns' THEN jsonb_build_object('data', evpub_internal.contract_columns(p.properties, evpub_internal.contract_names(c.options ->> 'data_columns')))
+				ELSE '{}' END AS data
+	  FROM (SELECT DISTINCT ON (e.capture) e.capture, e.rel, e.options FROM events e) c
+		   LEFT JOIN evpub_internal.contract_tables(ARRAY(SELECT e.rel FROM events e)) t USING (rel)
+		   CROSS JOIN LATERAL (SELECT coalesce(t.properties, '{}')) AS p (properties)),
 fields AS (
 	SELECT e.*, CASE
 		WHEN e.event = 'truncated' THEN '{"pk": {"type": "null"}}'
 		WHEN e.event LIKE 'resync\_%' THEN jsonb_build_object('pk', '{"type": "null"}'::jsonb, 'data', evpub_internal.contract_object(
 			'{"run": {"type": "string", "description": "id of the call of evpub.resync()"},
 			  "partial": {"type": "boolean", "const": true, "description": "only some rows have events: forget none"}}'::jsonb, '{partial}'::text[]))
-		ELSE jsonb_build_object('pk', c.key)
-			|| CASE WHEN e.options ->> 'payload' = 'row' THEN jsonb_build_object('data', evpub_internal.contract_columns(e.rel, NULL::text[]))
-					WHEN e.options ? 'data_columns' THEN jsonb_build_object('data', evpub_internal.contract_columns(e.rel, evpub_internal.contract_names(e.options ->> 'data_columns')))
-					ELSE '{}' END
+		ELSE jsonb_build_object('pk', c.key) || c.data
 			|| CASE WHEN e.event = 'updated' AND e.options ->> 'payload' = 'changed_columns'
 					THEN jsonb_build_object('changed', jsonb_build_object('type', 'array', 'minItems', 1,
 						'description', 'columns that changed; if this is missing, any may have',
-						'items', jsonb_build_object('type', 'string', 'enum', (
-							SELECT jsonb_agg(a.attname ORDER BY a.attnum) FROM pg_attribute a
-							 WHERE a.attrelid = e.rel AND a.attnum > 0 AND NOT a.attisdropped))))
+						'items', jsonb_build_object('type', 'string', 'enum', c.names)))
 					ELSE '{}' END
 			|| CASE WHEN e.moves AND (e.event = 'created' OR e.event = 'updated' AND e.merges) THEN jsonb_build_object('old_pk', c.key) ELSE '{}' END
 		END AS fields
-	  FROM events e
-		   CROSS JOIN LATERAL (SELECT evpub_internal.contract_columns(e.rel, coalesce(evpub_internal.contract_names(e.options ->> 'key_columns'), (
-				SELECT array_agg(a.attname::text) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid
-					AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1]) WHERE i.indrelid = e.rel AND i.indisprimary), '{}'))) AS c (key)),
+	  FROM events e JOIN captures c USING (capture)),
 messages AS (
 	SELECT f.type, f.place, f.topic, f.key, f.headers || evpub_internal.contract_headers(CASE WHEN f.is_tombstone THEN '' ELSE f.envelope END, f.type_schema, f.fields) AS headers,
 		   CASE f.event WHEN 'created' THEN 'A row was inserted, or has come to this key or tenant, or into the filter.'
@@ -1774,33 +1811,36 @@ LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 WITH found AS MATERIALIZED (
-	SELECT m.type, m.topic, m.message, min(m.place COLLATE "C") AS place
-	  FROM evpub_internal.contract_messages(NULL::text) m
-	 GROUP BY m.type, m.topic, m.message),
+	-- messages are large, so from here on they have numbers
+	SELECT m.type, m.topic, m.place, m.message, dense_rank() OVER (ORDER BY m.type, m.message) AS n
+	  FROM evpub_internal.contract_messages(NULL::text) m),
 distinct_messages AS (
-	SELECT f.type, f.message, min(f.place COLLATE "C") AS place, count(*) OVER (PARTITION BY f.type) > 1 AS by_place
+	SELECT f.n, min(f.type) AS type, min(f.place COLLATE "C") AS place, count(*) OVER (PARTITION BY min(f.type)) > 1 AS by_place
 	  FROM found f
-	 GROUP BY f.type, f.message),
+	 GROUP BY f.n),
 named AS (
-	SELECT d.*, regexp_replace(concat_ws('.', d.type, CASE WHEN d.by_place THEN d.place END), '[^A-Za-z0-9._-]+', '_', 'g') AS name
-	  FROM distinct_messages d),
+	SELECT d.*, m.message, regexp_replace(concat_ws('.', d.type, CASE WHEN d.by_place THEN d.place END), '[^A-Za-z0-9._-]+', '_', 'g') AS name
+	  FROM distinct_messages d
+		   JOIN (SELECT DISTINCT ON (f.n) f.n, f.message FROM found f) m USING (n)),
 messages AS MATERIALIZED (
-	SELECT n.type, n.message,
+	SELECT n.n, n.message,
 		   concat(n.name, '_' || nullif(row_number() OVER (PARTITION BY n.name COLLATE "C" ORDER BY n.type COLLATE "C", n.place COLLATE "C", n.message), 1)) AS id
 	  FROM named n),
 topics AS MATERIALIZED (
 	SELECT t.topic, concat(t.name, '_' || nullif(row_number() OVER (PARTITION BY t.name COLLATE "C" ORDER BY t.topic COLLATE "C"), 1)) AS id
 	  FROM (SELECT f.topic, coalesce(nullif(regexp_replace(regexp_replace(f.topic, '[{}]', '', 'g'), '[^A-Za-z0-9._-]+', '_', 'g'), ''), '_') AS name
 			  FROM found f WHERE f.topic IS NOT NULL GROUP BY f.topic) t),
-carried AS (
+carried AS MATERIALIZED (
 	SELECT t.topic, t.id, m.id AS message
-	  FROM topics t
-		   JOIN found f ON coalesce(f.topic = t.topic, true)
-		   JOIN messages m ON m.type = f.type AND m.message = f.message
-	 GROUP BY t.topic, t.id, m.id)
-SELECT jsonb_build_object(
+	  FROM (SELECT f.topic, f.n FROM found f WHERE f.topic IS NOT NULL
+			 UNION
+			SELECT o.topic, f.n FROM topics o CROSS JOIN found f WHERE f.topic IS NULL) f
+		   JOIN topics t USING (topic)
+		   JOIN messages m USING (n))
+-- parts as text, which is parsed once at the end: jsonb would be copied at each level
+SELECT json_build_object(
 	'asyncapi', '3.0.0',
-	'info', jsonb_build_object(
+	'info', json_build_object(
 		'title', concat('Events of database ', current_database()),
 		'version', '1.0.0',
 		'description', 'Changes of tables, published to Kafka by evpub when they are committed.
@@ -1814,7 +1854,7 @@ Reading: all types but deleted and truncated are an upsert. Where an event holds
 Not in this document: what evpub.publish() and evpub.publish_raw() send, headers of evpub.extra_headers, topics that a call of evpub.resync() names, and dead letters.'),
 	'defaultContentType', 'application/json',
 	'channels', (
-		SELECT coalesce(jsonb_object_agg(c.id, c.channel), '{}') FROM (
+		SELECT coalesce(json_object_agg(c.id, c.channel), '{}') FROM (
 			SELECT k.id, jsonb_build_object('address', k.topic,
 					'messages', jsonb_object_agg(k.message, jsonb_build_object('$ref', '#/components/messages/' || k.message)))
 				|| CASE WHEN k.topic LIKE '%{%' THEN jsonb_build_object('parameters', (
@@ -1827,14 +1867,14 @@ Not in this document: what evpub.publish() and evpub.publish_raw() send, headers
 			  FROM carried k
 			 GROUP BY k.id, k.topic) c),
 	'operations', (
-		SELECT coalesce(jsonb_object_agg('send_' || o.id, jsonb_build_object('action', 'send',
+		SELECT coalesce(json_object_agg('send_' || o.id, json_build_object('action', 'send',
 					'summary', 'evpub publishes what was committed.',
 					'channel', jsonb_build_object('$ref', '#/channels/' || o.id), 'messages', o.messages)), '{}')
 		  FROM (SELECT k.id, jsonb_agg(jsonb_build_object('$ref', concat('#/channels/', k.id, '/messages/', k.message)) ORDER BY k.message COLLATE "C") AS messages
 				  FROM carried k GROUP BY k.id) o),
-	'components', jsonb_build_object(
-		'messages', (SELECT jsonb_object_agg(m.id, m.message || jsonb_build_object('payload', jsonb_build_object('$ref', '#/components/schemas/' || m.id))) FROM messages m),
-		'schemas', (SELECT jsonb_object_agg(m.id, m.message -> 'payload') FROM messages m)))
+	'components', json_build_object(
+		'messages', (SELECT json_object_agg(m.id, m.message || jsonb_build_object('payload', jsonb_build_object('$ref', '#/components/schemas/' || m.id))) FROM messages m),
+		'schemas', (SELECT json_object_agg(m.id, m.message -> 'payload') FROM messages m)))::jsonb
 $$;
 COMMENT ON FUNCTION evpub.asyncapi() IS
 'Gives an AsyncAPI 3.0 document of the events of all captured tables: topics, messages, keys, headers, and the order in words; the same as long as tables and settings are.';
