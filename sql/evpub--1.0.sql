@@ -921,12 +921,36 @@ COMMENT ON COLUMN evpub.stat_topics.bytes IS 'bytes of their keys, values and he
 COMMENT ON COLUMN evpub.stat_topics.last_acknowledged_at IS 'when the last one was acknowledged';
 GRANT SELECT ON evpub.stat_topics TO pg_monitor;
 
+CREATE FUNCTION evpub_internal.stat_tables()
+RETURNS TABLE (relation oid, created bigint, updated bigint, deleted bigint, truncated bigint,
+               resynced bigint)
+LANGUAGE c VOLATILE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'evpub_stat_tables';
+COMMENT ON FUNCTION evpub_internal.stat_tables() IS
+'Events captured, by table (for view evpub.stat_tables).';
+REVOKE ALL ON FUNCTION evpub_internal.stat_tables() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub_internal.stat_tables() TO pg_monitor;
+
+CREATE VIEW evpub.stat_tables AS
+SELECT relation::pg_catalog.regclass AS "table", created, updated, deleted, truncated, resynced
+  FROM evpub_internal.stat_tables();
+COMMENT ON VIEW evpub.stat_tables IS
+'events that this database''s captured tables have made since stats_reset in evpub.stat, committed, published or not; tables of this server beyond 8,192 are one row without a name';
+COMMENT ON COLUMN evpub.stat_tables."table" IS
+'captured table, for its partitions, too; NULL: all beyond the first 8,192 of the server';
+COMMENT ON COLUMN evpub.stat_tables.created IS 'events of operation "create"';
+COMMENT ON COLUMN evpub.stat_tables.updated IS 'events of operation "update"';
+COMMENT ON COLUMN evpub.stat_tables.deleted IS 'events of operation "delete"';
+COMMENT ON COLUMN evpub.stat_tables.truncated IS 'events of operation "truncate"';
+COMMENT ON COLUMN evpub.stat_tables.resynced IS 'events of operation "resync": rows, and the two marks of each tenant';
+GRANT SELECT ON evpub.stat_tables TO pg_monitor;
+
 CREATE FUNCTION evpub.stat_reset()
 RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'evpub_stat_reset';
 COMMENT ON FUNCTION evpub.stat_reset() IS
-'Counts anew from now on in evpub.stat and evpub.stat_topics.';
+'Counts anew from now on in evpub.stat, evpub.stat_topics and evpub.stat_tables.';
 REVOKE ALL ON FUNCTION evpub.stat_reset() FROM PUBLIC;
 
 -- ---------------------------------------------------------------------------
@@ -1918,6 +1942,7 @@ VALUES
 	('watch', 'topics that were published to', $$SELECT * FROM evpub.topics;$$),
 	('watch', 'how much, how fast, what was refused', $$SELECT events, latency_p99, refusals, relay_starts, stats_reset FROM evpub.stat;$$),
 	('watch', '... of each topic', $$SELECT * FROM evpub.stat_topics ORDER BY events DESC;$$),
+	('watch', '... of each captured table', $$SELECT * FROM evpub.stat_tables ORDER BY created + updated + deleted DESC;$$),
 	('watch', '... anew from now on', $$SELECT evpub.stat_reset();$$),
 	('watch', 'events that will be published next', $$SELECT topic, key, value FROM evpub.peek(20);$$),
 	('wait', 'until all that is committed is in Kafka', $$SELECT evpub.wait_published(timeout => '10 s');$$),

@@ -12,6 +12,7 @@
 #include "figures.h"
 #include "names.h"
 #include "shmem.h"
+#include "tablefigures.h"
 
 EvpubShared *EvpubShmem = NULL;
 
@@ -37,7 +38,8 @@ shmem_request(void)
 		prev_shmem_request_hook();
 	RequestAddinShmemSpace(MAXALIGN(sizeof(EvpubShared)));
 	RequestAddinShmemSpace(evpub_figures_size());
-	RequestNamedLWLockTranche(EVPUB_NAME, 2);
+	RequestAddinShmemSpace(evpub_tablefigures_size());
+	RequestNamedLWLockTranche(EVPUB_NAME, 3);
 }
 
 static void
@@ -69,6 +71,7 @@ shmem_startup(void)
 	}
 	figures = ShmemInitStruct(EVPUB_NAME " figures", evpub_figures_size(), &found);
 	evpub_figures_attach(figures, found, &locks[1].lock);
+	evpub_tablefigures_attach(&locks[2].lock);
 	LWLockRelease(AddinShmemInitLock);
 }
 

@@ -1,20 +1,24 @@
 /*
  * stat.c
- *		What evpub.stat and evpub.stat_topics show, and evpub.stat_reset().
+ *		What evpub.stat, stat_topics and stat_tables show, and evpub.stat_reset().
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/syscache.h"
 
 #include "admin/result.h"
 #include "figures.h"
 #include "shmem.h"
+#include "tablefigures.h"
 
 PG_FUNCTION_INFO_V1(evpub_stat);
 PG_FUNCTION_INFO_V1(evpub_stat_topics);
+PG_FUNCTION_INFO_V1(evpub_stat_tables);
 PG_FUNCTION_INFO_V1(evpub_stat_reset);
 
 /* As 100 kB or more, not on the stack. */
@@ -127,11 +131,62 @@ evpub_stat_topics(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+static void
+put_table(EvpubResult *row, const EvpubTableFigures *figures)
+{
+	static const char *const columns[EVPUB_TABLE_OPS] =
+	{"created", "updated", "deleted", "truncated", "resynced"};
+
+	if (OidIsValid(figures->table))
+		evpub_result_set(row, "relation", OIDOID, ObjectIdGetDatum(figures->table));
+	else
+		evpub_result_set_null(row, "relation");
+	for (int i = 0; i < EVPUB_TABLE_OPS; i++)
+		evpub_result_set_count(row, columns[i], figures->events[i]);
+	evpub_result_put(row);
+}
+
+/* Is this table, or the database that it is in, gone? */
+static bool
+is_gone(const EvpubTableFigures *figures)
+{
+	if (!OidIsValid(figures->table))
+		return false;
+	if (figures->database == MyDatabaseId)
+		return !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(figures->table));
+	return !SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(figures->database));
+}
+
+/*
+ * Of this database, and the row of all tables that have no place of their own.  What is
+ * gone loses its place now: whoever counts has no access to the catalogs.
+ */
+Datum
+evpub_stat_tables(PG_FUNCTION_ARGS)
+{
+	EvpubResult *row = evpub_result_rows(fcinfo);
+	int			count;
+	EvpubTableFigures *figures = evpub_tablefigures_copy(&count);
+	int			gone = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		if (is_gone(&figures[i]))
+			figures[gone++] = figures[i];
+		else if (!OidIsValid(figures[i].table) || figures[i].database == MyDatabaseId)
+			put_table(row, &figures[i]);
+	}
+	if (gone > 0)
+		evpub_tablefigures_forget(figures, gone);
+	return (Datum) 0;
+}
+
 Datum
 evpub_stat_reset(PG_FUNCTION_ARGS)
 {
 	(void) fcinfo;
 	evpub_require_preloaded();
+	evpub_tablefigures_reset();
 	evpub_figures_reset();
 
 	/* it writes them, so that a crash does not bring back those of before */

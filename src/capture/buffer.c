@@ -32,6 +32,7 @@
 #include "capture/compact.h"
 #include "capture/intern.h"
 #include "capture/render.h"
+#include "capture/tally.h"
 #include "event/event.h"
 #include "settings.h"
 #include "shmem.h"
@@ -55,6 +56,7 @@ typedef struct Level
 	Size		first_event;	/* what was there when it began */
 	Size		arena_len;
 	uint32		counter;
+	int			tally;			/* evpub_tally_mark() */
 } Level;
 
 /* All memory below is in this context; NULL until the first event. */
@@ -133,6 +135,7 @@ reset_buffer(void)
 	logged_behind = 0;
 
 	evpub_chunks_end();
+	evpub_tally_end();
 	if (evpub_interned_routes() > KEEP_ROUTES)
 		evpub_intern_forget();
 	if (buffer_context != NULL &&
@@ -171,6 +174,7 @@ static void
 log_events(Size first, Size arena_start, bool final)
 {
 	evpub_chunks_log(events + first, event_count - first, arena, counter, final);
+	evpub_tally_take(events + first, event_count - first, levels[level_count - 1].tally);
 	if (!final)
 		logged_behind = counter;
 	event_count = first;
@@ -266,6 +270,7 @@ current_level(void)
 	level->first_event = event_count;
 	level->arena_len = arena_len;
 	level->counter = counter;
+	level->tally = evpub_tally_mark();
 	return level;
 }
 
@@ -297,8 +302,8 @@ check_room(void)
 }
 
 void
-evpub_buffer_append(const EvpubEvent *event, const EvpubChange *change,
-					EvpubSlice pk)
+evpub_buffer_append(const EvpubEvent *event, EvpubOrigin origin,
+					const EvpubChange *change, EvpubSlice pk)
 {
 	Level	   *level;
 	EvpubBuffered *added;
@@ -334,6 +339,8 @@ evpub_buffer_append(const EvpubEvent *event, const EvpubChange *change,
 	added->end = counter;
 	added->dropped = false;
 	added->absorbed = false;
+	added->op = origin.op;
+	added->table = origin.table;
 	if (change != NULL)
 	{
 		added->change = *change;
@@ -432,6 +439,7 @@ end_of_subtransaction(SubXactEvent event, SubTransactionId subid,
 		event_count = top->first_event;
 		arena_len = top->arena_len;
 		counter = top->counter;
+		evpub_tally_cut(top->tally);
 		level_count--;
 	}
 	else if (level_count > 1 && top[-1].nest == nest - 1)
@@ -462,11 +470,17 @@ end_of_transaction(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_COMMIT:
 			if (counter > 0)
+			{
 				evpub_wake_publisher(XactLastCommitEnd);
+				evpub_tally_publish();
+			}
+			reset_buffer();
+			break;
+		case XACT_EVENT_PREPARE:
+			evpub_tally_publish();
 			reset_buffer();
 			break;
 		case XACT_EVENT_ABORT:
-		case XACT_EVENT_PREPARE:
 			reset_buffer();
 			break;
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:

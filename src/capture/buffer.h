@@ -14,13 +14,22 @@ extern void evpub_buffer_init(void);
 /* Does the current transaction have events already? */
 extern bool evpub_buffer_in_use(void);
 
+/* What an event counts as in evpub.stat_tables. */
+typedef struct EvpubOrigin
+{
+	Oid			table;			/* where it was captured; InvalidOid: by hand */
+	uint8		op;				/* EvpubOp */
+} EvpubOrigin;
+
+#define EVPUB_BY_HAND ((EvpubOrigin) {InvalidOid, 0})
+
 /*
  * Append an event; the buffer copies what it points to, except for routes, and
  * gives it its number.  May log chunks.  "change" says how it may collapse with
  * other events of its row; NULL: not at all.  "pk" is the row's key if the
  * event's body is not, else empty.
  */
-extern void evpub_buffer_append(const EvpubEvent *event,
+extern void evpub_buffer_append(const EvpubEvent *event, EvpubOrigin origin,
 								const EvpubChange *change, EvpubSlice pk);
 
 /* The number that the next event of the transaction gets. */

@@ -28,6 +28,7 @@
 
 #include "common/hashfn.h"
 
+#include "capture/captured.h"
 #include "capture/collapse.h"
 
 /* What is kept of a row so far. */
@@ -225,6 +226,7 @@ static void
 make_update(EvpubBuffered *event)
 {
 	event->route = event->change.as_update;
+	event->op = EVPUB_OP_UPDATE;
 	event->change.kind = EVPUB_CHANGE_UPDATE;
 }
 

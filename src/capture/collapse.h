@@ -62,10 +62,12 @@ typedef struct EvpubBuffered
 	uint32		tail_len;
 	uint32		headers_len;
 	uint32		pk_len;			/* only if the body is not the key */
-	bool		has_key;
-	bool		has_value;
-	bool		dropped;
-	bool		absorbed;		/* a delete: updates before it were dropped for it */
+	bool		has_key:1;
+	bool		has_value:1;
+	bool		dropped:1;
+	bool		absorbed:1;		/* a delete: updates before it were dropped for it */
+	uint8		op;				/* EvpubOp, as it counts for evpub.stat_tables */
+	Oid			table;			/* where it was captured; InvalidOid: by hand */
 	EvpubChange change;
 } EvpubBuffered;
 

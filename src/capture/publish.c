@@ -168,7 +168,7 @@ evpub_publish(PG_FUNCTION_ARGS)
 		.type = json_string(type)};
 
 		event.route = evpub_intern_route(&route);
-		evpub_buffer_append(&event, NULL, (EvpubSlice) {"", 0});
+		evpub_buffer_append(&event, EVPUB_BY_HAND, NULL, (EvpubSlice) {"", 0});
 	}
 	PG_RETURN_VOID();
 }
@@ -208,7 +208,7 @@ evpub_publish_raw(PG_FUNCTION_ARGS)
 		EvpubRoute	route = {.envelope = EVPUB_ENVELOPE_NONE,.topic = topic};
 
 		event.route = evpub_intern_route(&route);
-		evpub_buffer_append(&event, NULL, (EvpubSlice) {"", 0});
+		evpub_buffer_append(&event, EVPUB_BY_HAND, NULL, (EvpubSlice) {"", 0});
 	}
 	PG_RETURN_VOID();
 }

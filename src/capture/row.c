@@ -387,7 +387,8 @@ evpub_row_event(EvpubCapture *capture, EvpubChangeKind kind, const EvpubRow *row
 	}
 	fill_value(capture, op, row, &event, &change.changed_len);
 	fill_headers(capture, &values, &event);
-	evpub_buffer_append(&event, capture->collapse ? &change : NULL,
+	evpub_buffer_append(&event, (EvpubOrigin) {capture->root, op},
+						capture->collapse ? &change : NULL,
 						event.body.data == row->pk_json.data ?
 						(EvpubSlice) {"", 0} : row->pk_json);
 }

@@ -1,6 +1,6 @@
 /*
  * figurefile.c
- *		The figures of views evpub.stat and evpub.stat_topics, in a file.
+ *		The figures of views evpub.stat, stat_topics and stat_tables, in a file.
  *
  * Nothing depends on this file, so it is never flushed: the checksum tells when a
  * crash of the operating system has left a part of it.
@@ -9,8 +9,9 @@
  * What that has published is no figure of the copy, so the file says which directory it
  * was written in, as the state file does.
  *
- * Format: the inode of the directory, the totals as they are in memory, and of each
- * topic its counts as they are in memory and its name with a NUL.
+ * Format: the inode of the directory, the number of tables, the totals and the tables as
+ * they are in memory, and of each topic its counts as they are in memory and its name
+ * with a NUL.
  */
 #include "postgres.h"
 
@@ -18,7 +19,15 @@
 #include "position/figurefile.h"
 
 /* to be changed with EvpubFigureTotals, which has the causes in their order */
-#define FIGURE_MAGIC "evpubfg1"
+#define FIGURE_MAGIC "evpubfg2"
+
+/* What all the rest comes after. */
+typedef struct Head
+{
+	uint64		inode;
+	uint64		ntables;
+	EvpubFigureTotals totals;
+} Head;
 
 /* Is this what could be shown?  Names of topics are ASCII. */
 static bool
@@ -35,10 +44,29 @@ makes_sense(const EvpubFigures *figures)
 }
 
 static bool
-parse(EvpubFigures *figures, const char *at, const char *end)
+parse_tables(EvpubFigureTables *tables, uint64 count, const char **at, const char *end)
 {
-	memcpy(&figures->totals, at, sizeof(figures->totals));
-	at += sizeof(figures->totals);
+	Size		bytes;
+
+	if (count > EVPUB_FIGURE_TABLES + 1)
+		return false;
+	bytes = count * sizeof(EvpubTableFigures);
+	if ((Size) (end - *at) < bytes)
+		return false;
+	tables->tables = palloc(bytes);
+	tables->count = count;
+	memcpy(tables->tables, *at, bytes);
+	*at += bytes;
+	return true;
+}
+
+static bool
+parse(EvpubFigures *figures, EvpubFigureTables *tables, const Head *head,
+	  const char *at, const char *end)
+{
+	figures->totals = head->totals;
+	if (!parse_tables(tables, head->ntables, &at, end))
+		return false;
 	while (at < end)
 	{
 		EvpubFigureTopic *topic = &figures->topics[figures->ntopics];
@@ -60,29 +88,30 @@ parse(EvpubFigures *figures, const char *at, const char *end)
 }
 
 bool
-evpub_figurefile_read(EvpubFigures *figures, char **problem)
+evpub_figurefile_read(EvpubFigures *figures, EvpubFigureTables *tables, char **problem)
 {
 	StringInfoData data;
 	EvpubCheckedfile found = evpub_checkedfile_read(EVPUB_FIGURE_FILE, FIGURE_MAGIC,
 													&data, problem);
-	uint64		inode;
+	Head		head;
 	const char *at;
 	const char *end;
 
 	memset(figures, 0, sizeof(*figures));
+	memset(tables, 0, sizeof(*tables));
 	if (found == EVPUB_CHECKEDFILE_ABSENT)
 		*problem = NULL;
 	if (found != EVPUB_CHECKEDFILE_FOUND)
 		return found == EVPUB_CHECKEDFILE_ABSENT;
 	at = data.data + data.cursor;
 	end = data.data + data.len;
-	if (end - at < (ssize_t) (sizeof(inode) + sizeof(figures->totals)))
+	if (end - at < (ssize_t) sizeof(head))
 		*problem = psprintf("file \"%s\" is cut short", EVPUB_FIGURE_FILE);
 	else
 	{
-		memcpy(&inode, at, sizeof(inode));
-		if (inode == evpub_statefile_inode() &&
-			!parse(figures, at + sizeof(inode), end))
+		memcpy(&head, at, sizeof(head));
+		if (head.inode == evpub_statefile_inode() &&
+			!parse(figures, tables, &head, at + sizeof(head), end))
 			*problem = psprintf("file \"%s\" has contents that make no sense",
 								EVPUB_FIGURE_FILE);
 	}
@@ -90,21 +119,26 @@ evpub_figurefile_read(EvpubFigures *figures, char **problem)
 	if (*problem == NULL)
 		return true;
 	memset(figures, 0, sizeof(*figures));
+	tables->count = 0;
 	return false;
 }
 
 void
-evpub_figurefile_write(const EvpubFigures *figures)
+evpub_figurefile_write(const EvpubFigures *figures, const EvpubFigureTables *tables)
 {
 	StringInfoData data;
-	uint64		inode;
+	Head		head;
 
 	/* a server that has never published has no directory yet */
 	evpub_statefile_make_directory();
-	inode = evpub_statefile_inode();
+	head.inode = evpub_statefile_inode();
+	head.ntables = tables->count;
+	head.totals = figures->totals;
 	evpub_checkedfile_begin(&data, FIGURE_MAGIC);
-	appendBinaryStringInfo(&data, (const char *) &inode, sizeof(inode));
-	appendBinaryStringInfo(&data, (const char *) &figures->totals, sizeof(figures->totals));
+	appendBinaryStringInfo(&data, (const char *) &head, sizeof(head));
+	if (tables->count > 0)
+		appendBinaryStringInfo(&data, (const char *) tables->tables,
+							   tables->count * sizeof(EvpubTableFigures));
 	for (int i = 0; i < figures->ntopics; i++)
 	{
 		const EvpubFigureTopic *topic = &figures->topics[i];

@@ -1,6 +1,6 @@
 /*
  * figurefile.h
- *		The figures of views evpub.stat and evpub.stat_topics, in a file.
+ *		The figures of views evpub.stat, stat_topics and stat_tables, in a file.
  */
 #ifndef EVPUB_FIGUREFILE_H
 #define EVPUB_FIGUREFILE_H
@@ -9,20 +9,31 @@
 
 #include "figures.h"
 #include "position/statefile.h"
+#include "tablefigures.h"
 
 #define EVPUB_FIGURE_FILE EVPUB_STATE_DIRECTORY "/figures"
 
+/* Figures of tables, of all databases. */
+typedef struct EvpubFigureTables
+{
+	EvpubTableFigures *tables;
+	int			count;
+} EvpubFigureTables;
+
 /*
- * Read totals and topics; all else in *figures becomes zero, and without a file all
- * does, as with one of another server.  False, with what is wrong, if it cannot be used.
+ * Read totals, topics and tables, these into memory of the current context; all else in
+ * *figures becomes zero, and without a file all does, as with one of another server.
+ * False, with what is wrong, if it cannot be used.
  */
-extern bool evpub_figurefile_read(EvpubFigures *figures, char **problem);
+extern bool evpub_figurefile_read(EvpubFigures *figures, EvpubFigureTables *tables,
+								  char **problem);
 
 /*
  * Replace the file, without a flush: a crash of the server leaves the new one or the
  * old one, and one of the operating system may leave one that cannot be used.
  * ERROR if it cannot be written.
  */
-extern void evpub_figurefile_write(const EvpubFigures *figures);
+extern void evpub_figurefile_write(const EvpubFigures *figures,
+								   const EvpubFigureTables *tables);
 
 #endif							/* EVPUB_FIGUREFILE_H */

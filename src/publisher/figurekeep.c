@@ -24,6 +24,7 @@
 
 static uint64 saved_changes = 0;	/* figures->changes, when they were written */
 static uint64 saved_generation = 0;
+static uint64 saved_table_changes = 0;
 static EvpubMsec saved_at = 0;
 static bool complained = false;
 
@@ -51,6 +52,7 @@ void
 evpub_figurekeep_load(void)
 {
 	EvpubFigures *read = palloc(sizeof(EvpubFigures));
+	EvpubFigureTables tables;
 	char	   *problem;
 
 	evpub_figures_copy(read);
@@ -60,11 +62,12 @@ evpub_figurekeep_load(void)
 		pfree(read);
 		return;
 	}
-	if (!evpub_figurefile_read(read, &problem))
+	if (!evpub_figurefile_read(read, &tables, &problem))
 		ereport(LOG,
 				(errmsg("evpub: %s", problem),
 				 errdetail("The figures of view evpub.stat begin anew.")));
 	take(read);
+	evpub_tablefigures_load(tables.tables, tables.count);
 	pfree(read);
 }
 
@@ -75,12 +78,13 @@ evpub_figurekeep_save(bool now)
 	MemoryContext context;
 	volatile uint64 changes = EvpubFiguresShared->changes;
 	volatile uint64 generation = EvpubFiguresShared->generation;
+	volatile uint64 table_changes = evpub_tablefigures_changes();
 
 	/*
-	 * Both are read without the lock: what is missed now is seen in the next round,
-	 * and the worker itself makes all changes but resets.
+	 * All are read without a lock: what is missed now is seen in the next round, and
+	 * the worker itself makes all changes but resets and those of tables.
 	 */
-	if (changes == saved_changes ||
+	if ((changes == saved_changes && table_changes == saved_table_changes) ||
 		(!now && generation == saved_generation &&
 		 !evpub_clock_passed(saved_at, SAVE_INTERVAL)))
 		return;
@@ -93,11 +97,14 @@ evpub_figurekeep_save(bool now)
 	PG_TRY();
 	{
 		EvpubFigures *copy = palloc(sizeof(EvpubFigures));
+		EvpubFigureTables tables;
 
 		evpub_figures_copy(copy);
 		changes = copy->changes;
-		evpub_figurefile_write(copy);
+		tables.tables = evpub_tablefigures_copy(&tables.count);
+		evpub_figurefile_write(copy, &tables);
 		saved_changes = changes;
+		saved_table_changes = table_changes;
 		complained = false;
 	}
 	PG_CATCH();

@@ -1,5 +1,5 @@
 
-# evpub.stat and evpub.stat_topics: each event counts once, whatever relays send again;
+# evpub.stat, stat_topics and stat_tables: each event counts once, whatever relays send again;
 # refusals, relays, gaps and dead letters by what they are; kept over restarts.
 use strict;
 use warnings;
@@ -22,6 +22,7 @@ sub stat_is
 		return $found eq $expected; }, 30) };
 	return is($found, $expected, $name);
 }
+sub by_table { return sql(q{SELECT string_agg(concat_ws(' ', "table", created, updated, deleted, truncated, resynced), ', ' ORDER BY "table"::text) FROM evpub.stat_tables}) }
 sub by_topic { return sql(q{SELECT string_agg(concat_ws(' ', topic, events, bytes), ', ' ORDER BY topic) FROM evpub.stat_topics}) }
 
 # Bytes of a topic's records: an encoded header has two lengths, and evpub-id is not counted.
@@ -43,6 +44,7 @@ is(sql('SELECT concat_ws(\' \', events, transactions, bytes, refusals, gaps, dea
 	'0 0 0 {} 0 0 0 4', 'nothing is counted yet');
 is(sql("SELECT stats_reset > now() - interval '1 min' FROM evpub.stat"), 't', 'counted since the start');
 is(by_topic(), '', 'no topic');
+is(by_table(), '', 'no table');
 
 # ---- events, bytes, transactions, latency ----
 
@@ -59,6 +61,7 @@ is(sql('SELECT concat_ws(\' \', events, transactions) FROM evpub.stat'), '1003 3
 my @bytes = map { bytes_of($_) } qw(one two);
 is(by_topic(), "one 1000 $bytes[0], two 3 $bytes[1]", 'events and bytes by topic');
 is(sql('SELECT bytes FROM evpub.stat'), $bytes[0] + $bytes[1], 'bytes of all');
+is(by_table(), 'one 1000 0 0 0 0', 'events by table');
 is(sql(q{SELECT latency_p50 > 0 AND latency_p50 <= latency_p95 AND latency_p95 <= latency_p99 AND latency_p99 < 60 FROM evpub.stat}), 't', 'latency');
 is(sql(q{SELECT last_acknowledged_at > now() - interval '1 min' AND last_acknowledged_at <= now() AND last_acknowledged_at = (SELECT max(last_acknowledged_at) FROM evpub.stat_topics) FROM evpub.stat}), 't', 'last acknowledgement');
 
@@ -126,7 +129,8 @@ stat_is('gaps', 1, 'a gap');
 # ---- kept ----
 
 my $all = q{SELECT to_jsonb(s) - '{latency_p50,latency_p95,latency_p99,relay_starts}'::text[] FROM evpub.stat s};
-my ($before, $topics) = (sql($all), by_topic());
+my ($before, $topics, $tables) = (sql($all), by_topic(), by_table());
+is($tables, 'one 1002 0 0 0 0', 'a table whose events are partly given up');
 sql('SELECT pg_terminate_backend(' . worker_pid($node) . ')');
 stat_is(q{relay_starts->>'worker'}, 2, 'another worker');
 is(sql($all), $before, '... has the figures');
@@ -135,6 +139,7 @@ $node->restart;
 stat_is(q{relay_starts->>'worker'}, 3, 'restarted');
 is(sql($all), $before, 'kept over a restart');
 is(by_topic(), $topics, '... by topic, too');
+is(by_table(), $tables, '... by table, too');
 is(sql('SELECT latency_p50 FROM evpub.stat'), '', '... and the latency is not known');
 
 # a crash: what the file had, and then no event twice
@@ -142,6 +147,19 @@ $node->stop('immediate');
 $node->start;
 stat_is(q{relay_starts->>'worker'}, 4, 'after a crash');
 is(sql($all), $before, 'kept over a crash when nothing came before it');
+is(by_table(), $tables, '... by table, too');
+
+# what is captured while nothing is published is written, too
+sql('SELECT evpub.pause()');
+my $figures = $node->data_dir . '/evpub/figures';
+my $written = (stat $figures)[1];
+sql('UPDATE one SET tenant = $$other$$ WHERE id <= 10');
+wait_until('the file', sub { (stat $figures)[1] != $written });
+$node->stop('immediate');
+$node->start;
+is(by_table(), 'one 1013 0 11 0 0', 'kept over a crash, and not published yet');
+sql('SELECT evpub.resume()');
+ok(wait_published($node), 'published');
 
 # a copy has published nothing
 $node->backup('copy');
@@ -150,13 +168,13 @@ $standby->init_from_backup($node, 'copy', has_streaming => 1);
 $standby->start;
 ok(-e $standby->data_dir . '/evpub/figures', 'a base backup has the file');
 wait_until('the figures', sub { $standby->safe_psql('postgres', 'SELECT stats_reset FROM evpub.stat') });
-is($standby->safe_psql('postgres', q{SELECT events || ' ' || bytes || ' ' || (SELECT count(*) FROM evpub.stat_topics) FROM evpub.stat}), '0 0 0', '... and begins anew');
+is($standby->safe_psql('postgres', q{SELECT concat_ws(' ', events, bytes, (SELECT count(*) FROM evpub.stat_topics), (SELECT count(*) FROM evpub.stat_tables)) FROM evpub.stat}), '0 0 0 0', '... and begins anew');
 $standby->stop;
 
 # ---- a reset ----
 
 sql('CREATE ROLE nobody; CREATE ROLE watcher; GRANT pg_monitor TO watcher');
-for my $sql ('SELECT * FROM evpub.stat', 'SELECT * FROM evpub.stat_topics', 'SELECT evpub.stat_reset()')
+for my $sql ('SELECT * FROM evpub.stat', 'SELECT * FROM evpub.stat_topics', 'SELECT * FROM evpub.stat_tables', 'SELECT evpub.stat_reset()')
 {
 	my ($rc, $out, $err) = $node->psql('postgres', "SET ROLE nobody; $sql");
 	like($err, qr/permission denied/, "not everybody: $sql");
@@ -171,11 +189,12 @@ $node->stop('immediate');
 $node->start;
 is(sql(q{SELECT concat_ws(' ', events, transactions, bytes, refusals, gaps, dead_letters, duplicates_dropped, last_acknowledged_at) FROM evpub.stat}), '0 0 0 {} 0 0 0', 'a reset, kept over a crash');
 is(sql(q{SELECT stats_reset > now() - interval '1 min' FROM evpub.stat}), 't', '... since then');
-is(by_topic(), '', '... of the topics, too');
+is(by_topic() . by_table(), '', '... of topics and tables, too');
 sql('INSERT INTO one VALUES (-2)');
 ok(wait_published($node), 'one more');
 stat_is('events', 1, 'counted anew');
 like(by_topic(), qr/^one 1 \d+$/, '... by topic, too');
+is(by_table(), 'one 1 0 0 0 0', '... by table, too');
 
 # ---- a file that is damaged, or cannot be written, hinders nothing ----
 
