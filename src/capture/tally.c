@@ -105,9 +105,16 @@ find_entry(const EvpubBuffered *event, int from)
 void
 evpub_tally_take(const EvpubBuffered *events, Size count, int from)
 {
+	EvpubTableCount *entry = NULL;
+
 	for (Size i = 0; i < count; i++)
-		if (!events[i].dropped && OidIsValid(events[i].table))
-			find_entry(&events[i], from)->events++;
+	{
+		if (events[i].dropped || !OidIsValid(events[i].table))
+			continue;
+		if (entry == NULL || entry->table != events[i].table || entry->op != events[i].op)
+			entry = find_entry(&events[i], from);
+		entry->events++;
+	}
 }
 
 void

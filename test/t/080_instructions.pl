@@ -53,7 +53,7 @@ my $transactions = 400;
 my $each = instructions(map { single('captured', $_) } 1 .. $transactions) / $transactions;
 note sprintf 'instructions for a transaction of one row: %.0f', $each;
 cmp_ok($each, '>', 1500, 'the instructions of a transaction of one row are counted');
-cmp_ok($each, '<', 4800, 'and are not more than they were');
+cmp_ok($each, '<', 5200, 'and are not more than they were');
 
 my $many = 8000;
 my $row = instructions(rows('captured', $many)) / $many;
