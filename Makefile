@@ -5,7 +5,7 @@
 PG_CONFIG ?= pg_config
 
 EXTENSION = evpub
-DATA = sql/evpub--1.0.sql
+DATA = $(sort $(wildcard sql/evpub--*.sql))
 MODULE_big = evpub
 ROOMS = src src/event src/capture src/reader src/position src/sender src/publisher \
 	src/admin

@@ -213,21 +213,26 @@ COMMENT ON FUNCTION evpub_internal.capture_options(oid, bytea, boolean) IS
 REVOKE ALL ON FUNCTION evpub_internal.capture_options(oid, bytea, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION evpub_internal.capture_options(oid, bytea, boolean) TO pg_monitor;
 
--- View evpub.tables has a column for each option.  One row for each captured table:
+-- View evpub.tables has a column for each option that is an argument above: a library
+-- that is newer than this script knows more.  One row for each captured table:
 -- its partitions have no rows of their own, and a table may have several triggers with
 -- the same options.
 DO $$
 DECLARE
-	options pg_catalog.text;
-	option  pg_catalog.record;
+	arguments pg_catalog.text[];
+	options   pg_catalog.text;
+	option    pg_catalog.record;
 BEGIN
+	SELECT p.proargnames INTO STRICT arguments FROM pg_catalog.pg_proc p
+	 WHERE p.oid OPERATOR(pg_catalog.=) 'evpub.capture_table'::pg_catalog.regproc::pg_catalog.oid;
 	-- which rows of replication make events, is pg_trigger's to say
 	SELECT pg_catalog.string_agg(CASE WHEN o.name OPERATOR(pg_catalog.=) 'on_replica'::pg_catalog.text
 	                                  THEN 't.tgenabled OPERATOR(pg_catalog.=) ''A'' AS on_replica'::pg_catalog.text
 	                                  ELSE pg_catalog.format('o.options OPERATOR(pg_catalog.->>) %L AS %I', o.name, o.name) END,
 	                             ', '::pg_catalog.text)
 	  INTO STRICT options
-	  FROM evpub_internal.options() o;
+	  FROM evpub_internal.options() o
+	 WHERE o.name OPERATOR(pg_catalog.=) ANY (arguments);
 	EXECUTE pg_catalog.concat('CREATE VIEW evpub.tables AS
 		SELECT DISTINCT ON (t.tgrelid) t.tgrelid::pg_catalog.regclass AS "table", '::pg_catalog.text, options, ',
 		       t.tgenabled IN (''O'', ''A'') AS enabled,
@@ -237,7 +242,8 @@ BEGIN
 		 WHERE t.tgfoid = ''evpub.capture()''::pg_catalog.regprocedure
 		   AND t.tgparentid = 0
 		 ORDER BY t.tgrelid, t.tgname'::pg_catalog.text);
-	FOR option IN SELECT o.name, o.comment FROM evpub_internal.options() o LOOP
+	FOR option IN SELECT o.name, o.comment FROM evpub_internal.options() o
+	              WHERE o.name OPERATOR(pg_catalog.=) ANY (arguments) LOOP
 		EXECUTE pg_catalog.format('COMMENT ON COLUMN evpub.tables.%I IS %L', option.name, option.comment);
 	END LOOP;
 END

@@ -5,8 +5,13 @@
  * Their columns are declared by the extension's script, in each database, and
  * filled in by the library, of which a server has one.  After an installation
  * of another version the two differ until ALTER EXTENSION.  So a column is found
- * by its name, never by its place: one that either side does not know, or knows
- * with another type, is an error, and nothing is read as what it is not.
+ * by its name, never by its place, and nothing is read as what it is not.
+ *
+ * A column that the script does not have is left out, since a newer library has to
+ * serve the views of an older script: between the restart and ALTER EXTENSION people
+ * look at evpub.status.  One that the library does not fill in is an error: the script
+ * is newer, and NULL would be taken for an answer.  So a name that is misspelled here is
+ * found as well.
  */
 #include "postgres.h"
 
@@ -31,14 +36,14 @@ struct EvpubResult
 };
 
 static void
-refuse_version(const EvpubResult *result, const char *detail)
+refuse_version(const EvpubResult *result, const char *detail, const char *hint)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("function %s() is of another version of evpub than the library",
 					get_func_name(result->function)),
 			 errdetail_internal("%s", detail),
-			 errhint("ALTER EXTENSION evpub UPDATE.")));
+			 errhint("%s", hint)));
 }
 
 static EvpubResult *
@@ -74,6 +79,7 @@ evpub_result_rows(FunctionCallInfo fcinfo)
 	return create(fcinfo, set->setDesc, set->setResult);
 }
 
+/* -1: the script is older than this column. */
 static int
 find_column(const EvpubResult *result, const char *column)
 {
@@ -82,8 +88,7 @@ find_column(const EvpubResult *result, const char *column)
 		if (strcmp(NameStr(TupleDescAttr(result->desc, i)->attname), column) == 0)
 			return i;
 	}
-	refuse_version(result, psprintf("It has no column \"%s\".", column));
-	pg_unreachable();
+	return -1;
 }
 
 void
@@ -91,10 +96,13 @@ evpub_result_set(EvpubResult *result, const char *column, Oid type, Datum value)
 {
 	int			i = find_column(result, column);
 
+	if (i < 0)
+		return;
 	if (TupleDescAttr(result->desc, i)->atttypid != type)
 		refuse_version(result,
 					   psprintf("Its column \"%s\" is not of type %s.", column,
-								format_type_be(type)));
+								format_type_be(type)),
+					   "ALTER EXTENSION evpub UPDATE.");
 	result->values[i] = value;
 	result->nulls[i] = false;
 	result->set[i] = true;
@@ -120,6 +128,8 @@ evpub_result_set_null(EvpubResult *result, const char *column)
 {
 	int			i = find_column(result, column);
 
+	if (i < 0)
+		return;
 	result->values[i] = (Datum) 0;
 	result->nulls[i] = true;
 	result->set[i] = true;
@@ -142,7 +152,8 @@ check_complete(const EvpubResult *result)
 		if (!result->set[i])
 			refuse_version(result,
 						   psprintf("The library does not know its column \"%s\".",
-									NameStr(TupleDescAttr(result->desc, i)->attname)));
+									NameStr(TupleDescAttr(result->desc, i)->attname)),
+						   "Install the version of evpub that extversion in pg_extension names, and restart the server.");
 	}
 }
 

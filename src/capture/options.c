@@ -121,8 +121,21 @@ text_of_argument(EvpubOption option, Datum value)
 void
 evpub_options_of_arguments(EvpubOptions *options, FunctionCallInfo fcinfo, int first)
 {
+	int			given = PG_NARGS() - first;
+
+	/*
+	 * The function may be of another version of the script.  Options that an older one
+	 * does not have come last, and are as by default.
+	 */
+	if (given > EVPUB_TABLE_OPTIONS)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("function %s() is of another version of evpub than the library",
+						get_func_name(fcinfo->flinfo->fn_oid)),
+				 errdetail("The library does not know all of its arguments."),
+				 errhint("Install the version of evpub that extversion in pg_extension names, and restart the server.")));
 	evpub_options_default(options);
-	for (int i = 0; i < EVPUB_TABLE_OPTIONS; i++)
+	for (int i = 0; i < given; i++)
 	{
 		if (!PG_ARGISNULL(first + i))
 			options->value[i] = text_of_argument((EvpubOption) i,

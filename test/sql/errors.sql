@@ -53,13 +53,11 @@ CALL evpub.resync('{place}');
 
 -- functions that another version of evpub has declared
 SELECT probin AS library FROM pg_proc WHERE oid = 'evpub.capture'::regproc \gset
--- one without a column that the library fills in
-CREATE FUNCTION pg_temp.old_status(OUT state text, OUT state_reason text) AS :'library', 'evpub_status' LANGUAGE C;
-SELECT * FROM pg_temp.old_status();
-\echo :LAST_ERROR_SQLSTATE
-CREATE FUNCTION pg_temp.old_options(OUT name text, OUT type text, OUT value text) RETURNS SETOF record AS :'library', 'evpub_options' LANGUAGE C;
-SELECT * FROM pg_temp.old_options();
-\echo :LAST_ERROR_SQLSTATE
+-- an older one, without columns that the library fills in
+CREATE FUNCTION pg_temp.old_status(OUT publisher_id text, OUT relay_restarts bigint) AS :'library', 'evpub_status' LANGUAGE C;
+SELECT s = (SELECT (publisher_id, relay_restarts) FROM evpub.status) AS same FROM pg_temp.old_status() s;
+CREATE FUNCTION pg_temp.old_options(OUT name text, OUT value text) RETURNS SETOF record AS :'library', 'evpub_options' LANGUAGE C;
+SELECT * FROM pg_temp.old_options() ORDER BY name COLLATE "C" LIMIT 2;
 -- with another type
 CREATE FUNCTION pg_temp.other_options(OUT name text, OUT type oid, OUT value text, OUT comment text) RETURNS SETOF record AS :'library', 'evpub_options' LANGUAGE C;
 SELECT * FROM pg_temp.other_options();
@@ -71,4 +69,16 @@ SELECT * FROM pg_temp.new_options();
 -- and in another order it is the same
 CREATE FUNCTION pg_temp.same_options(OUT comment text, OUT value text, OUT type text, OUT name text) RETURNS SETOF record AS :'library', 'evpub_options' LANGUAGE C;
 SELECT name, type, value FROM pg_temp.same_options() ORDER BY name COLLATE "C" LIMIT 2;
+-- options that an older version does not have are as by default
+CREATE FUNCTION pg_temp.old_capture_table(rel regclass, topic text, tenant_column name, tenant text) RETURNS void AS :'library', 'evpub_capture_table' LANGUAGE C;
+SELECT pg_temp.old_capture_table('seat', 'seats', NULL, 'acme');
+SELECT definition FROM evpub.tables WHERE "table" = 'seat'::regclass;
+SELECT format('CREATE FUNCTION pg_temp.new_capture_table(rel regclass, %s, since text) RETURNS void AS %L, ''evpub_capture_table'' LANGUAGE C',
+	string_agg(format('%I %s', name, type), ', '), :'library') FROM evpub_internal.options() \gexec
+SELECT format('SELECT pg_temp.new_capture_table(%L, %s, NULL)', 'seat', string_agg('NULL', ', ')) FROM evpub_internal.options() \gexec
+\echo :LAST_ERROR_SQLSTATE
+SELECT format('CREATE FUNCTION pg_temp.new_capture_schemas(pattern text, tables name[], %s, since text) RETURNS integer AS %L, ''evpub_capture_schemas'' LANGUAGE C',
+	string_agg(format('%I %s', name, type), ', '), :'library') FROM evpub_internal.options() \gexec
+SELECT format('SELECT pg_temp.new_capture_schemas(%L, %L, %s, NULL)', 'x', '{x}', string_agg('NULL', ', ')) FROM evpub_internal.options() \gexec
+\echo :LAST_ERROR_SQLSTATE
 DROP TABLE seat, place;
