@@ -960,6 +960,70 @@ COMMENT ON FUNCTION evpub.stat_reset() IS
 REVOKE ALL ON FUNCTION evpub.stat_reset() FROM PUBLIC;
 
 -- ---------------------------------------------------------------------------
+-- progress: how far long work is
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION evpub_internal.stat_progress_resync()
+RETURNS TABLE (pid integer, datname name, relid oid, phase text, rows_done bigint, rows_total bigint,
+			   tables_done integer, tables_total integer, started_at timestamptz,
+			   rows_per_second double precision, time_left interval)
+LANGUAGE c VOLATILE PARALLEL SAFE ROWS 1
+AS 'MODULE_PATHNAME', 'evpub_stat_progress_resync';
+COMMENT ON FUNCTION evpub_internal.stat_progress_resync() IS
+'Calls of evpub.resync() that run now (for view evpub.stat_progress_resync).';
+REVOKE ALL ON FUNCTION evpub_internal.stat_progress_resync() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub_internal.stat_progress_resync() TO pg_monitor;
+
+CREATE VIEW evpub.stat_progress_resync AS SELECT * FROM evpub_internal.stat_progress_resync();
+COMMENT ON VIEW evpub.stat_progress_resync IS
+'a row for each call of evpub.resync() that runs now, of any database of this server, up to 16; of other roles'' calls only who is in pg_read_all_stats sees more than pid and datname';
+COMMENT ON COLUMN evpub.stat_progress_resync.pid IS 'process id of the session';
+COMMENT ON COLUMN evpub.stat_progress_resync.datname IS 'its database';
+COMMENT ON COLUMN evpub.stat_progress_resync.relid IS
+'oid of the table that the call is at, in that database; NULL: none yet';
+COMMENT ON COLUMN evpub.stat_progress_resync.phase IS
+'checking, starting, waiting for commits to be visible, publishing rows, waiting for a locked row, or finishing';
+COMMENT ON COLUMN evpub.stat_progress_resync.rows_done IS
+'rows of the table that are published and committed';
+COMMENT ON COLUMN evpub.stat_progress_resync.rows_total IS
+'about how many rows the table has, as the last VACUUM or ANALYZE counted them; NULL: not known, also with a tenant or a filter';
+COMMENT ON COLUMN evpub.stat_progress_resync.tables_done IS 'tables of the call that are done';
+COMMENT ON COLUMN evpub.stat_progress_resync.tables_total IS 'tables that the call has';
+COMMENT ON COLUMN evpub.stat_progress_resync.started_at IS 'when the call began';
+COMMENT ON COLUMN evpub.stat_progress_resync.rows_per_second IS
+'rows_done over the time since the first row of the table was looked for; NULL: that was not yet';
+COMMENT ON COLUMN evpub.stat_progress_resync.time_left IS
+'for the rows of this table, at that rate; NULL: not known';
+GRANT SELECT ON evpub.stat_progress_resync TO pg_monitor;
+
+CREATE FUNCTION evpub_internal.stat_progress_catchup()
+RETURNS TABLE (state text, behind_since timestamptz, from_lsn pg_lsn, confirmed_lsn pg_lsn, target_lsn pg_lsn,
+			   done_bytes bigint, left_bytes bigint, bytes_per_second bigint, time_left interval)
+LANGUAGE c VOLATILE PARALLEL SAFE ROWS 1
+AS 'MODULE_PATHNAME', 'evpub_stat_progress_catchup';
+COMMENT ON FUNCTION evpub_internal.stat_progress_catchup() IS
+'How far the publisher has caught up (for view evpub.stat_progress_catchup).';
+REVOKE ALL ON FUNCTION evpub_internal.stat_progress_catchup() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION evpub_internal.stat_progress_catchup() TO pg_monitor;
+
+CREATE VIEW evpub.stat_progress_catchup AS SELECT * FROM evpub_internal.stat_progress_catchup();
+COMMENT ON VIEW evpub.stat_progress_catchup IS
+'one row while the publisher is behind, else none: from when its oldest unpublished commit is older than 10 s until none is older than 1 s';
+COMMENT ON COLUMN evpub.stat_progress_catchup.state IS 'as in evpub.status';
+COMMENT ON COLUMN evpub.stat_progress_catchup.behind_since IS
+'when the commit was made that was the oldest one not in Kafka when the publisher fell behind';
+COMMENT ON COLUMN evpub.stat_progress_catchup.from_lsn IS 'all commits up to here were in Kafka then';
+COMMENT ON COLUMN evpub.stat_progress_catchup.confirmed_lsn IS 'all commits up to here are in Kafka';
+COMMENT ON COLUMN evpub.stat_progress_catchup.target_lsn IS 'WAL is flushed up to here';
+COMMENT ON COLUMN evpub.stat_progress_catchup.done_bytes IS 'bytes of WAL between from_lsn and confirmed_lsn';
+COMMENT ON COLUMN evpub.stat_progress_catchup.left_bytes IS 'bytes of WAL between confirmed_lsn and target_lsn';
+COMMENT ON COLUMN evpub.stat_progress_catchup.bytes_per_second IS
+'at which confirmed_lsn moved in the last ten seconds or so; NULL: not known yet';
+COMMENT ON COLUMN evpub.stat_progress_catchup.time_left IS
+'until left_bytes is zero, at the rate at which it shrank in that time; NULL: it did not, or the state is not streaming';
+GRANT SELECT ON evpub.stat_progress_catchup TO pg_monitor;
+
+-- ---------------------------------------------------------------------------
 -- check: what is wrong, and what to type
 -- ---------------------------------------------------------------------------
 
@@ -1950,6 +2014,8 @@ VALUES
 	('watch', '... of each topic', $$SELECT * FROM evpub.stat_topics ORDER BY events DESC;$$),
 	('watch', '... of each captured table', $$SELECT * FROM evpub.stat_tables ORDER BY created + updated + deleted DESC;$$),
 	('watch', '... anew from now on', $$SELECT evpub.stat_reset();$$),
+	('watch', 'how far calls of resync() are', $$SELECT pid, phase, rows_done, rows_total, time_left FROM evpub.stat_progress_resync;$$),
+	('watch', 'how far it has caught up, if behind', $$SELECT state, done_bytes, left_bytes, time_left FROM evpub.stat_progress_catchup;$$),
 	('watch', 'events that will be published next', $$SELECT topic, key, value FROM evpub.peek(20);$$),
 	('wait', 'until all that is committed is in Kafka', $$SELECT evpub.wait_published(timeout => '10 s');$$),
 	('wait', 'until a standby has the row of an event', $$SELECT evpub.wait_replayed('0/16B3748', timeout => '1 s');$$),

@@ -11,6 +11,7 @@
 
 #include "figures.h"
 #include "names.h"
+#include "progress.h"
 #include "shmem.h"
 #include "tablefigures.h"
 
@@ -39,6 +40,7 @@ shmem_request(void)
 	RequestAddinShmemSpace(MAXALIGN(sizeof(EvpubShared)));
 	RequestAddinShmemSpace(evpub_figures_size());
 	RequestAddinShmemSpace(evpub_tablefigures_size());
+	RequestAddinShmemSpace(evpub_progress_size());
 	RequestNamedLWLockTranche(EVPUB_NAME, 3);
 }
 
@@ -48,6 +50,7 @@ shmem_startup(void)
 	bool		found;
 	LWLockPadded *locks;
 	EvpubFigures *figures;
+	void	   *progress;
 
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
@@ -72,6 +75,8 @@ shmem_startup(void)
 	figures = ShmemInitStruct(EVPUB_NAME " figures", evpub_figures_size(), &found);
 	evpub_figures_attach(figures, found, &locks[1].lock);
 	evpub_tablefigures_attach(&locks[2].lock);
+	progress = ShmemInitStruct(EVPUB_NAME " progress", evpub_progress_size(), &found);
+	evpub_progress_attach(progress, found);
 	LWLockRelease(AddinShmemInitLock);
 }
 

@@ -29,10 +29,8 @@
 #include "parser/parse_func.h"
 #include "storage/proc.h"
 #include "tcop/pquery.h"
-#include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/array.h"
-#include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
@@ -514,17 +512,10 @@ begin_progress(Progress *progress, const EvpubResync *resync, Oid relid)
 	MemoryContextSwitchTo(progress->context);
 }
 
-/* In pg_stat_activity.query, behind the call: how far it is. */
 static void
-show_progress(const Progress *progress)
+show_progress(const Progress *progress, EvpubResyncPhase phase)
 {
-	char	   *text;
-
-	text = psprintf("%s /* table %s: " UINT64_FORMAT " rows */",
-					debug_query_string ? debug_query_string : "CALL evpub.resync",
-					progress->name, progress->rows);
-	pgstat_report_activity(STATE_RUNNING, text);
-	pfree(text);
+	evpub_resync_show(progress->name, phase, progress->rows);
 }
 
 static void
@@ -537,20 +528,26 @@ resync_table(const EvpubResync *resync, Oid relid)
 	begin_table(&progress, &table);
 	progress.name = MemoryContextStrdup(progress.context,
 										RelationGetRelationName(table.rel));
-	show_progress(&progress);
+	evpub_resync_show_table(&table);
+	show_progress(&progress, EVPUB_RESYNC_STARTING);
 	progress.tenants = evpub_resync_tenants(&table, progress.context);
 	check_registered();
 	evpub_resync_put_marks(&table, progress.tenants, "resync_started");
 	end_table(&progress, &table);
 
+	show_progress(&progress, EVPUB_RESYNC_SETTLING);
 	evpub_settle();
+	show_progress(&progress, EVPUB_RESYNC_PUBLISHING);
 	while (publish_next_page(&progress))
-		show_progress(&progress);
+		show_progress(&progress, progress.wait ? EVPUB_RESYNC_LOCKED :
+					  EVPUB_RESYNC_PUBLISHING);
 
+	show_progress(&progress, EVPUB_RESYNC_FINISHING);
 	begin_table(&progress, &table);
 	check_registered();
 	evpub_resync_put_marks(&table, progress.tenants, "resync_finished");
 	end_table(&progress, &table);
+	evpub_progress_resync_table_done();
 
 	ereport(NOTICE,
 			(errmsg("table \"%s\" resynced (rows: " UINT64_FORMAT ", tenants: %d)",
@@ -572,12 +569,21 @@ evpub_resync(PG_FUNCTION_ARGS)
 	EnsurePortalSnapshotExists();
 	read_arguments(fcinfo, &resync, &rels, &nrels);
 	check_registered();
-	for (int i = 0; i < nrels; i++)
-		check_table(&resync, rels[i]);
+	evpub_progress_resync_begin(nrels);
+	PG_TRY();
+	{
+		for (int i = 0; i < nrels; i++)
+			check_table(&resync, rels[i]);
 
-	next_transaction(NULL);
-	for (int i = 0; i < nrels; i++)
-		resync_table(&resync, rels[i]);
+		next_transaction(NULL);
+		for (int i = 0; i < nrels; i++)
+			resync_table(&resync, rels[i]);
+	}
+	PG_FINALLY();
+	{
+		evpub_progress_resync_end();
+	}
+	PG_END_TRY();
 	SPI_finish();
 	PG_RETURN_VOID();
 }

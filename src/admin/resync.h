@@ -14,6 +14,7 @@
 
 #include "capture/captured.h"
 #include "capture/options.h"
+#include "progress.h"
 
 /* How rows are named in the filter: it replaces {row}. */
 #define EVPUB_RESYNC_ROW "_evpub_row"
@@ -170,5 +171,13 @@ extern uint64 evpub_resync_publish(EvpubResyncTable *table, EvpubResyncKey after
 extern List *evpub_resync_tenants(EvpubResyncTable *table, MemoryContext context);
 extern void evpub_resync_put_marks(EvpubResyncTable *table, List *tenants,
 								   const char *event);
+
+/* ---- progress (resync_progress.c) ---- */
+
+/* The call begins with this table. */
+extern void evpub_resync_show_table(const EvpubResyncTable *table);
+
+/* It is in this phase; so many rows of the table are published and committed. */
+extern void evpub_resync_show(const char *name, EvpubResyncPhase phase, uint64 rows);
 
 #endif							/* EVPUB_ADMIN_RESYNC_H */

@@ -7,6 +7,7 @@
 #include "utils/timestamp.h"
 
 #include "publisher/advice.h"
+#include "publisher/catchup.h"
 #include "publisher/show.h"
 #include "publisher/slot.h"
 #include "publisher/smalltopics.h"
@@ -130,4 +131,5 @@ evpub_show_current(EvpubWorker *worker)
 		evpub_holders_look(&worker->holders, NULL, InvalidXLogRecPtr);
 	state = evpub_state_current(worker, &reason);
 	evpub_show(worker, state, reason);
+	evpub_catchup_look(worker);
 }
