@@ -411,6 +411,18 @@ sub each_record
 	return;
 }
 
+# All records of a topic, a line of JSON each, as kcat has them.
+sub as_json
+{
+	my ($self, $topic) = @_;
+	open my $pipe, '-|', 'kcat', '-C', '-q', '-e', '-J', '-b', $self->bootstrap, '-t', $topic,
+	  '-o', 'beginning', '-X', 'fetch.wait.max.ms=20'
+	  or croak "kcat: $!";
+	my $lines = join '', <$pipe>;
+	close $pipe or croak "kcat failed while reading $topic: $?";
+	return $lines;
+}
+
 # For millions of records: calls $sub with (partition, key, value, timestamp) of each.
 # Only for topics in which no key has a tab and no value a line end.
 sub each_line

@@ -4,7 +4,8 @@
 # foreign keys, in sessions side by side.  One consumer re-reads the rows that
 # events name, while the load goes on, and has at every pause what the source
 # has.  One has only the data of events (payload row), and has after every
-# transaction what the source had then.
+# transaction what the source had then.  And every event is what evpub.asyncapi() said of
+# these tables before they had any.
 #
 # EVPUB_SEED=n tries other tables, EVPUB_ROUNDS=n more of them.
 use strict;
@@ -44,6 +45,7 @@ log_min_messages = log
 });
 $node->safe_psql('postgres', EvpubTables::types_sql());
 my ($dir, $files) = (PostgreSQL::Test::Utils::tempdir(), 0);
+my @documents;
 
 # The statements of a transaction, with savepoints.
 sub body
@@ -156,8 +158,11 @@ for my $round (1 .. $rounds)
 	$node->reload;
 	my @groups = (random_group("z$round"), random_group("r$round", rows => 1));
 	my $sql = join '', map { group_sql($_) } @groups;
-	PostgreSQL::Test::Utils::append_to_file("$PostgreSQL::Test::Utils::tmp_check/tables$round.sql", $sql);
+	append_to_file("$PostgreSQL::Test::Utils::tmp_check/tables$round.sql", $sql);
 	$node->safe_psql('postgres', $sql);
+	my $document = PostgreSQL::Test::Utils::tempdir();
+	push @documents, $document;
+	append_to_file("$document/asyncapi.json", $node->safe_psql('postgres', 'SELECT evpub.asyncapi()'));
 	my $copies = EvpubCopies->new($node, $kafka, @groups);
 	for (1 .. 3)
 	{
@@ -167,6 +172,7 @@ for my $round (1 .. $rounds)
 	$total{$_} += $copies->{count}{$_} for keys %{ $copies->{count} };
 	$total{boundaries} += @{ $_ // [] } for values %{ $copies->{marks} };
 	note "round $round, $memory: ", join ' ', map { "$_ $copies->{count}{$_}" } sort keys %{ $copies->{count} };
+	append_to_file("$document/records", $kafka->as_json($_)) for grep { /^[zr]$round(?:\.|$)/ } sort keys %{ $kafka->topics };
 	push @wrong, map { "round $round: $_" } @{ $copies->{wrong} };
 	last if @wrong;
 }
@@ -176,4 +182,9 @@ note join ' ', map { "$_ $total{$_}" } sort keys %total;
 cmp_ok($total{$_} // 0, '>', 0, "there was something to see: $_")
   for qw(created updated deleted truncated gone boundaries rows);
 $node->stop;
+my ($out, $err) = run_command([ '/usr/bin/python3', "$ENV{EVPUB_TEST_DIR}/contract/contract.py", 'events', @documents ]);
+my ($said, @unlike) = split /\n/, $out;
+like($said, qr/^\d{3,} events of \d{2,} messages, \d{3,} wrong ones$/, 'events were compared with the contract') or diag $err;
+is(join("\n", splice @unlike, 0, 20), '', 'each event is what the contract says');
+note $said;
 done_testing();

@@ -113,8 +113,7 @@ open my $records, '>', "$dir/records" or die "$dir/records: $!";
 for my $topic (sort keys %{ $kafka->topics })
 {
 	next if $topic =~ /^__/;
-	my ($out, $err) = run_command([ 'kcat', '-C', '-q', '-e', '-J', '-b', $kafka->bootstrap, '-t', $topic, '-o', 'beginning', '-X', 'fetch.wait.max.ms=20' ]);
-	print $records "$out\n" if $out;
+	print $records $kafka->as_json($topic);
 }
 close $records or die "$dir/records: $!";
 $node->stop;
