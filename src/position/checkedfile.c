@@ -46,10 +46,16 @@ not_read(const char *what, const char *path, char **problem)
 	return errno == ENOENT ? EVPUB_CHECKEDFILE_ABSENT : EVPUB_CHECKEDFILE_UNREADABLE;
 }
 
+/*
+ * Who reads is the worker, which has little memory, and whatever lies at the path may be
+ * of any size.  So "bound" says how much of it is worth reading.
+ */
 EvpubCheckedfile
-evpub_checkedfile_load(const char *path, StringInfo data, char **problem)
+evpub_checkedfile_load(const char *path, EvpubCheckedfileBound bound, const void *arg,
+					   StringInfo data, char **problem)
 {
 	struct stat st;
+	uint64		wanted;
 	int			got;
 	int			fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
 
@@ -64,15 +70,16 @@ evpub_checkedfile_load(const char *path, StringInfo data, char **problem)
 		errno = saved_errno;
 		return not_read("stat", path, problem);
 	}
-	if (st.st_size >= (off_t) MaxAllocSize)
+	wanted = Min(bound(fd, st.st_size, arg), (uint64) st.st_size);
+	if (wanted >= MaxAllocSize)
 	{
 		CloseTransientFile(fd);
 		*problem = psprintf("file \"%s\" has an impossible size", path);
 		return EVPUB_CHECKEDFILE_DAMAGED;
 	}
 	initStringInfo(data);
-	enlargeStringInfo(data, st.st_size);
-	got = read(fd, data->data, st.st_size);
+	enlargeStringInfo(data, wanted);
+	got = pg_pread(fd, data->data, wanted, 0);
 	if (got < 0)
 	{
 		int			saved_errno = errno;
@@ -86,16 +93,32 @@ evpub_checkedfile_load(const char *path, StringInfo data, char **problem)
 	return EVPUB_CHECKEDFILE_FOUND;
 }
 
+/* One byte more than there may be shows that there is more. */
+static uint64
+at_most(int fd, uint64 size, const void *most)
+{
+	(void) fd;
+	(void) size;
+	return *(const Size *) most + 1;
+}
+
 EvpubCheckedfile
-evpub_checkedfile_read(const char *path, const char *magic, StringInfo data,
+evpub_checkedfile_read(const char *path, const char *magic, Size most, StringInfo data,
 					   char **problem)
 {
-	EvpubCheckedfile found = evpub_checkedfile_load(path, data, problem);
+	Size		whole = HEADER_LENGTH + most;
+	EvpubCheckedfile found = evpub_checkedfile_load(path, at_most, &whole, data, problem);
 	uint32		header[2];
 	uint32		length;
 
 	if (found != EVPUB_CHECKEDFILE_FOUND)
 		return found;
+	if ((Size) data->len > whole)
+	{
+		*problem = psprintf("file \"%s\" is larger than evpub writes it", path);
+		pfree(data->data);
+		return EVPUB_CHECKEDFILE_DAMAGED;
+	}
 	if (data->len < HEADER_LENGTH)
 	{
 		*problem = psprintf("file \"%s\" is cut short", path);

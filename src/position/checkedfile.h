@@ -21,10 +21,12 @@ typedef enum EvpubCheckedfile
 /*
  * Read the file into data, in memory of the current context, with data->cursor at the
  * contents.  *problem says what is wrong unless it was found.  magic has 8 characters,
- * and names the kind of file and the version of its contents.
+ * and names the kind of file and the version of its contents.  One with more contents
+ * than "most" bytes is damaged, and is not read.
  */
 extern EvpubCheckedfile evpub_checkedfile_read(const char *path, const char *magic,
-											   StringInfo data, char **problem);
+											   Size most, StringInfo data,
+											   char **problem);
 
 /* data, to which the caller appends the contents before evpub_checkedfile_write(). */
 extern void evpub_checkedfile_begin(StringInfo data, const char *magic);
@@ -41,8 +43,16 @@ extern void evpub_checkedfile_write(const char *path, StringInfo data);
  */
 extern void evpub_checkedfile_write_unflushed(const char *path, StringInfo data);
 
-/* As above, flushed, without magic and checksum: read whatever bytes there are, and replace them. */
-extern EvpubCheckedfile evpub_checkedfile_load(const char *path, StringInfo data,
+/* How many bytes are to be read of an open file of this size. */
+typedef uint64 (*EvpubCheckedfileBound) (int fd, uint64 size, const void *arg);
+
+/*
+ * As above, flushed, without magic and checksum: read whatever bytes there are, as many
+ * as "bound" says, and replace them.
+ */
+extern EvpubCheckedfile evpub_checkedfile_load(const char *path,
+											   EvpubCheckedfileBound bound,
+											   const void *arg, StringInfo data,
 											   char **problem);
 extern void evpub_checkedfile_replace(const char *path, const char *data, Size length);
 

@@ -115,7 +115,8 @@ evpub_failurefile_read(EvpubFailures *failures, char **problem)
 {
 	StringInfoData data;
 	EvpubCheckedfile found = evpub_checkedfile_read(EVPUB_FAILURE_FILE, FAILURE_MAGIC,
-													&data, problem);
+													sizeof(failures->list), &data,
+													problem);
 
 	memset(failures, 0, sizeof(*failures));
 	if (found == EVPUB_CHECKEDFILE_ABSENT)

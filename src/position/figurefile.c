@@ -19,7 +19,7 @@
 #include "position/figurefile.h"
 
 /* to be changed with EvpubFigureTotals, which has the causes in their order */
-#define FIGURE_MAGIC "evpubfg2"
+#define FIGURE_MAGIC "evpubfg3"
 
 /* What all the rest comes after. */
 typedef struct Head
@@ -28,6 +28,10 @@ typedef struct Head
 	uint64		ntables;
 	EvpubFigureTotals totals;
 } Head;
+
+/* The most that there may be, when all places are taken. */
+#define MOST (sizeof(Head) + (EVPUB_FIGURE_TABLES + 1) * sizeof(EvpubTableFigures) + \
+			  EVPUB_FIGURE_TOPICS * sizeof(EvpubFigureTopic))
 
 /* Is this what could be shown?  Names of topics are ASCII. */
 static bool
@@ -92,7 +96,7 @@ evpub_figurefile_read(EvpubFigures *figures, EvpubFigureTables *tables, char **p
 {
 	StringInfoData data;
 	EvpubCheckedfile found = evpub_checkedfile_read(EVPUB_FIGURE_FILE, FIGURE_MAGIC,
-													&data, problem);
+													MOST, &data, problem);
 	Head		head;
 	const char *at;
 	const char *end;

@@ -39,8 +39,8 @@
  * and open(), has its first half.
  *
  * **A short file** and one with more behind its end are judged by what is there, half
- * by half.  Where the second half begins is said by the first one, or, if that is
- * damaged, by the size of the file.
+ * by half, and no more is read than the halves have.  Where the second half begins is
+ * said by the first one, or, if that is damaged, by the size of the file.
  *
  * **Who reads while the worker writes,** such as evpub.check(), may find a half
  * damaged.  Then the file is read again until it is the same twice.
@@ -171,6 +171,30 @@ take_newest(const char *path, const char *magic, const Half *halves, StringInfo 
 	return EVPUB_CHECKEDFILE_FOUND;
 }
 
+static bool
+header_at(int fd, uint64 offset, const char *magic, Header *header)
+{
+	return pg_pread(fd, header, HALF_HEADER_LENGTH, offset) == (ssize_t) HALF_HEADER_LENGTH &&
+		memcmp(header->magic, magic, MAGIC_LENGTH) == 0;
+}
+
+/*
+ * What of the file may be halves.  Where no half begins, all of it is damaged: then its
+ * first bytes are enough to say so.  Where one begins, it says how long it is; what lies
+ * behind the second one means nothing.
+ */
+static uint64
+worth_reading(int fd, uint64 size, const void *magic)
+{
+	Header		header;
+
+	if (header_at(fd, size / 2, magic, &header) && pg_ntoh32(header.size) == size / 2)
+		return size;
+	if (header_at(fd, 0, magic, &header))
+		return 2 * (uint64) pg_ntoh32(header.size);
+	return HALF_HEADER_LENGTH;
+}
+
 EvpubCheckedfile
 evpub_halves_read(const char *path, const char *magic, StringInfo data, char **problem)
 {
@@ -179,7 +203,8 @@ evpub_halves_read(const char *path, const char *magic, StringInfo data, char **p
 
 	for (int tries = 0;; tries++)
 	{
-		EvpubCheckedfile found = evpub_checkedfile_load(path, data, problem);
+		EvpubCheckedfile found = evpub_checkedfile_load(path, worth_reading, magic, data,
+														problem);
 
 		if (found != EVPUB_CHECKEDFILE_FOUND)
 			return found;

@@ -47,13 +47,21 @@ data_of(const State *state)
 	return data;
 }
 
+static uint64
+all_of_it(int fd, uint64 size, const void *arg)
+{
+	(void) fd;
+	(void) arg;
+	return size;
+}
+
 static StringInfoData
 slurp(void)
 {
 	StringInfoData file;
 	char	   *problem;
 
-	if (evpub_checkedfile_load(EVPUB_STATE_FILE, &file, &problem) != EVPUB_CHECKEDFILE_FOUND)
+	if (evpub_checkedfile_load(EVPUB_STATE_FILE, all_of_it, NULL, &file, &problem) != EVPUB_CHECKEDFILE_FOUND)
 		abort();
 	return file;
 }
@@ -331,6 +339,49 @@ test_other_formats(void)
 	spew(bytes, sizeof(bytes));
 	ok(evpub_halves_read(EVPUB_STATE_FILE, STATE_MAGIC, &file, &last_problem) ==
 	   EVPUB_CHECKEDFILE_DAMAGED, "the same in a file");
+	forget_all();
+}
+
+/* ---- a file that is too large for memory ---- */
+
+/* What the file says, and no more than this was read of it. */
+static int
+large_reads_as(int most)
+{
+	StringInfoData file;
+	char	   *problem;
+
+	if (truncate(EVPUB_STATE_FILE, 900 * 1024 * 1024) != 0)
+		abort();
+	if (evpub_halves_read(EVPUB_STATE_FILE, STATE_MAGIC, &file, &problem) !=
+		EVPUB_CHECKEDFILE_FOUND)
+		return file.maxlen <= most ? DAMAGED : -2;
+	if (file.maxlen > most)
+		return -2;
+	for (int i = 0; i < STATES; i++)
+		if (file.len - file.cursor == states[i].length &&
+			memcmp(file.data + file.cursor, states[i].text, states[i].length) == 0)
+			return i;
+	return -2;
+}
+
+static void
+test_large(void)
+{
+	StringInfoData files[STATES];
+	int			half;
+
+	make_states(3000, 100);
+	write_states(files);
+	half = files[STATES - 1].len / 2;
+	ok(large_reads_as(6 * half) == STATES - 1, "a file with 900 MB behind its end: its newest state");
+
+	/* the first half is the newest one of these */
+	memset(files[STATES - 1].data + HALF_HEADER_LENGTH, 0, 10);
+	spew(files[STATES - 1].data, 2 * half);
+	ok(large_reads_as(6 * half) == STATES - 2, "... and the other one, if that is damaged");
+	spew("", 0);
+	ok(large_reads_as(1024) == DAMAGED, "900 MB of zeros are damaged, and not read");
 	forget_all();
 }
 
@@ -683,6 +734,7 @@ main(void)
 	test_crashes();
 	test_bits();
 	test_lengths();
+	test_large();
 	test_other_formats();
 	test_copies();
 	test_writing();
