@@ -892,7 +892,7 @@ CREATE VIEW evpub.stat AS SELECT * FROM evpub_internal.stat();
 COMMENT ON VIEW evpub.stat IS
 'one row: what this server''s publisher has done since stats_reset; outlives worker and server';
 COMMENT ON COLUMN evpub.stat.events IS 'events that Kafka has acknowledged, each once';
-COMMENT ON COLUMN evpub.stat.transactions IS 'transactions of which the last event was acknowledged';
+COMMENT ON COLUMN evpub.stat.transactions IS 'transactions of which the last event was acknowledged, or found in Kafka by a new relay';
 COMMENT ON COLUMN evpub.stat.bytes IS 'bytes of keys, values and headers of these events, before compression';
 COMMENT ON COLUMN evpub.stat.refusals IS
 'how often a relay has ended with an error of Kafka, by its code (librdkafka''s if negative), as an object';

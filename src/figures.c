@@ -176,7 +176,8 @@ evpub_figures_copy(EvpubFigures *copy)
 }
 
 /*
- * A gap that is open stays counted, and is not counted again.  Before the worker has
+ * A gap that is open stays counted, and is not counted again; nor is a transaction that a
+ * crash brings back.  Before the worker has
  * read the file, what is in it is not wanted any more.
  */
 void
@@ -184,9 +185,11 @@ evpub_figures_reset(void)
 {
 	EvpubFigures *figures = evpub_figures_lock();
 	uint64		last_gap = figures->totals.last_gap;
+	uint64		counted_lsn = figures->totals.counted_lsn;
 
 	memset(&figures->totals, 0, sizeof(figures->totals));
 	figures->totals.last_gap = last_gap;
+	figures->totals.counted_lsn = counted_lsn;
 	figures->totals.reset_at = GetCurrentTimestamp();
 	memset(&figures->latency, 0, sizeof(figures->latency));
 	figures->ntopics = 0;

@@ -64,6 +64,7 @@ typedef struct EvpubFigureTotals
 	EvpubFigureCounts all;
 	EvpubFigureCounts others;	/* of topics that have no place of their own */
 	uint64		transactions;
+	uint64		counted_lsn;	/* those that end up to here are counted */
 	uint64		duplicates;		/* found in Kafka by read-back */
 	uint64		gaps;
 	uint64		last_gap;		/* where that began; 0: there was none */

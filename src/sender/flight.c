@@ -72,7 +72,6 @@ evpub_flight_reset(EvpubFlight *flight)
 	flight->holds = 0;
 	flight->dropped = 0;
 	flight->dropped_counted = 0;
-	flight->last_dropped = false;
 	flight->resumed_lsn = InvalidXLogRecPtr;
 	flight->batch_head = 0;
 	flight->batch_count = 0;
@@ -133,6 +132,21 @@ evpub_flight_add_gap(EvpubFlight *flight, const EvpubGap *gap, uint32 next_numbe
 	mark->gap_next = next_number;
 }
 
+/*
+ * For evpub.stat: so many transactions end at lsn, where the position is now.  They count
+ * whether Kafka has acknowledged their last event or a relay has found it there: either
+ * way it is published.  After a crash the position may be older than the figures, and
+ * they are met again; the figures know up to where they have counted.
+ */
+static void
+count_transactions(EvpubFigureTotals *totals, uint32 transactions, XLogRecPtr lsn)
+{
+	if (transactions == 0 || lsn <= totals->counted_lsn)
+		return;
+	totals->transactions += transactions;
+	totals->counted_lsn = lsn;
+}
+
 /* The acknowledgement of the last record now confirms put_lsn and put_next. */
 static void
 set_last_mark(EvpubFlight *flight, uint32 transactions)
@@ -151,9 +165,9 @@ set_last_mark(EvpubFlight *flight, uint32 transactions)
 	flight->confirmed_lsn = flight->put_lsn;
 	flight->next_event = flight->put_next;
 	flight->transactions_published += transactions;
-	if (transactions > 0 && !flight->last_dropped)
+	if (transactions > 0)
 	{
-		evpub_figures_lock()->totals.transactions += transactions;
+		count_transactions(&evpub_figures_lock()->totals, transactions, flight->put_lsn);
 		evpub_figures_unlock();
 	}
 }
@@ -319,12 +333,12 @@ count_figures(EvpubFlight *flight, uint64 seq)
 	{
 		const EvpubRecordMark *mark = mark_of(flight, i);
 
+		count_transactions(&figures->totals, mark->transactions, mark->confirmed_lsn);
 		if (mark->dropped)
 		{
 			figures->totals.duplicates++;
 			continue;
 		}
-		figures->totals.transactions += mark->transactions;
 		if (mark->topic != run.topic)
 			end_run(flight, figures, &run, now);
 		if (mark->commit_time != run.commit_time)
@@ -338,7 +352,6 @@ count_figures(EvpubFlight *flight, uint64 seq)
 	end_run(flight, figures, &run, now);
 	end_commit(figures, &run, now, clock);
 	evpub_figures_unlock();
-	flight->last_dropped = mark_of(flight, seq)->dropped;
 }
 
 /* The position follows what is done up to here. */

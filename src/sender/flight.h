@@ -71,7 +71,6 @@ typedef struct EvpubFlight
 	int			holds;
 	uint64		dropped;		/* of what is done, so many were dropped by this relay */
 	uint64		dropped_counted;	/* of these, in duplicates_dropped */
-	bool		last_dropped;	/* the record of acked_seq was */
 
 	/*
 	 * The transaction in which sending resumed, and the number of its first event

@@ -118,6 +118,21 @@ cmp_ok($dropped, '>', 0, 'something was dropped');
 stat_is('events, duplicates_dropped', join(' ', 1207 - $dropped, $dropped), '... and is counted as that alone');
 like(by_topic(), qr/^apart ${\(101 - $dropped)} \d+, held 100 200\d\d\d, /, '... of its topic');
 
+# A transaction counts once, also if its last event is one that was dropped.
+$kafka->set_topic('held', { 'max.message.bytes' => 1000 });
+my $transactions = sql('SELECT transactions FROM evpub.stat');
+my $apart = $kafka->record_count('apart');
+$dropped = status($node, 'duplicates_dropped');
+sql(q{SELECT evpub.publish_raw('held', 'key', to_jsonb(repeat('x', 2000))), evpub.publish_raw('apart', 'key', '2')});
+ok(wait_for_status($node, q{state = 'blocked' AND state_reason LIKE '%topic "held"%'}, 30), 'its first event is refused');
+is($kafka->record_count('apart'), $apart + 1, '... its last one is in Kafka');
+stat_is('transactions', $transactions, '... and does not count yet');
+$kafka->set_topic('held', { 'max.message.bytes' => 100000 });
+ok(wait_published($node), 'published');
+is($kafka->record_count('apart'), $apart + 1, '... and not sent again');
+is(status($node, 'duplicates_dropped'), $dropped + 1, '... but dropped');
+stat_is('transactions', $transactions + 1, '... and the transaction counts');
+
 # ---- gaps ----
 
 sql(q{SELECT evpub.pause()});
@@ -212,6 +227,24 @@ for my $damage ([ 'cut' => sub { substr $_[0], 0, length($_[0]) / 2 } ], [ 'bit'
 	ok(wait_published($node), "$name: it publishes");
 	like(slurp_file($node->logfile, $log), qr/LOG:  evpub: file "evpub\/figures" /, "$name: the log says so");
 	is(sql('SELECT events FROM evpub.stat'), 0, "$name: begun anew");
+}
+
+# 900 MB, in front of it what the server wrote, or nothing: that much is never read
+for my $large ([ 'figures', 'evpub.stat begin anew' ], [ 'failures', 'evpub.failures begins anew' ], [ 'state', undef ])
+{
+	my ($name, $says) = @$large;
+	my $path = $node->data_dir . "/evpub/$name";
+	ok(-s $path, "$name: there is such a file");
+	$node->stop;
+	truncate $path, 900 * 1024 * 1024 or die "$path: $!";
+	my $log = -s $node->logfile;
+	$node->start;
+	ok(wait_published($node), "900 MB of $name: it publishes");
+	my ($most) = slurp_file('/proc/' . worker_pid($node) . '/status') =~ /^VmHWM:\s+(\d+) kB/m;
+	cmp_ok($most, '<', 100 * 1024, "900 MB of $name: not read");
+	my $logged = slurp_file($node->logfile, $log);
+	like($logged, qr/LOG:  evpub: file "evpub\/$name" is larger than evpub writes it.*$says/s, "900 MB of $name: the log says so") if $says;
+	is(status($node, 'state'), 'streaming', "900 MB of $name: streaming");
 }
 unlink $file;
 mkdir "$file.tmp" or die "$file.tmp: $!";
