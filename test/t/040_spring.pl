@@ -1,15 +1,18 @@
 
 # The consumer of examples/spring: it keeps a copy of organizations and members,
 # which a foreign key ties, through bulk, duplicates, poison, outages and a
-# resync, by field "type" and by header __TypeId__.  What it does step by step is
+# resync, by field "type" and by header __TypeId__, and reads back over HTTP from the
+# service in examples/cms, and over JDBC.  What it does step by step is
 # in its own JUnit tests; here is what they need, and the count at the end.
 use strict;
 use warnings;
 
 use Cwd qw(abs_path);
+use EvpubConsumer;
 use EvpubKafka;
 use EvpubTest;
 use File::Basename qw(dirname);
+use IO::Socket::INET;
 use IPC::Run ();
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -62,6 +65,11 @@ INSERT INTO member
 SELECT t, i, i, 'm' FROM unnest('{acme,globex}'::text[]) t, generate_series(1, 10000) i});
 ok(wait_published($node), 'organizations and members are published');
 
+my $cms_port = EvpubKafka::free_port();
+my $cms = start_consumer('cms', '/usr/bin/python3', "$example/../cms/cms.py",
+	'--database', $node->connstr('postgres'), '--port', $cms_port);
+wait_until('the CMS', sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $cms_port) });
+
 ok(IPC::Run::finish($javac), 'the example compiles without a warning')
   or diag $compiled;
 
@@ -72,6 +80,7 @@ my $passed;
 {
 	local $ENV{EVPUB_BROKERS} = $kafka->bootstrap;
 	local $ENV{EVPUB_SOURCE_JDBC} = "$url/postgres?user=$user";
+	local $ENV{EVPUB_CMS} = "http://127.0.0.1:$cms_port";
 	local $ENV{EVPUB_COPY_JDBC} = "$url/copy?user=$user";
 	$passed = IPC::Run::run(
 		[
@@ -127,5 +136,6 @@ my ($organizations) = split /\|/, $expected;
 is($out, "organization $organizations\nmember 0\n", 'it finds the rows that there are');
 like($err, qr{\Ano event at \S+: .*\nno event at \S+: .*\n\z}, 'and the poison and the tombstone');
 
+$cms->end('KILL');
 $node->stop;
 done_testing();

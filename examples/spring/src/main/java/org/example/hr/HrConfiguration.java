@@ -74,7 +74,7 @@ public class HrConfiguration {
 	/**
 	 * An event that cannot be applied goes to the dead letters after four
 	 * attempts, one that cannot be parsed at once; the next ones wait meanwhile,
-	 * so order holds.  What is the fault of a database, and not of the event, is
+	 * so order holds.  What is the fault of a database or service, and not of the event, is
 	 * tried until it works: else an outage would make all events dead letters.
 	 */
 	@Bean
@@ -106,7 +106,7 @@ public class HrConfiguration {
 			if (e instanceof SQLException sql && sql.getSQLState() != null)
 				return OUTAGES.matcher(sql.getSQLState()).lookingAt();
 		for (Throwable e = exception; e != null; e = e.getCause())
-			if (e instanceof TransientDataAccessException || e instanceof RecoverableDataAccessException
+			if (HttpSource.isOutage(e) || e instanceof TransientDataAccessException || e instanceof RecoverableDataAccessException
 					|| e instanceof NonTransientDataAccessResourceException || e instanceof TransactionException)
 				return true;
 		return false;
@@ -140,8 +140,8 @@ public class HrConfiguration {
 	}
 
 	@Bean
-	public DataSource sourceDatabase(Settings settings) {
-		return pool(settings.source());
+	public Source source(Settings settings) {
+		return Source.of(settings.source());
 	}
 
 	@Bean
@@ -149,7 +149,7 @@ public class HrConfiguration {
 		return pool(settings.copy());
 	}
 
-	private static DataSource pool(String url) {
+	static HikariDataSource pool(String url) {
 		var pool = new HikariDataSource();
 		pool.setJdbcUrl(url);
 		pool.setMaximumPoolSize(3);		// as many as the listener has threads
@@ -162,7 +162,7 @@ public class HrConfiguration {
 	}
 
 	@Bean
-	public HrListener listener(DataSource sourceDatabase, Copy copy) {
-		return new HrListener(new Source(sourceDatabase), copy);
+	public HrListener listener(Source source, Copy copy) {
+		return new HrListener(source, copy);
 	}
 }

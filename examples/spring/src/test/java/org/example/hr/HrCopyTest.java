@@ -36,12 +36,12 @@ import org.springframework.kafka.config.KafkaListenerEndpointRegistry;
 import org.springframework.kafka.listener.ConcurrentMessageListenerContainer;
 
 /**
- * Two consumers of one topic, one by field "type", one by header __TypeId__,
- * keep a copy each, through all that can happen.
+ * Two consumers of one topic keep a copy each, through all that can happen: one goes by
+ * field "type" and reads back over HTTP, one by header __TypeId__ and over JDBC.
  *
- * EVPUB_BROKERS, EVPUB_SOURCE_JDBC and EVPUB_COPY_JDBC name Kafka, a database
- * with evpub that has the tables and the load of test/t/040_spring.pl, and an
- * empty database for the copies.
+ * EVPUB_BROKERS, EVPUB_SOURCE_JDBC, EVPUB_CMS and EVPUB_COPY_JDBC name Kafka, a database
+ * with evpub that has the tables and the load of test/t/040_spring.pl, the service in
+ * front of it (examples/cms), and an empty database for the copies.
  */
 @TestMethodOrder(MethodOrderer.OrderAnnotation.class)
 class HrCopyTest {
@@ -56,14 +56,14 @@ class HrCopyTest {
 		final Failures failures;
 		int expectedLetters;
 
-		Consumer(String name, boolean typeHeaders) {
+		Consumer(String name, String source, boolean typeHeaders) {
 			String url = needed("EVPUB_COPY_JDBC");
 			url += (url.contains("?") ? "&" : "?") + "currentSchema=" + name;
 			copy = new JdbcTemplate(new SingleConnectionDataSource(url, true));
 			copy.execute("CREATE SCHEMA " + name);
 			new ResourceDatabasePopulator(new ClassPathResource("copy.sql")).execute(copy.getDataSource());
 
-			settings = new Settings(needed("EVPUB_BROKERS"), TOPIC, "hr-" + name, needed("EVPUB_SOURCE_JDBC"),
+			settings = new Settings(needed("EVPUB_BROKERS"), TOPIC, "hr-" + name, source,
 					// gives up on a lock soon
 					url + "&options=-c%20lock_timeout=100", typeHeaders);
 			context = new AnnotationConfigApplicationContext();
@@ -102,8 +102,8 @@ class HrCopyTest {
 	@BeforeAll
 	static void start() {
 		source = new JdbcTemplate(new SingleConnectionDataSource(needed("EVPUB_SOURCE_JDBC"), true));
-		consumers.add(new Consumer("plain", false));
-		consumers.add(new Consumer("headers", true));
+		consumers.add(new Consumer("plain", needed("EVPUB_CMS"), false));
+		consumers.add(new Consumer("headers", needed("EVPUB_SOURCE_JDBC"), true));
 	}
 
 	@AfterAll
