@@ -1844,8 +1844,8 @@ messages AS (
 			"counted": {"type": "string", "enum": ["all", "part", "none"]}}'::jsonb, '{}'::text[]))),
 		('evpub.skipped', '{"type": "string", "description": "that of the event"}', '{"type": ["string", "null"]}',
 		 'Kafka refuses an event, and an administrator gave it up: read its row back.',
-		 jsonb_build_object('pk', '{}'::jsonb, 'data', evpub_internal.contract_object('{
-			"type": {"type": ["string", "null"]}, "reason": {"type": "string"}}'::jsonb, '{}'::text[])))
+		 jsonb_build_object('pk', '{"description": "of the row; null: it is not known, read anew what you copy"}'::jsonb, 'data', evpub_internal.contract_object('{
+			"type": {"type": ["string", "null"], "description": "of the event that was given up"}, "reason": {"type": "string"}}'::jsonb, '{}'::text[])))
 	   ) AS o (type, key, tenant, summary, fields)
 	 WHERE wanted IS NULL OR o.type = wanted)
 SELECT m.type, m.place, m.topic, jsonb_build_object('name', m.type, 'title', m.type, 'summary', m.summary, 'contentType', m.content,
@@ -1943,7 +1943,9 @@ Order: events with the same message key are in one partition, in the order of th
 
 Duplicates: after a crash an event may come again, with the same id (header evpub-id). Within a partition ids whose first 16 digits are the same ascend, so it is enough to remember the largest one, and to skip what is not above it.
 
-Reading: all types but deleted and truncated are an upsert. Where an event holds no data, read the row back by its pk; not found means that it was deleted since, and an event of that follows. truncated has no pk: all rows of the table and tenant are gone. Between resync_started and resync_finished of one run each row of the tenant has an event: forget rows without one. evpub.gap and evpub.skipped may come in each topic. Ignore types and members that you do not know.
+Reading: created, updated and resynced are an upsert. Where an event holds no data, read the row back by its pk, whose values have the types of the columns; only the source''s own answer means not found, which is a row that was deleted since, and an event of that follows. truncated has no pk: all rows of the table and tenant are gone. Between resync_started and resync_finished of one run each row of the tenant has an event: forget rows without one, unless data.partial is true. evpub.gap and evpub.skipped may come in each topic: for a gap, and for what was skipped without a pk, all rows have to be published anew, by CALL evpub.resync(...) of the database. Ignore types and members that you do not know. Integers may be larger than 2^53.
+
+Offsets: commit them after the transaction that stores what the events asked for, and store the largest id of each partition in that transaction. Read a partition without an offset, one that was added too, from its first record. When a topic is given more partitions, newer events of a key may be read before older ones: a consumer that makes the row what the source has now, for deleted as well, needs no order. How that is done in full: docs/consumers.md of evpub.
 
 Not in this document: what evpub.publish() and evpub.publish_raw() send, headers of evpub.extra_headers, topics that a call of evpub.resync() names, and dead letters.'),
 	'defaultContentType', 'application/json',
