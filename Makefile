@@ -63,12 +63,13 @@ $(RELAY): $(RELAY_SOURCES) $(RELAY_HEADERS)
 
 install: install-relay
 install-relay: $(RELAY)
-	$(MKDIR_P) '$(DESTDIR)$(bindir)'
+	$(MKDIR_P) '$(DESTDIR)$(bindir)' '$(DESTDIR)$(mandir)/man1'
 	$(INSTALL_PROGRAM) $(RELAY) '$(DESTDIR)$(bindir)/$(RELAY)'
+	$(INSTALL_DATA) docs/$(RELAY).1 '$(DESTDIR)$(mandir)/man1/$(RELAY).1'
 
 uninstall: uninstall-relay
 uninstall-relay:
-	rm -f '$(DESTDIR)$(bindir)/$(RELAY)'
+	rm -f '$(DESTDIR)$(bindir)/$(RELAY)' '$(DESTDIR)$(mandir)/man1/$(RELAY).1'
 
 # A unit test is one file that includes what it tests, and prints TAP.  It runs
 # without a server, so that the sanitizers see each byte.
@@ -197,6 +198,26 @@ lint: deps
 format:
 	@test/lint/format
 
+# What is committed, as PGXN wants it: the archive is the same on every machine.
+VERSION = $(shell sed -n '0,/"version"/s/.*"version": "\(.*\)".*/\1/p' META.json)
+dist:
+	TZ=UTC git archive --format=zip --prefix=evpub-$(VERSION)/ -o evpub-$(VERSION).zip HEAD
+
+# Debian packages of what is committed, in the directory DEB: one for each PostgreSQL
+# that this Debian supports.  debian/control is that of Debian 12.
+DEB ?= deb
+deb:
+	rm -rf '$(DEB)'
+	mkdir -p '$(DEB)'
+	git archive --prefix=evpub-$(VERSION)/ HEAD | tar -x -C '$(DEB)'
+	tar -C '$(DEB)' -cJf '$(DEB)/evpub_$(VERSION).orig.tar.xz' --exclude=evpub-$(VERSION)/debian evpub-$(VERSION)
+	cd '$(DEB)/evpub-$(VERSION)' && PG_UPDATECONTROL=yes dpkg-buildpackage -us -uc
+
+# builds, checks, installs, upgrades, removes and purges the packages in roots of Debian
+SUITES ?= bookworm trixie
+package-test: deps
+	@for suite in $(SUITES); do test/packages/run $$suite || exit 1; done
+
 # KAFKA=1: on a real broker instead of librdkafka's mock
 demo: deps
 	@$(AGAIN) all mockbroker $(if $(KAFKA),$(KAFKA_ADMIN))
@@ -215,4 +236,4 @@ bench: deps
 		$(if $(GROWTH),growth) $(if $(QUICK),quick) $(PARTS)
 	@bench/plot '$(RESULTS)' '$(PLOTS)'
 
-.PHONY: FORCE chaos deps lint format test tap-programs test-programs fuzz fuzz-programs mockbroker demo bench install-relay uninstall-relay
+.PHONY: FORCE chaos deb dist package-test deps lint format test tap-programs test-programs fuzz fuzz-programs mockbroker demo bench install-relay uninstall-relay
