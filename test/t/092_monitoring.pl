@@ -167,6 +167,12 @@ for my $panel (@{ $dashboard->{panels} })
 
 # ---- faults ----
 
+# EVPUB_PICTURE=FILE has the dashboard drawn from these minutes: then events flow
+# beside the faults.
+my $beside = $ENV{EVPUB_PICTURE} &&
+  start_pgbench($node, { "\\set t random(1, 20)\nINSERT INTO t (tenant) VALUES (:t);\n" => 1 }, rate => 50, seconds => 600);
+my $begun = time - 20;
+
 sql('SELECT evpub.pause()');
 fires('EvpubPaused', 'paused');
 sql(q{INSERT INTO t (tenant) VALUES ('given up'); SELECT evpub.discard(pg_current_wal_flush_lsn())});
@@ -194,6 +200,12 @@ for my $times (1 .. 7)
 fires('EvpubRelayRestarts', 'the relay is killed again and again');
 sql(q{SELECT pg_logical_emit_message(true, 'evpub', 'no message of evpub''s')});
 fires('EvpubForged', 'a message that evpub did not write');
+if ($beside)
+{
+	command_ok([ "$ENV{EVPUB_TEST_DIR}/monitoring/draw", "http://127.0.0.1:$prometheus", $begun, time,
+			"$files/dashboard.json", $ENV{EVPUB_PICTURE} ], 'a picture');
+	$beside->{handle}->kill_kill;
+}
 set_brokers($node, '');
 fires('EvpubUnconfigured', 'no brokers are set');
 end('exporter');
