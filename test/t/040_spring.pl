@@ -58,11 +58,11 @@ $node->safe_psql('postgres', 'ALTER DATABASE copy SET synchronous_commit = off')
 $node->safe_psql(
 	'postgres', q{
 INSERT INTO organization
-SELECT t, i, 'o' FROM unnest('{acme,globex}'::text[]) t, generate_series(1, 10000) i});
+SELECT t, i, 'o' FROM unnest('{acme,globex}'::text[]) t, generate_series(1, 3000) i});
 $node->safe_psql(
 	'postgres', q{
 INSERT INTO member
-SELECT t, i, i, 'm' FROM unnest('{acme,globex}'::text[]) t, generate_series(1, 10000) i});
+SELECT t, i, i, 'm' FROM unnest('{acme,globex}'::text[]) t, generate_series(1, 3000) i});
 ok(wait_published($node), 'organizations and members are published');
 
 my $cms_port = EvpubKafka::free_port();
