@@ -202,6 +202,7 @@ sql(q{SELECT pg_logical_emit_message(true, 'evpub', 'no message of evpub''s')});
 fires('EvpubForged', 'a message that evpub did not write');
 if ($beside)
 {
+	ok(wait_for_state($node, 'streaming'), 'streaming');
 	command_ok([ "$ENV{EVPUB_TEST_DIR}/monitoring/draw", "http://127.0.0.1:$prometheus", $begun, time,
 			"$files/dashboard.json", $ENV{EVPUB_PICTURE} ], 'a picture');
 	$beside->{handle}->kill_kill;
