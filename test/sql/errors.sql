@@ -75,10 +75,12 @@ SELECT pg_temp.old_capture_table('seat', 'seats', NULL, 'acme');
 SELECT definition FROM evpub.tables WHERE "table" = 'seat'::regclass;
 SELECT format('CREATE FUNCTION pg_temp.new_capture_table(rel regclass, %s, since text) RETURNS void AS %L, ''evpub_capture_table'' LANGUAGE C',
 	string_agg(format('%I %s', name, type), ', '), :'library') FROM evpub_internal.options() \gexec
-SELECT format('SELECT pg_temp.new_capture_table(%L, %s, NULL)', 'seat', string_agg('NULL', ', ')) FROM evpub_internal.options() \gexec
+SELECT format('SELECT pg_temp.new_capture_table(%L, %s, NULL)', 'seat', string_agg('NULL', ', ')) AS call FROM evpub_internal.options() \gset
+:call;
 \echo :LAST_ERROR_SQLSTATE
 SELECT format('CREATE FUNCTION pg_temp.new_capture_schemas(pattern text, tables name[], %s, since text) RETURNS integer AS %L, ''evpub_capture_schemas'' LANGUAGE C',
 	string_agg(format('%I %s', name, type), ', '), :'library') FROM evpub_internal.options() \gexec
-SELECT format('SELECT pg_temp.new_capture_schemas(%L, %L, %s, NULL)', 'x', '{x}', string_agg('NULL', ', ')) FROM evpub_internal.options() \gexec
+SELECT format('SELECT pg_temp.new_capture_schemas(%L, %L, %s, NULL)', 'x', '{x}', string_agg('NULL', ', ')) AS call FROM evpub_internal.options() \gset
+:call;
 \echo :LAST_ERROR_SQLSTATE
 DROP TABLE seat, place;
