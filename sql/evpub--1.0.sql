@@ -986,7 +986,7 @@ COMMENT ON COLUMN evpub.stat_progress_resync.phase IS
 COMMENT ON COLUMN evpub.stat_progress_resync.rows_done IS
 'rows of the table that are published and committed';
 COMMENT ON COLUMN evpub.stat_progress_resync.rows_total IS
-'about how many rows the table has, as the last VACUUM or ANALYZE counted them; NULL: not known, also with a tenant or a filter';
+'about how many rows the table has, as the last VACUUM or ANALYZE counted them; NULL: not known, also with a tenant or a filter, of the call or the capture';
 COMMENT ON COLUMN evpub.stat_progress_resync.tables_done IS 'tables of the call that are done';
 COMMENT ON COLUMN evpub.stat_progress_resync.tables_total IS 'tables that the call has';
 COMMENT ON COLUMN evpub.stat_progress_resync.started_at IS 'when the call began';
@@ -1918,10 +1918,13 @@ named AS (
 		   JOIN (SELECT DISTINCT ON (f.n) f.n, f.message FROM found f) m USING (n)),
 messages AS MATERIALIZED (
 	SELECT n.n, n.message,
-		   concat(n.name, '_' || nullif(row_number() OVER (PARTITION BY n.name COLLATE "C" ORDER BY n.type COLLATE "C", n.place COLLATE "C", n.message), 1)) AS id
+		   concat(n.name, CASE WHEN row_number() OVER (PARTITION BY n.name COLLATE "C" ORDER BY n.type COLLATE "C", n.place COLLATE "C", n.message) > 1
+				-- a number could be the end of another name
+				THEN '_' || left(md5(concat_ws(chr(1), n.type, n.place, n.message)), 12) END) AS id
 	  FROM named n),
 topics AS MATERIALIZED (
-	SELECT t.topic, concat(t.name, '_' || nullif(row_number() OVER (PARTITION BY t.name COLLATE "C" ORDER BY t.topic COLLATE "C"), 1)) AS id
+	SELECT t.topic, concat(t.name, CASE WHEN row_number() OVER (PARTITION BY t.name COLLATE "C" ORDER BY t.topic COLLATE "C") > 1
+				THEN '_' || left(md5(t.topic), 12) END) AS id
 	  FROM (SELECT f.topic, coalesce(nullif(regexp_replace(regexp_replace(f.topic, '[{}]', '', 'g'), '[^A-Za-z0-9._-]+', '_', 'g'), ''), '_') AS name
 			  FROM found f WHERE f.topic IS NOT NULL GROUP BY f.topic) t),
 carried AS MATERIALIZED (

@@ -7,7 +7,7 @@
  * never published, and it does not count as published (that is in figures.c).
  *
  * A table is known by its OID.  When a table is dropped its place stays, until the
- * view is read in any database of the server, or all places are needed.
+ * view is read in its database, or in any one after that was dropped.
  */
 #include "postgres.h"
 
@@ -169,9 +169,10 @@ evpub_tablefigures_load(const EvpubTableFigures *figures, int count)
 }
 
 /*
- * Whoever commits events of a table holds a lock on it until they are counted, so a
- * table that is seen to be gone is in no such transaction.  An exception is one that a
- * prepared transaction has made: its figures begin anew when that commits.
+ * Whoever commits events of a table holds a lock on it until they are counted, and is
+ * visible by then.  So a table that a newer snapshot does not show is in no such
+ * transaction.  An exception is one that a prepared transaction has made: its figures
+ * begin anew when that commits.
  */
 void
 evpub_tablefigures_forget(const EvpubTableFigures *figures, int count)

@@ -35,9 +35,9 @@ tuples_of(Oid relid)
 
 /*
  * About how many rows there are to publish; -1: not known.  Of a tenant, or of what a
- * filter of the call lets through, the catalogs do not know it.  A partitioned table
- * has its rows in its leaves, which autovacuum counts, and not the table itself.  No
- * lock is taken on them: an estimate is not worth a wait.
+ * filter of the call or of the capture lets through, the catalogs do not know it.  A
+ * partitioned table has its rows in its leaves, which autovacuum counts, and not the
+ * table itself.  No lock is taken on them: an estimate is not worth a wait.
  */
 static int64
 estimate(const EvpubResyncTable *table)
@@ -46,7 +46,8 @@ estimate(const EvpubResyncTable *table)
 	double		sum = 0;
 	ListCell   *cell;
 
-	if (table->resync->tenant != NULL || table->resync->filter != NULL)
+	if (table->resync->tenant != NULL || table->resync->filter != NULL ||
+		table->condition != NULL)
 		return -1;
 	if (table->rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 		return (int64) tuples_of(RelationGetRelid(table->rel));

@@ -4,11 +4,13 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "admin/result.h"
@@ -169,6 +171,11 @@ evpub_stat_tables(PG_FUNCTION_ARGS)
 	EvpubTableFigures *figures = evpub_tablefigures_copy(&count);
 	int			gone = 0;
 
+	/*
+	 * Whoever has counted by now is visible to a snapshot that is taken from now on; of
+	 * a table that it has made, the message may not be sent yet.
+	 */
+	InvalidateCatalogSnapshot();
 	for (int i = 0; i < count; i++)
 	{
 		if (is_gone(&figures[i]))
@@ -176,7 +183,8 @@ evpub_stat_tables(PG_FUNCTION_ARGS)
 		else if (!OidIsValid(figures[i].table) || figures[i].database == MyDatabaseId)
 			put_table(row, &figures[i]);
 	}
-	if (gone > 0)
+	/* a table that this transaction itself drops is back after a rollback */
+	if (gone > 0 && !TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		evpub_tablefigures_forget(figures, gone);
 	return (Datum) 0;
 }

@@ -147,6 +147,18 @@ SELECT peeked() - events = counted() AS same FROM before_all;
 DO $$ BEGIN FOR i IN 1 .. 40 LOOP EXECUTE format('DROP TABLE many_%s', i); END LOOP; END $$;
 SELECT * FROM shown();
 
+-- ... unless it is there again
+BEGIN;
+SAVEPOINT a;
+DROP TABLE one;
+SELECT * FROM shown();
+ROLLBACK TO a;
+SELECT * FROM shown();
+DROP TABLE one;
+SELECT * FROM shown();
+ROLLBACK;
+SELECT * FROM shown();
+
 -- rights
 CREATE ROLE regress_stat_nobody;
 CREATE ROLE regress_stat_watcher IN ROLE pg_monitor;

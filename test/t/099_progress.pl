@@ -41,12 +41,15 @@ CREATE TABLE item (id int PRIMARY KEY, tenant text NOT NULL DEFAULT 'acme');
 CREATE TABLE part (id int PRIMARY KEY, tenant text NOT NULL DEFAULT 'acme') PARTITION BY RANGE (id);
 CREATE TABLE part_low PARTITION OF part FOR VALUES FROM (1) TO (11);
 CREATE TABLE part_high PARTITION OF part FOR VALUES FROM (11) TO (31);
+CREATE TABLE few (id int PRIMARY KEY, tenant text NOT NULL DEFAULT 'acme');
 CREATE TABLE small (id int PRIMARY KEY, tenant text NOT NULL DEFAULT 'acme');
 INSERT INTO item SELECT generate_series(1, $ROWS);
 INSERT INTO part SELECT generate_series(1, 30);
+INSERT INTO few SELECT generate_series(1, 20);
 INSERT INTO small SELECT generate_series(1, 10);
 SELECT evpub.capture_table(t, topic => 'one', tenant_column => 'tenant') FROM unnest('{item,part,small}'::regclass[]) t;
-ANALYZE item, part_low, part_high});
+SELECT evpub.capture_table('few', topic => 'one', tenant_column => 'tenant', filter => '{row}.id > 10');
+ANALYZE item, few, part_low, part_high});
 is(resync('count(*)'), 0, 'nobody resyncs');
 is(catchup('count(*)'), 0, 'nothing is behind');
 
@@ -76,11 +79,12 @@ is(resync('relid::regclass, rows_done, rows_total'), 'part 20 30', 'the rows of 
 sql('SELECT pg_terminate_backend(pid) FROM evpub.stat_progress_resync');
 finish($call);
 is(resync('count(*)'), 0, 'no row when it was terminated');
-for my $unknown ([ 'never analyzed', q{'{small}'}, 4 ], [ 'a tenant', q{'{part}', tenant => 'acme'}, 20 ], [ 'a filter', q{'{part}', filter => '{row}.id > 10'}, 10 ])
+for my $unknown ([ 'never analyzed', q{'{small}'}, 4 ], [ 'a tenant', q{'{part}', tenant => 'acme'}, 20 ], [ 'a filter', q{'{part}', filter => '{row}.id > 10'}, 10 ], [ 'a filter of the capture', q{'{few}'}, 4 ])
 {
 	my ($name, $arguments, $rows) = @$unknown;
 	sql(q{ROLLBACK PREPARED 'held'});
-	hold($name eq 'never analyzed' ? 'SELECT FROM small WHERE id = 5 FOR UPDATE' : 'SELECT FROM part WHERE id = 21 FOR UPDATE');
+	my ($table) = $arguments =~ /\{(\w+)\}/;
+	hold("SELECT FROM $table WHERE id = ${\{ small => 5, part => 21, few => 15 }->{$table}} FOR UPDATE");
 	$call = start_psql($node, "CALL evpub.resync($arguments, batch => 1000)");
 	wait_for_phase('waiting for a locked row');
 	is(resync('rows_done, rows_total IS NULL, time_left IS NULL, rows_per_second IS NOT NULL'), "$rows t t t", "$name: the total is not known");
