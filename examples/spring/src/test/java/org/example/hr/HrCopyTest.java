@@ -194,8 +194,8 @@ class HrCopyTest {
 	@Test
 	@Order(1)
 	void bulkOfOrganizationsAndMembersIsAppliedWithoutAnError() {
-		assertEquals(20_000, source.queryForObject("SELECT count(*) FROM organization", Integer.class));
-		assertEquals(20_000, source.queryForObject("SELECT count(*) FROM member", Integer.class));
+		assertEquals(6_000, source.queryForObject("SELECT count(*) FROM organization", Integer.class));
+		assertEquals(6_000, source.queryForObject("SELECT count(*) FROM member", Integer.class));
 		assertEqualCopies();
 		for (var consumer : consumers)
 			assertEquals(0, consumer.failures.attempts.get(), "failed attempts");
