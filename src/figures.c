@@ -176,9 +176,9 @@ evpub_figures_copy(EvpubFigures *copy)
 }
 
 /*
- * A gap that is open stays counted, and is not counted again; nor is a transaction that a
- * crash brings back.  Before the worker has
- * read the file, what is in it is not wanted any more.
+ * A gap that is open stays counted, and is not counted again; nor is a transaction that
+ * a crash brings back.  Before the worker has read the file, what is in it is not wanted
+ * any more.
  */
 void
 evpub_figures_reset(void)

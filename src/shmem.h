@@ -5,8 +5,9 @@
  *
  * "lock" guards requests, everything that goes with registration, and
  * steering; "mutex" guards status.  The order is lock before mutex.  Atomics
- * stand alone, and figures.h and progress.h have locks of their own.  Only the worker writes status;
- * only backends add requests and ask, only the worker ends and answers them.
+ * stand alone, and figures.h, tablefigures.h and progress.h have locks of their own.
+ * Only the worker writes status; only backends add requests and ask, only the worker
+ * ends and answers them.
  */
 #ifndef EVPUB_SHMEM_H
 #define EVPUB_SHMEM_H
