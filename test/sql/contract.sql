@@ -172,6 +172,7 @@ SELECT pg_temp.more_tables(41, 160);
 SELECT * FROM pg_temp.work() \gset many_
 RESET track_functions;
 SELECT :many_calls < 4.5 * :few_calls AS calls, :many_rows_read < 6 * :few_rows_read AS rows_read, :many_calls_sql < 5 * 160 AS calls_sql;
+DROP TABLE "c!", "c?", c_;
 SET client_min_messages = warning;
 DROP SCHEMA contract CASCADE;
 RESET client_min_messages;

@@ -90,3 +90,4 @@ COPY member FROM :'copied';
 SELECT count(*), count(DISTINCT tx) AS transactions, bool_and((pk ->> 'id')::int = 1001 + n) AS in_order
   FROM pg_temp.brief(:'start');
 DROP TABLE member, task CASCADE;
+DROP FUNCTION add_name();

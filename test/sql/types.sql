@@ -114,3 +114,16 @@ CREATE OR REPLACE FUNCTION level_json(level) RETURNS json LANGUAGE plpgsql AS $$
 CREATE TABLE levels (id int PRIMARY KEY, l level);
 SELECT evpub.capture_table('levels', topic => 'v', tenant => 'x', payload => 'row');
 INSERT INTO levels VALUES (1, 'low');
+SET client_min_messages = warning;
+DO $$
+DECLARE
+	t regclass;
+BEGIN
+	FOR t IN SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' LOOP
+		EXECUTE format('DROP TABLE %s', t);
+	END LOOP;
+END
+$$;
+DROP TYPE colour, place, stay, textrange, level CASCADE;
+DROP DOMAIN numbers, positive, number;
+RESET client_min_messages;

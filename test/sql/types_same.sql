@@ -86,3 +86,4 @@ SELECT key, value FROM pg_temp.events(:'start');
 SET extra_float_digits = 1;
 SELECT value::jsonb -> 'data' = to_jsonb(ext) AS data_is_to_jsonb FROM pg_temp.events(:'start'), ext;
 DROP TABLE ext;
+DROP EXTENSION citext, hstore, ltree, cube;
