@@ -133,8 +133,8 @@ SELECT key FROM json_object_keys((evpub.asyncapi() #> '{components,messages}')::
  WHERE key ~ '^c_.*created' ORDER BY key COLLATE "C";
 
 -- four times as many tables are four times the work, not sixteen times: functions
--- called, and rows of catalogs read; functions in SQL, which a query plans anew, are
--- few
+-- called; functions in SQL, which a query plans anew, are few; and each catalog is read
+-- a few times as a whole at most, which plan ever is chosen, not once for each table
 CREATE FUNCTION pg_temp.more_tables(first int, last int) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	FOR i IN first .. last LOOP
@@ -171,7 +171,9 @@ SELECT * FROM pg_temp.work() \gset few_
 SELECT pg_temp.more_tables(41, 160);
 SELECT * FROM pg_temp.work() \gset many_
 RESET track_functions;
-SELECT :many_calls < 4.5 * :few_calls AS calls, :many_rows_read < 6 * :few_rows_read AS rows_read, :many_calls_sql < 5 * 160 AS calls_sql;
+SELECT :many_calls < 4.5 * :few_calls AS calls, :many_calls_sql < 5 * 160 AS calls_sql;
+SELECT :many_rows_read < 4 * ((SELECT count(*) FROM pg_attribute) + (SELECT count(*) FROM pg_class) + (SELECT count(*) FROM pg_index)
+	   + (SELECT count(*) FROM pg_trigger) + (SELECT count(*) FROM pg_type)) AS rows_read;
 DROP TABLE "c!", "c?", c_;
 SET client_min_messages = warning;
 DROP SCHEMA contract CASCADE;
