@@ -1605,6 +1605,13 @@ REVOKE ALL ON FUNCTION evpub_internal.contract_columns(jsonb, text[]) FROM PUBLI
 
 -- The columns of tables, each with its schema, and the names of the primary key's.
 -- Looks through the catalogs once for all of them, and describes a type once.
+--
+-- A few types, each with two columns of the one before, nest more values than memory
+-- can hold, and a long chain of types is deeper than the stack: either would end the
+-- document for all tables.  So what is nested is counted first, and where it is too
+-- much, nothing nested is described.  It is counted for each table, since many columns
+-- of one type, or of one enum with many names, multiply as well.  LIMIT ends the
+-- recursion, so that counting takes no longer than the limit.
 CREATE FUNCTION evpub_internal.contract_tables(rels oid[])
 RETURNS TABLE (rel oid, properties jsonb, names jsonb, primary_key text[])
 LANGUAGE sql STABLE
@@ -1621,21 +1628,54 @@ WITH columns AS MATERIALIZED (
 					AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])) AS is_key
 	  FROM pg_attribute a
 	 WHERE a.attrelid = ANY (rels) AND a.attnum > 0 AND NOT a.attisdropped),
+-- types in which others, or the names of an enum, are nested, or may be
+nesting AS MATERIALIZED (
+	SELECT t.oid AS atttypid
+	  FROM pg_type t LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typsubscript = 'array_subscript_handler'::regproc
+	 WHERE t.oid IN (SELECT c.atttypid FROM columns c) AND (t.typtype IN ('c', 'd', 'e') OR e.typtype IN ('c', 'd', 'e'))),
+wide AS MATERIALIZED (
+	SELECT r.attrelid
+	  FROM (SELECT c.attrelid, array_agg(c.atttypid) AS types FROM columns c JOIN nesting USING (atttypid) GROUP BY c.attrelid) r
+		   CROSS JOIN LATERAL (
+			WITH RECURSIVE nested AS (
+				SELECT u.type, 0 AS level FROM unnest(r.types) AS u (type)
+				 UNION ALL
+				SELECT i.type, n.level + 1
+				  FROM nested n
+					   JOIN pg_type t ON t.oid = n.type
+					   CROSS JOIN LATERAL (
+						SELECT t.typbasetype WHERE t.typtype = 'd'
+						 UNION ALL
+						SELECT t.typelem WHERE t.typelem <> 0 AND t.typsubscript = 'array_subscript_handler'::regproc
+						 UNION ALL
+						SELECT a.atttypid FROM pg_attribute a WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+						 UNION ALL
+						SELECT 0::oid FROM pg_enum l WHERE t.typtype = 'e' AND l.enumtypid = t.oid) AS i (type)
+				 WHERE n.level <= 32)
+			SELECT count(*) > 5000 OR max(l.level) > 32 AS is_wide
+			  FROM (SELECT n.level FROM nested n LIMIT 5001) l) w
+	 WHERE w.is_wide),
+-- type 0: any value
+described AS MATERIALIZED (
+	SELECT c.*, CASE WHEN n.atttypid IS NULL OR w.attrelid IS NULL THEN c.atttypid ELSE 0 END AS type
+	  FROM columns c
+		   LEFT JOIN nesting n USING (atttypid)
+		   LEFT JOIN wide w USING (attrelid)),
 types AS MATERIALIZED (
-	SELECT t.*, evpub_internal.contract_type(t.atttypid, t.atttypmod) AS schema
-	  FROM (SELECT DISTINCT c.atttypid, c.atttypmod FROM columns c) t),
+	SELECT t.*, CASE WHEN t.type = 0 THEN '{}' ELSE evpub_internal.contract_type(t.type, t.atttypmod) END AS schema
+	  FROM (SELECT DISTINCT d.type, d.atttypmod FROM described d) t),
 kinds AS MATERIALIZED (
-	SELECT t.atttypid, t.atttypmod, f.is_full,
+	SELECT t.type, t.atttypmod, f.is_full,
 		   CASE WHEN f.is_full THEN t.schema ELSE evpub_internal.contract_nullable(t.schema) END AS schema
 	  FROM types t CROSS JOIN (VALUES (true), (false)) AS f (is_full))
-SELECT c.attrelid, jsonb_object_agg(c.name, k.schema), jsonb_agg(c.name ORDER BY c.attnum),
-	   array_agg(c.name ORDER BY c.attnum) FILTER (WHERE c.is_key)
-  FROM columns c
-	   JOIN kinds k USING (atttypid, atttypmod, is_full)
- GROUP BY c.attrelid
+SELECT d.attrelid, jsonb_object_agg(d.name, k.schema), jsonb_agg(d.name ORDER BY d.attnum),
+	   array_agg(d.name ORDER BY d.attnum) FILTER (WHERE d.is_key)
+  FROM described d
+	   JOIN kinds k USING (type, atttypmod, is_full)
+ GROUP BY d.attrelid
 $$;
 COMMENT ON FUNCTION evpub_internal.contract_tables(oid[]) IS
-'JSON Schemas of the columns of tables (for evpub.json_schema)';
+'JSON Schemas of the columns of tables; {} for what nests types, where more than 5,000 values or 32 levels are in a table (for evpub.json_schema)';
 REVOKE ALL ON FUNCTION evpub_internal.contract_tables(oid[]) FROM PUBLIC;
 
 -- The value of an event in its envelope.  "fields" has the schemas of pk, and of

@@ -20,6 +20,12 @@
 
 PG_FUNCTION_INFO_V1(evpub_contract_fill);
 
+/*
+ * So many bytes of values are put into a template, which then is large enough for any
+ * consumer.  A long type, often in a long header, would be a document without end.
+ */
+#define MAX_VALUES 10000
+
 /* What to make of a template. */
 typedef enum Form
 {
@@ -67,8 +73,8 @@ placeholder_length(const char *text)
 
 /*
  * contract_fill(template, names, form): the template with its placeholders filled, as
- * far as "names" has strings for them.  All encodings of a server leave the bytes of
- * ASCII to ASCII, so that bytes can be looked at one by one.
+ * far as "names" has strings for them, and these are not too long.  All encodings of a
+ * server leave the bytes of ASCII to ASCII, so that bytes can be looked at one by one.
  */
 Datum
 evpub_contract_fill(PG_FUNCTION_ARGS)
@@ -77,6 +83,7 @@ evpub_contract_fill(PG_FUNCTION_ARGS)
 	Jsonb	   *names = PG_GETARG_JSONB_P(1);
 	Form		form = form_argument(text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	StringInfoData filled;
+	int			room = MAX_VALUES;
 
 	initStringInfo(&filled);
 	while (*source)
@@ -97,8 +104,11 @@ evpub_contract_fill(PG_FUNCTION_ARGS)
 			continue;
 		}
 		if (getKeyJsonValueFromContainer(&names->root, source + 1, len - 2, &value) != NULL &&
-			value.type == jbvString)
+			value.type == jbvString && value.val.string.len <= room)
+		{
 			append_literal(&filled, value.val.string.val, value.val.string.len, form);
+			room -= value.val.string.len;
+		}
 		else
 			appendStringInfo(&filled, "%.*s", form == PATTERN ? 7 : len,
 							 form == PATTERN ? "[\\s\\S]*" : source);
