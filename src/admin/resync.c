@@ -581,7 +581,7 @@ evpub_resync(PG_FUNCTION_ARGS)
 	}
 	PG_FINALLY();
 	{
-		evpub_progress_resync_end();
+		evpub_resync_show_end();
 	}
 	PG_END_TRY();
 	SPI_finish();

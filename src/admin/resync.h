@@ -180,4 +180,7 @@ extern void evpub_resync_show_table(const EvpubResyncTable *table);
 /* It is in this phase; so many rows of the table are published and committed. */
 extern void evpub_resync_show(const char *name, EvpubResyncPhase phase, uint64 rows);
 
+/* The call has ended, maybe by an error. */
+extern void evpub_resync_show_end(void);
+
 #endif							/* EVPUB_ADMIN_RESYNC_H */

@@ -72,15 +72,34 @@ evpub_resync_show_table(const EvpubResyncTable *table)
 	evpub_progress_resync_table(RelationGetRelid(table->rel), estimate(table));
 }
 
+static const char *
+statement(void)
+{
+	return debug_query_string ? debug_query_string : "CALL evpub.resync";
+}
+
+/*
+ * In front of the statement, since pg_stat_activity cuts off its end: of a long one
+ * nothing would be seen behind it.
+ */
 void
 evpub_resync_show(const char *name, EvpubResyncPhase phase, uint64 rows)
 {
 	char	   *text;
 
 	evpub_progress_resync_phase(phase, rows);
-	text = psprintf("%s /* table %s: " UINT64_FORMAT " rows */",
-					debug_query_string ? debug_query_string : "CALL evpub.resync",
-					name, rows);
+	text = psprintf("/* table %s: " UINT64_FORMAT " rows */ %s", name, rows, statement());
 	pgstat_report_activity(STATE_RUNNING, text);
 	pfree(text);
+}
+
+/*
+ * The statement may be a block that goes on when the call has ended, or has failed.
+ * To be called where an error may be on its way, too: nothing here raises one.
+ */
+void
+evpub_resync_show_end(void)
+{
+	evpub_progress_resync_end();
+	pgstat_report_activity(STATE_RUNNING, statement());
 }

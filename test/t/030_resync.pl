@@ -188,7 +188,7 @@ like($err, qr/ERROR:  canceling statement due to lock timeout/,
 
 $since = now();
 my $call = start_psql($node, q{CALL evpub.resync('{part}', batch => 50)});
-my $waiting = q{SELECT pid FROM pg_stat_activity WHERE query ~ '^CALL' AND wait_event = 'transactionid'};
+my $waiting = q{SELECT pid FROM pg_stat_activity WHERE query ~ '^/. table' AND wait_event = 'transactionid'};
 ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM ($waiting) x"),
 	'the call waits for the row');
 is( $node->safe_psql('postgres',
@@ -196,7 +196,7 @@ is( $node->safe_psql('postgres',
 	'1', 'and holds no other row meanwhile');
 my $others = $node->safe_psql('postgres', 'SELECT count(*) - 1 FROM part');
 is($node->safe_psql('postgres', "SELECT query FROM pg_stat_activity WHERE pid = ($waiting)"),
-	"CALL evpub.resync('{part}', batch => 50) /* table part: $others rows */",
+	"/* table part: $others rows */ CALL evpub.resync('{part}', batch => 50)",
 	'pg_stat_activity says how far it is');
 $node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM ($waiting) x");
 finish($call);

@@ -58,7 +58,7 @@ is(catchup('count(*)'), 0, 'nothing is behind');
 hold("SELECT FROM item WHERE id = $ROWS / 2 + 1 FOR UPDATE");
 my $call = start_psql($node, q{CALL evpub.resync('{part,item}', batch => 1000)});
 wait_for_phase('waiting for a locked row');
-my $pid = sql(q{SELECT pid FROM pg_stat_activity WHERE query ~ '^CALL evpub.resync'});
+my $pid = sql(q{SELECT pid FROM pg_stat_activity WHERE query ~ '^/. table item: [0-9]+ rows ./ CALL evpub.resync'});
 is(resync('pid, datname, relid::regclass, rows_done, rows_total, tables_done, tables_total'),
 	"$pid postgres item ${\($ROWS / 2)} $ROWS 1 2", 'half-way');
 is(resync(q{started_at BETWEEN now() - interval '5 min' AND now() - interval '0.01 s'}), 't', 'since the call');
@@ -104,6 +104,27 @@ CALL evpub.resync('{small}');
 SELECT count(*) FROM evpub.stat_progress_resync}, on_error_stop => 0, stdout => \$out, stderr => \$err);
 like($err, qr/division by zero.*table "small" resynced \(rows: 10/s, 'an error, and another call');
 is($out, "0\n0", 'no row after an error');
+
+# ---- pg_stat_activity, of a statement longer than it shows, and when the call is over ----
+
+my $query = sub { sql("SELECT left(query, 40) FROM pg_stat_activity WHERE $_[0]") };
+my $long = 'x' x 2000;
+hold('SELECT FROM small WHERE id = 5 FOR UPDATE');
+my $after = $node->background_psql('postgres', on_error_stop => 0);
+$after->query_safe('SELECT pg_advisory_lock(7)');
+$call = start_psql($node, "DO \$\$ /* $long */ BEGIN CALL evpub.resync('{small}'); PERFORM pg_advisory_lock(7); END \$\$");
+wait_for_phase('waiting for a locked row');
+is($query->('pid = (SELECT pid FROM evpub.stat_progress_resync)'), '/* table small: 4 rows */ DO $$ /* xxxxx', 'a long statement');
+sql(q{ROLLBACK PREPARED 'held'});
+wait_until('the rest of the block', sub { $query->(q{wait_event = 'advisory'}) ne '' });
+is($query->(q{wait_event = 'advisory'}), 'DO $$ /* ' . 'x' x 31, 'the rest of the block');
+$after->query_safe('SELECT pg_advisory_unlock(7)');
+ok(finish($call), 'it ends') or diag $call->{err};
+$pid = $after->query_safe('SELECT pg_backend_pid()');
+$after->query(q{CALL evpub.resync('{item}', filter => '1 / ({row}.id - 1500) < 2', batch => 1000)});
+wait_until('idle', sub { sql("SELECT state FROM pg_stat_activity WHERE pid = $pid") eq 'idle' });
+is($query->("pid = $pid"), substr(q{CALL evpub.resync('{item}', filter => '1 / (}, 0, 40), 'after an error');
+$after->quit;
 
 # ---- who sees what ----
 
