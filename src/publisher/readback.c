@@ -138,6 +138,9 @@ take_found(EvpubWorker *worker, const EvpubFrame *frame)
 		return false;
 
 	found.dead_letters = strcmp(found.topic->name, evpub_dead_letter_topic) == 0;
+	ereport(DEBUG1,
+			(errmsg_internal("evpub: partition %d of topic \"%s\" was read back up to offset " INT64_FORMAT,
+							 found.frame.partition, found.topic->name, found.frame.end)));
 
 	/*
 	 * The WAL up to which the predecessor has published was flushed when it did,

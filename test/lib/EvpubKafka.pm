@@ -428,12 +428,12 @@ sub as_json
 sub each_line
 {
 	my ($self, $topic, $sub, %args) = @_;
-	my $pipe = $self->_reader($topic, "%p\t%T\t%k\t%s\n", %args);
+	my $pipe = $self->_reader($topic, "%p\t%T\t%o\t%k\t%s\n", %args);
 	while (<$pipe>)
 	{
 		chomp;
-		my ($partition, $timestamp, $key, $value) = split /\t/, $_, 4;
-		$sub->($partition, $key, $value, $timestamp);
+		my ($partition, $timestamp, $offset, $key, $value) = split /\t/, $_, 5;
+		$sub->($partition, $key, $value, $timestamp, $offset);
 	}
 	close $pipe or croak "kcat failed while reading $topic: $?";
 	return;

@@ -19,10 +19,13 @@ use Test::More;
 our @EXPORT = qw(load_tables start_load item_events check_complete);
 our $TOPIC = 'items';
 
-# load_tables(node, tenants)
+# load_tables(node, tenants); for check_complete(), the server's log says how far
+# partitions were read back.
 sub load_tables
 {
 	my ($node, $tenants) = @_;
+	$node->safe_psql('postgres', $_)
+	  for 'ALTER SYSTEM SET log_min_messages = debug1', 'SELECT pg_reload_conf()';
 	$node->safe_psql(
 		'postgres', qq{
 CREATE TABLE counter (tenant text PRIMARY KEY, n bigint NOT NULL);
@@ -67,8 +70,8 @@ sub start_load
 		%args);
 }
 
-# item_events(kafka): [tenant, seq, id, timestamp] of each record, in partition
-# order, and the number of records that were no such event.
+# item_events(kafka): [tenant, seq, id, timestamp, partition, offset] of each record,
+# in partition order, and the number of records that were no such event.
 sub item_events
 {
 	my ($kafka) = @_;
@@ -77,13 +80,13 @@ sub item_events
 	$kafka->each_line(
 		$TOPIC,
 		sub {
-			my ($partition, $key, $value, $timestamp) = @_;
+			my ($partition, $key, $value, $timestamp, $offset) = @_;
 			if ($value =~
 				/^\{"id":"([^"]+)","type":"item\.created","tenant":"([^"]+)","pk":\{"tenant":"([^"]+)","seq":(-?\d+)\}/
 				&& $2 eq $3
 				&& $2 eq $key)
 			{
-				push @{ $partitions{$partition} }, [ $2, $4, $1, $timestamp ];
+				push @{ $partitions{$partition} }, [ $2, $4, $1, $timestamp, $partition, $offset ];
 			}
 			else
 			{
@@ -93,37 +96,57 @@ sub item_events
 	return ($strange, map { @{ $partitions{$_} } } sort keys %partitions);
 }
 
+# How far relays have read partitions back, from the server's log: the offsets of each.
+sub read_back
+{
+	my ($node) = @_;
+	my %ends;
+	open my $log, '<', $node->logfile or die $node->logfile . ": $!";
+	while (<$log>)
+	{
+		push @{ $ends{$1} }, $2
+		  if /DEBUG:  evpub: partition (\d+) of topic "$TOPIC" was read back up to offset (\d+)/;
+	}
+	close $log;
+	return \%ends;
+}
+
 # check_complete(name, node, kafka, late => 1, duplicates => 1): what is in Kafka
 # is what is in the table, in order, and once only.  Returns the number of events.
 #
 # "late": a relay was killed, or left a broker that did not answer.  What it had
-# sent last may come when its successor has already read what is there and sent
-# that again; it is the older record, behind the newer one.  Nothing else may come
-# twice.  "duplicates": evpub.delivery = 'at_least_once'.  What is repeated must
-# have the id of the first.
+# sent last may come when its successor has already read what is there.  Then that is
+# the older record, behind the newer one; or the newer one stands behind it, sent by a
+# relay that read back to the older one's place at most, when it was not there yet.
+# Nothing else may come twice.  "duplicates": evpub.delivery = 'at_least_once'.  What
+# is repeated must have the id of the first.
 sub check_complete
 {
 	my ($name, $node, $kafka, %args) = @_;
 	my ($strange, @events) = item_events($kafka);
-	my (%sent, %last, %count);
+	my $ends = $args{late} ? read_back($node) : {};
+	my (%first, %last, %count);
 	my ($duplicates, $late, $disorder, $phantoms) = (0, 0, 0, 0);
 
 	for my $event (@events)
 	{
-		my ($tenant, $seq, $id, $sent) = @$event;
-		if (defined $sent{$id})
+		my ($tenant, $seq, $id, $sent, $partition, $offset) = @$event;
+		if (my $first = $first{$id})
 		{
-			if ($args{late} && $sent < $sent{$id})
+			my ($first_sent, $first_offset) = @$first;
+			my @ends = grep { $_ <= $offset } @{ $ends->{$partition} || [] };
+			if ($args{late} && ($sent < $first_sent || @ends && !grep { $_ > $first_offset } @ends))
 			{
 				$late++;
 				next;
 			}
-			diag "twice: $tenant $seq $id, sent at $sent{$id} and at $sent"
+			diag "twice: $tenant $seq $id of partition $partition, sent at $first_sent and at $sent, "
+			  . "at offsets $first_offset and $offset, read back up to @ends"
 			  if !$args{duplicates} && $duplicates < 5;
 			$duplicates++;
 			next;
 		}
-		$sent{$id} = $sent;
+		$first{$id} = [ $sent, $offset ];
 		if ($seq < 1)
 		{
 			diag "phantom: $tenant $seq $id" if $phantoms++ < 5;

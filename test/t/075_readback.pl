@@ -45,7 +45,7 @@ sub dropped { return status($node, 'duplicates_dropped') }
 # newest event is in Kafka, and the state file does not know.
 sub crash_unwritten
 {
-	my ($id) = @_;
+	my ($id, $before_it) = @_;
 	my $written = sub { (Time::HiRes::stat($node->data_dir . '/evpub/state'))[9] };
 
 	# the first one is written at once, and the second one waits for its second
@@ -59,6 +59,7 @@ sub crash_unwritten
 		publish($id++);
 		my $before = $written->();
 		publish($id++);
+		$before_it->() if $before_it;
 		$node->stop('immediate');
 		my $after = $written->();
 		$node->start;
@@ -75,6 +76,16 @@ my $id = crash_unwritten(1);
 ok(publish($id), 'goes on after a crash');
 is_deeply([ rows('one') ], [ 1 .. $id ], 'each event is in Kafka once');
 cmp_ok(dropped(), '>', 0, 'what was there was dropped, and counted');
+
+# figures that are newer than the position do not count its transaction again
+$id = crash_unwritten($id + 1, sub {
+	my $file = $node->data_dir . '/evpub/figures';
+	my $old = (stat $file)[1];
+	sql('SELECT evpub.stat_reset()');
+	wait_until('the figures', sub { (stat $file)[1] != $old });
+});
+ok(publish($id), 'goes on after a crash with newer figures');
+is(sql('SELECT concat_ws($$ $$, transactions, events) FROM evpub.stat'), '1 1', 'a transaction that was counted before the crash is not counted again');
 
 # the same without: this is what read-back prevents
 $node->append_conf('postgresql.conf', "evpub.delivery = 'at_least_once'");
@@ -93,6 +104,7 @@ $node->reload;
 
 $kafka->create_topic('items', 6);
 load_tables($node, 20);
+sql('SELECT evpub.stat_reset()');
 my $load = start_load($node, 20, 4, 600);
 for my $i (1 .. 12)
 {
@@ -115,6 +127,12 @@ eval { finish($load) };
 ok(wait_published($node), 'published under kills');
 cmp_ok(check_complete('kills', $node, $kafka, late => 1), '>', 100, 'a load worth the name');
 cmp_ok(dropped(), '>', 0, 'duplicates were dropped');
+
+# bytes 26 to 42 of an id are where its transaction was committed
+my @items = map { $_->{event}{id} } events($kafka, 'items');
+my %transactions = map { substr($_, 26, 16) => 1 } @items;
+is(sql('SELECT concat_ws($$ $$, transactions, events + duplicates_dropped) FROM evpub.stat'),
+	join(' ', scalar(keys %transactions), scalar(@items)), 'each transaction and each event was counted once');
 
 # ---- another server has taken over ----
 
