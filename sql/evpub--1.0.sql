@@ -842,7 +842,7 @@ COMMENT ON COLUMN evpub.failures.id IS 'id of the event; NULL: none, or only the
 COMMENT ON COLUMN evpub.failures.code IS 'Kafka''s error code, or librdkafka''s if negative; NULL: none';
 COMMENT ON COLUMN evpub.failures.text IS 'the reason as evpub.status had it';
 COMMENT ON COLUMN evpub.failures.done IS
-'what evpub did about it then: retried, blocked, skipped, dead-lettered, relay restarted or worker restarted; whether it is over is in evpub.status';
+'what evpub did about it then: retried, blocked, skipped, dead-lettered, relay restarted, worker restarted or given up; whether it is over is in evpub.status';
 GRANT SELECT ON evpub.failures TO pg_monitor;
 
 CREATE FUNCTION evpub_internal.topics()

@@ -85,6 +85,13 @@ count(EvpubFigureCounts *counts, uint64 events, uint64 bytes, TimestampTz now)
 	counts->acknowledged_at = now;
 }
 
+static void
+add_counts(EvpubFigureCounts *counts, const EvpubFigureCounts *kept)
+{
+	count(counts, kept->events, kept->bytes,
+		  Max(counts->acknowledged_at, kept->acknowledged_at));
+}
+
 void
 evpub_figures_topic(EvpubFigures *figures, const char *name, EvpubFigurePlace *place,
 					uint64 events, uint64 bytes, TimestampTz now)
@@ -106,10 +113,9 @@ evpub_figures_relay_started(EvpubStartCause cause)
 	evpub_figures_unlock();
 }
 
-void
-evpub_figures_refused(int32 code)
+static void
+add_refusals(EvpubFigureTotals *totals, int32 code, uint64 refusals)
 {
-	EvpubFigureTotals *totals = &evpub_figures_lock()->totals;
 	int			i = 0;
 
 	while (i < totals->ncodes && totals->codes[i] != code)
@@ -117,11 +123,17 @@ evpub_figures_refused(int32 code)
 	if (i < EVPUB_FIGURE_CODES)
 	{
 		totals->codes[i] = code;
-		totals->refusals[i]++;
+		totals->refusals[i] += refusals;
 		totals->ncodes = Max(totals->ncodes, i + 1);
 	}
 	else
-		totals->other_refusals++;
+		totals->other_refusals += refusals;
+}
+
+void
+evpub_figures_refused(int32 code)
+{
+	add_refusals(&evpub_figures_lock()->totals, code, 1);
 	evpub_figures_unlock();
 }
 
@@ -156,6 +168,54 @@ evpub_figures_no_gap(void)
 	if (totals->last_gap == GAP_ANYWHERE)
 		totals->last_gap = 0;
 	evpub_figures_unlock();
+}
+
+static void
+add_totals(EvpubFigureTotals *totals, const EvpubFigureTotals *kept)
+{
+	totals->reset_at = kept->reset_at;
+	add_counts(&totals->all, &kept->all);
+	add_counts(&totals->others, &kept->others);
+	totals->transactions += kept->transactions;
+	totals->counted_lsn = Max(totals->counted_lsn, kept->counted_lsn);
+	totals->duplicates += kept->duplicates;
+
+	/* a gap that is still open was counted by that worker and by this one */
+	totals->gaps += kept->gaps;
+	if (totals->last_gap == 0)
+		totals->last_gap = kept->last_gap;
+	else if (totals->last_gap == kept->last_gap)
+		totals->gaps--;
+	totals->dead_letters += kept->dead_letters;
+	for (int i = 0; i < EVPUB_START_CAUSES; i++)
+		totals->starts[i] += kept->starts[i];
+	for (int i = 0; i < kept->ncodes; i++)
+		add_refusals(totals, kept->codes[i], kept->refusals[i]);
+	totals->other_refusals += kept->other_refusals;
+}
+
+uint64
+evpub_figures_load(const EvpubFigures *kept)
+{
+	EvpubFigures *figures = evpub_figures_lock();
+	uint64		generation = figures->generation;
+
+	if (!figures->loaded)
+	{
+		add_totals(&figures->totals, &kept->totals);
+		for (int i = 0; i < kept->ntopics; i++)
+		{
+			int32		place = find_place(figures, kept->topics[i].name);
+
+			add_counts(place < 0 ? &figures->totals.others :
+					   &figures->topics[place].counts, &kept->topics[i].counts);
+		}
+		if (figures->totals.reset_at == 0)
+			figures->totals.reset_at = GetCurrentTimestamp();
+		figures->loaded = true;
+	}
+	evpub_figures_unlock();
+	return generation;
 }
 
 void

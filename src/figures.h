@@ -80,7 +80,7 @@ typedef struct EvpubFigures
 {
 	uint64		generation;		/* rises when topics lose their places */
 	uint64		changes;		/* rises with each change */
-	bool		loaded;			/* the file is read, or nothing of it is wanted */
+	bool		loaded;			/* the file's are added, or none of them is wanted */
 	EvpubFigureTotals totals;
 	EvpubLatency latency;		/* from commit to acknowledgement, of each event */
 	int			ntopics;
@@ -122,6 +122,12 @@ extern void evpub_figures_gap(uint64 from_lsn);
 
 /* There is no gap of which it is not known where it begins. */
 extern void evpub_figures_no_gap(void);
+
+/*
+ * What was kept is added to what has been counted since, and is loaded; unless somebody
+ * has reset the figures, and so wanted none of it.  Returns their generation.
+ */
+extern uint64 evpub_figures_load(const EvpubFigures *kept);
 
 /* ---- for everybody ---- */
 

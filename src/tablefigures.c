@@ -88,6 +88,20 @@ make_place(Key key)
 	return entry;
 }
 
+/*
+ * The place of a table, if it has one, or of the others, if it can have none any more.
+ * Held: the lock, shared is enough.
+ */
+static Entry *
+find_place(Key key)
+{
+	Entry	   *entry = hash_search(tables, &key, HASH_FIND, NULL);
+
+	if (entry == NULL && hash_get_num_entries(tables) >= EVPUB_FIGURE_TABLES)
+		entry = hash_search(tables, &others_key, HASH_FIND, NULL);
+	return entry;
+}
+
 void
 evpub_tablefigures_add(const EvpubTableCount *counts, int ncounts)
 {
@@ -99,11 +113,14 @@ evpub_tablefigures_add(const EvpubTableCount *counts, int ncounts)
 	for (int i = 0; i < ncounts; i++)
 	{
 		Key			key = {MyDatabaseId, counts[i].table};
-		Entry	   *entry = hash_search(tables, &key, HASH_FIND, NULL);
+		Entry	   *entry = find_place(key);
 
 		if (unlikely(entry == NULL))
 		{
-			/* once for each table; what is done in this mode is good in the other, too */
+			/*
+			 * Once for each table that gets a place, and once for the others; what is
+			 * done in this mode is good in the other, too.
+			 */
 			if (mode == LW_SHARED)
 			{
 				LWLockRelease(tables_lock);

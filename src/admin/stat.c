@@ -4,12 +4,19 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/stratnum.h"
+#include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/jsonb.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
@@ -148,6 +155,31 @@ put_table(EvpubResult *row, const EvpubTableFigures *figures)
 	evpub_result_put(row);
 }
 
+/*
+ * Has pg_class or pg_database no such row?  The syscache may know of none although it is
+ * there now: a commit is visible, and its events are counted, before its invalidation
+ * messages are sent.  So what the syscache has not is looked for in the catalog itself,
+ * by a snapshot that is taken after the figures were.
+ */
+static bool
+has_no_row(int cache, Oid catalog, Oid index, AttrNumber oid_column, Oid oid)
+{
+	Relation	rel;
+	SysScanDesc scan;
+	ScanKeyData key;
+	bool		found;
+
+	if (SearchSysCacheExists1(cache, ObjectIdGetDatum(oid)))
+		return false;
+	rel = table_open(catalog, AccessShareLock);
+	ScanKeyInit(&key, oid_column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));
+	scan = systable_beginscan(rel, index, true, NULL, 1, &key);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return !found;
+}
+
 /* Is this table, or the database that it is in, gone? */
 static bool
 is_gone(const EvpubTableFigures *figures)
@@ -155,8 +187,10 @@ is_gone(const EvpubTableFigures *figures)
 	if (!OidIsValid(figures->table))
 		return false;
 	if (figures->database == MyDatabaseId)
-		return !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(figures->table));
-	return !SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(figures->database));
+		return has_no_row(RELOID, RelationRelationId, ClassOidIndexId,
+						  Anum_pg_class_oid, figures->table);
+	return has_no_row(DATABASEOID, DatabaseRelationId, DatabaseOidIndexId,
+					  Anum_pg_database_oid, figures->database);
 }
 
 /*
@@ -171,10 +205,7 @@ evpub_stat_tables(PG_FUNCTION_ARGS)
 	EvpubTableFigures *figures = evpub_tablefigures_copy(&count);
 	int			gone = 0;
 
-	/*
-	 * Whoever has counted by now is visible to a snapshot that is taken from now on; of
-	 * a table that it has made, the message may not be sent yet.
-	 */
+	/* whoever has counted by now is visible to a snapshot that is taken from now on */
 	InvalidateCatalogSnapshot();
 	for (int i = 0; i < count; i++)
 	{

@@ -240,10 +240,20 @@ evpub_failures(PG_FUNCTION_ARGS)
 	EvpubFailures *failures = palloc(sizeof(EvpubFailures));
 	char	   *problem;
 
-	if (!evpub_failurefile_read(failures, &problem))
-		ereport(WARNING,
-				(errmsg("%s", problem),
-				 errhint("It is written anew with the next failure.")));
+	switch (evpub_failurefile_read(failures, &problem))
+	{
+		case EVPUB_CHECKEDFILE_DAMAGED:
+			ereport(WARNING,
+					(errmsg("%s", problem),
+					 errhint("It is written anew with the next failure.")));
+			break;
+		case EVPUB_CHECKEDFILE_UNREADABLE:
+			ereport(WARNING, (errmsg("%s", problem)));
+			break;
+		case EVPUB_CHECKEDFILE_ABSENT:
+		case EVPUB_CHECKEDFILE_FOUND:
+			break;
+	}
 	for (int i = 0; i < failures->count; i++)
 	{
 		const EvpubFailure *failure = &failures->list[i];

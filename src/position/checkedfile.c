@@ -84,6 +84,7 @@ evpub_checkedfile_load(const char *path, EvpubCheckedfileBound bound, const void
 	{
 		int			saved_errno = errno;
 
+		pfree(data->data);
 		CloseTransientFile(fd);
 		errno = saved_errno;
 		return not_read("read", path, problem);
@@ -102,37 +103,42 @@ at_most(int fd, uint64 size, const void *most)
 	return *(const Size *) most + 1;
 }
 
+/* What is wrong with it; NULL: nothing. */
+static char *
+damage_of(const char *path, const StringInfoData *data, Size whole, const char *magic)
+{
+	uint32		header[2];
+	uint32		length;
+
+	if ((Size) data->len > whole)
+		return psprintf("file \"%s\" is larger than evpub writes it", path);
+	if (data->len < HEADER_LENGTH)
+		return psprintf("file \"%s\" is cut short", path);
+	memcpy(header, data->data + MAGIC_LENGTH, sizeof(header));
+	length = data->len - HEADER_LENGTH;
+	if (memcmp(data->data, magic, MAGIC_LENGTH) != 0)
+		return psprintf("file \"%s\" is not one of this version", path);
+	if (pg_ntoh32(header[0]) != length ||
+		pg_ntoh32(header[1]) != checksum(data->data + HEADER_LENGTH, length))
+		return psprintf("file \"%s\" has a wrong checksum", path);
+	return NULL;
+}
+
 EvpubCheckedfile
 evpub_checkedfile_read(const char *path, const char *magic, Size most, StringInfo data,
 					   char **problem)
 {
 	Size		whole = HEADER_LENGTH + most;
 	EvpubCheckedfile found = evpub_checkedfile_load(path, at_most, &whole, data, problem);
-	uint32		header[2];
-	uint32		length;
 
 	if (found != EVPUB_CHECKEDFILE_FOUND)
 		return found;
-	if ((Size) data->len > whole)
+	*problem = damage_of(path, data, whole, magic);
+	if (*problem)
 	{
-		*problem = psprintf("file \"%s\" is larger than evpub writes it", path);
 		pfree(data->data);
 		return EVPUB_CHECKEDFILE_DAMAGED;
 	}
-	if (data->len < HEADER_LENGTH)
-	{
-		*problem = psprintf("file \"%s\" is cut short", path);
-		return EVPUB_CHECKEDFILE_DAMAGED;
-	}
-	memcpy(header, data->data + MAGIC_LENGTH, sizeof(header));
-	length = data->len - HEADER_LENGTH;
-	if (memcmp(data->data, magic, MAGIC_LENGTH) != 0)
-		*problem = psprintf("file \"%s\" is not one of this version", path);
-	else if (pg_ntoh32(header[0]) != length ||
-			 pg_ntoh32(header[1]) != checksum(data->data + HEADER_LENGTH, length))
-		*problem = psprintf("file \"%s\" has a wrong checksum", path);
-	if (*problem)
-		return EVPUB_CHECKEDFILE_DAMAGED;
 	data->cursor = HEADER_LENGTH;
 	return EVPUB_CHECKEDFILE_FOUND;
 }

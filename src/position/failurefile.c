@@ -10,7 +10,6 @@
  */
 #include "postgres.h"
 
-#include "position/checkedfile.h"
 #include "position/failurefile.h"
 
 #define FAILURE_MAGIC "evpubfl2"
@@ -60,6 +59,8 @@ evpub_failure_done(char done)
 			return "relay restarted";
 		case EVPUB_DONE_WORKER_RESTARTED:
 			return "worker restarted";
+		case EVPUB_DONE_GIVEN_UP:
+			return "given up";
 	}
 	return NULL;
 }
@@ -110,7 +111,7 @@ parse(EvpubFailures *failures, const char *at, const char *end)
 	return true;
 }
 
-bool
+EvpubCheckedfile
 evpub_failurefile_read(EvpubFailures *failures, char **problem)
 {
 	StringInfoData data;
@@ -122,7 +123,7 @@ evpub_failurefile_read(EvpubFailures *failures, char **problem)
 	if (found == EVPUB_CHECKEDFILE_ABSENT)
 		*problem = NULL;
 	if (found != EVPUB_CHECKEDFILE_FOUND)
-		return found == EVPUB_CHECKEDFILE_ABSENT;
+		return found;
 	if (!parse(failures, data.data + data.cursor, data.data + data.len))
 	{
 		memset(failures, 0, sizeof(*failures));
@@ -130,7 +131,7 @@ evpub_failurefile_read(EvpubFailures *failures, char **problem)
 							EVPUB_FAILURE_FILE);
 	}
 	pfree(data.data);
-	return *problem == NULL;
+	return *problem == NULL ? EVPUB_CHECKEDFILE_FOUND : EVPUB_CHECKEDFILE_DAMAGED;
 }
 
 void

@@ -10,6 +10,7 @@
 #include "datatype/timestamp.h"
 
 #include "event/event.h"
+#include "position/checkedfile.h"
 #include "position/statefile.h"
 #include "shmem.h"
 
@@ -39,7 +40,8 @@ typedef enum EvpubFailureDone
 	EVPUB_DONE_SKIPPED = 's',
 	EVPUB_DONE_DEAD_LETTERED = 'd',
 	EVPUB_DONE_RELAY_RESTARTED = 'p',
-	EVPUB_DONE_WORKER_RESTARTED = 'w'
+	EVPUB_DONE_WORKER_RESTARTED = 'w',
+	EVPUB_DONE_GIVEN_UP = 'g'	/* with all that was not published */
 } EvpubFailureDone;
 
 /* One failure, which may have come several times.  Texts are ASCII. */
@@ -68,10 +70,10 @@ extern const char *evpub_failure_kind(char kind);
 extern const char *evpub_failure_done(char done);
 
 /*
- * Read the file.  Without one there are no failures.  False, with what is wrong and
- * an empty list, if it cannot be used.
+ * Read the file.  The list is empty unless it was found; *problem says what is wrong
+ * with one that cannot be used.
  */
-extern bool evpub_failurefile_read(EvpubFailures *failures, char **problem);
+extern EvpubCheckedfile evpub_failurefile_read(EvpubFailures *failures, char **problem);
 
 /* Replace the file, durably; ERROR if it cannot be written. */
 extern void evpub_failurefile_write(const EvpubFailures *failures);

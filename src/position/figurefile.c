@@ -15,7 +15,6 @@
  */
 #include "postgres.h"
 
-#include "position/checkedfile.h"
 #include "position/figurefile.h"
 
 /* to be changed with EvpubFigureTotals, which has the causes in their order */
@@ -91,7 +90,7 @@ parse(EvpubFigures *figures, EvpubFigureTables *tables, const Head *head,
 	return makes_sense(figures);
 }
 
-bool
+EvpubCheckedfile
 evpub_figurefile_read(EvpubFigures *figures, EvpubFigureTables *tables, char **problem)
 {
 	StringInfoData data;
@@ -106,7 +105,7 @@ evpub_figurefile_read(EvpubFigures *figures, EvpubFigureTables *tables, char **p
 	if (found == EVPUB_CHECKEDFILE_ABSENT)
 		*problem = NULL;
 	if (found != EVPUB_CHECKEDFILE_FOUND)
-		return found == EVPUB_CHECKEDFILE_ABSENT;
+		return found;
 	at = data.data + data.cursor;
 	end = data.data + data.len;
 	if (end - at < (ssize_t) sizeof(head))
@@ -121,10 +120,10 @@ evpub_figurefile_read(EvpubFigures *figures, EvpubFigureTables *tables, char **p
 	}
 	pfree(data.data);
 	if (*problem == NULL)
-		return true;
+		return EVPUB_CHECKEDFILE_FOUND;
 	memset(figures, 0, sizeof(*figures));
 	tables->count = 0;
-	return false;
+	return EVPUB_CHECKEDFILE_DAMAGED;
 }
 
 void

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "figures.h"
+#include "position/checkedfile.h"
 #include "position/statefile.h"
 #include "tablefigures.h"
 
@@ -22,11 +23,11 @@ typedef struct EvpubFigureTables
 
 /*
  * Read totals, topics and tables, these into memory of the current context; all else in
- * *figures becomes zero, and without a file all does, as with one of another server.
- * False, with what is wrong, if it cannot be used.
+ * *figures becomes zero, and all does unless the file was found and is of this server.
+ * *problem says what is wrong with one that cannot be used.
  */
-extern bool evpub_figurefile_read(EvpubFigures *figures, EvpubFigureTables *tables,
-								  char **problem);
+extern EvpubCheckedfile evpub_figurefile_read(EvpubFigures *figures,
+											  EvpubFigureTables *tables, char **problem);
 
 /*
  * Replace the file, without a flush: a crash of the server leaves the new one or the

@@ -207,7 +207,14 @@ evpub_halves_read(const char *path, const char *magic, StringInfo data, char **p
 														problem);
 
 		if (found != EVPUB_CHECKEDFILE_FOUND)
+		{
+			int			saved_errno = errno;
+
+			if (before.data)
+				pfree(before.data);
+			errno = saved_errno;
 			return found;
+		}
 		look_at_both(data, magic, halves);
 		if ((halves[0].whole && halves[1].whole) || tries == READ_TRIES ||
 			(before.data && before.len == data->len &&

@@ -5,8 +5,8 @@
  * An outage repeats the same failure every few seconds, and may repeat two or three
  * in turns.  So one that is among the newest ones already is counted there, and
  * pushes nothing out.  The list is kept here and written at most once a second,
- * whatever happens.  It must never hinder publishing: a file that cannot be written
- * is tried again later, and one that cannot be read is begun anew.
+ * whatever happens.  It must never hinder publishing: a file that cannot be read or
+ * written is tried again later, and one that is damaged is begun anew.
  */
 #include "postgres.h"
 
@@ -36,21 +36,59 @@
 
 /* too large for the stack of a function */
 static EvpubFailures failures;
+
+/* Until what is in the file is in the list, too, the file is not written. */
+static bool loaded = false;
 static bool unsaved = false;
 static EvpubMsec save_interval = 0;	/* of what is unsaved */
 static bool complained = false;
 static EvpubMsec saved_at = 0;
-static EvpubMsec save_at = 0;	/* not before, since the last write has failed */
+static EvpubMsec save_at = 0;	/* not before, since the last try has failed */
+
+/* What was kept stands behind what has come meanwhile, as far as there is room. */
+static void
+take(const EvpubFailures *kept)
+{
+	int			count = Min(kept->count, EVPUB_FAILURES_KEPT - failures.count);
+
+	memcpy(&failures.list[failures.count], kept->list, sizeof(EvpubFailure) * count);
+	failures.count += count;
+	loaded = true;
+}
 
 void
 evpub_failures_load(void)
 {
+	EvpubFailures *kept = palloc(sizeof(EvpubFailures));
 	char	   *problem;
 
-	if (!evpub_failurefile_read(&failures, &problem))
-		ereport(LOG,
-				(errmsg("evpub: %s", problem),
-				 errdetail("View evpub.failures begins anew.")));
+	switch (evpub_failurefile_read(kept, &problem))
+	{
+		case EVPUB_CHECKEDFILE_UNREADABLE:
+			/* it may be readable later, and then nothing of it is lost */
+			save_at = evpub_clock_now() + SAVE_AGAIN;
+			if (!complained)
+				ereport(LOG,
+						(errmsg("evpub: %s", problem),
+						 errdetail("It is tried again every %d seconds, and no failure is written before.",
+								   SAVE_AGAIN / 1000)));
+			complained = true;
+			break;
+		case EVPUB_CHECKEDFILE_DAMAGED:
+			ereport(LOG,
+					(errmsg("evpub: %s", problem),
+					 errdetail("View evpub.failures begins anew.")));
+			take(kept);
+			break;
+		case EVPUB_CHECKEDFILE_ABSENT:
+		case EVPUB_CHECKEDFILE_FOUND:
+			take(kept);
+			complained = false;
+			break;
+	}
+	if (problem)
+		pfree(problem);
+	pfree(kept);
 }
 
 /* Numbers in a text change from time to time: seconds, ports, offsets. */
@@ -141,7 +179,9 @@ evpub_failures_save(bool now)
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context;
 
-	if (!unsaved ||
+	if (!loaded && !now && evpub_clock_now() >= save_at)
+		evpub_failures_load();
+	if (!unsaved || !loaded ||
 		(!now && (evpub_clock_now() < save_at ||
 				  !evpub_clock_passed(saved_at, save_interval))))
 		return;

@@ -8,6 +8,9 @@
  * published in between is not counted.  What a relay finds in Kafka counts as a
  * duplicate alone.  With at_least_once nothing is looked for: what is sent again after
  * such a crash counts again, if these figures were newer than the position.
+ *
+ * A file that cannot be read may be readable later, so it is tried again now and then,
+ * what is counted meanwhile is added then, and it is not replaced before.
  */
 #include "postgres.h"
 
@@ -19,7 +22,7 @@
 #include "publisher/figurekeep.h"
 #include "publisher/rescue.h"
 
-/* Between two writes, in ms, also when the last one has failed. */
+/* Between two writes, or tries to read, in ms, also when the last one has failed. */
 #define SAVE_INTERVAL 10000
 
 static uint64 saved_changes = 0;	/* figures->changes, when they were written */
@@ -28,47 +31,60 @@ static uint64 saved_table_changes = 0;
 static EvpubMsec saved_at = 0;
 static bool complained = false;
 
-/* Whatever is loaded: a reset that comes meanwhile has the last word. */
-static void
-take(const EvpubFigures *read)
+static bool
+is_loaded(void)
 {
-	EvpubFigures *figures = evpub_figures_lock();
+	volatile EvpubFigures *figures = EvpubFiguresShared;
 
-	if (!figures->loaded)
+	return figures->loaded;
+}
+
+static void
+load(void)
+{
+	EvpubFigures *kept = palloc(sizeof(EvpubFigures));
+	EvpubFigureTables tables;
+	char	   *problem;
+
+	switch (evpub_figurefile_read(kept, &tables, &problem))
 	{
-		figures->totals = read->totals;
-		figures->ntopics = read->ntopics;
-		memcpy(figures->topics, read->topics, sizeof(EvpubFigureTopic) * read->ntopics);
-		figures->generation++;
-		if (figures->totals.reset_at == 0)
-			figures->totals.reset_at = GetCurrentTimestamp();
-		figures->loaded = true;
+		case EVPUB_CHECKEDFILE_UNREADABLE:
+			if (!complained)
+				ereport(LOG,
+						(errmsg("evpub: %s", problem),
+						 errdetail("It is tried again every %d seconds. Until then, view evpub.stat has what was counted since the start of the server, and nothing is written.",
+								   SAVE_INTERVAL / 1000)));
+			complained = true;
+			saved_at = evpub_clock_now();
+			return;
+		case EVPUB_CHECKEDFILE_DAMAGED:
+			ereport(LOG,
+					(errmsg("evpub: %s", problem),
+					 errdetail("The figures of view evpub.stat begin anew.")));
+			break;
+		case EVPUB_CHECKEDFILE_ABSENT:
+		case EVPUB_CHECKEDFILE_FOUND:
+			break;
 	}
-	saved_generation = figures->generation;
-	evpub_figures_unlock();
+	complained = false;
+	saved_generation = evpub_figures_load(kept);
+	evpub_tablefigures_load(tables.tables, tables.count);
 }
 
 void
 evpub_figurekeep_load(void)
 {
-	EvpubFigures *read = palloc(sizeof(EvpubFigures));
-	EvpubFigureTables tables;
-	char	   *problem;
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext context;
 
-	evpub_figures_copy(read);
-	if (read->loaded)
-	{
-		/* a reset of before this worker may not be written yet, so write soon */
-		pfree(read);
+	/* a reset of before this worker may not be written yet, so it is written soon */
+	if (is_loaded())
 		return;
-	}
-	if (!evpub_figurefile_read(read, &tables, &problem))
-		ereport(LOG,
-				(errmsg("evpub: %s", problem),
-				 errdetail("The figures of view evpub.stat begin anew.")));
-	take(read);
-	evpub_tablefigures_load(tables.tables, tables.count);
-	pfree(read);
+	context = AllocSetContextCreate(caller, "evpub figures", ALLOCSET_SMALL_SIZES);
+	MemoryContextSwitchTo(context);
+	load();
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
 }
 
 void
@@ -79,6 +95,14 @@ evpub_figurekeep_save(bool now)
 	volatile uint64 changes = EvpubFiguresShared->changes;
 	volatile uint64 generation = EvpubFiguresShared->generation;
 	volatile uint64 table_changes = evpub_tablefigures_changes();
+
+	if (!is_loaded())
+	{
+		if (!now && evpub_clock_passed(saved_at, SAVE_INTERVAL))
+			evpub_figurekeep_load();
+		/* not before what is in the file is here, too: also after an error at the start */
+		return;
+	}
 
 	/*
 	 * All are read without a lock: what is missed now is seen in the next round, and

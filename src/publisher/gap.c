@@ -200,18 +200,13 @@ readable_restart_before(XLogRecPtr end, XLogRecPtr needed)
 	return evpub_walfind_readable(start, end) ? start : end;
 }
 
-/*
- * How much the open gap gives up, which was made by a limit or has grown by it
- * from "known".  The file has the gap already, and the slot has moved: an error,
- * a crash, or a disk on which the numbers cannot be written change nothing of
- * that, and the checkpoint that removes this WAL is requested afterwards.
- */
-static void
-count_backlog(EvpubWorker *worker, const EvpubOpenGap *known, EvpubMsec budget)
+/* What is committed up to "to" and not published, with the gap "known", if there is one. */
+static EvpubLost
+count_up_to(const EvpubWorker *worker, const EvpubOpenGap *known, XLogRecPtr to,
+			EvpubMsec budget)
 {
-	EvpubOpenGap *gap = &worker->position.gap;
 	EvpubCountRange range;
-	EvpubPosition counted;
+	EvpubLost	lost;
 
 	memset(&range, 0, sizeof(range));
 	range.start = worker->position.restart_lsn;
@@ -225,11 +220,38 @@ count_backlog(EvpubWorker *worker, const EvpubOpenGap *known, EvpubMsec budget)
 		range.next_event = 0;
 		range.cut = known->ncut > 0;
 	}
-	range.to = gap->to_lsn;
+	range.to = to;
 	range.budget = budget;
-	gap->lost = evpub_count(&range);
-	if (known->reason)
-		gap->lost = evpub_lost_add(known->lost, gap->lost);
+	lost = evpub_count(&range);
+	return known->reason ? evpub_lost_add(known->lost, lost) : lost;
+}
+
+EvpubLost
+evpub_gap_unpublished(EvpubWorker *worker, bool disk_full)
+{
+	EvpubLost	lost = {EVPUB_LOST_UNKNOWN};
+
+	if (worker->streaming)
+		evpub_persist_take(worker);
+	if (worker->position.role != EVPUB_ROLE_NONE)
+		lost = count_up_to(worker, &worker->position.gap, evpub_walreader_flushed_end(),
+						   disk_full ? COUNT_BUDGET_FULL_DISK : EVPUB_COUNT_BUDGET);
+	return lost;
+}
+
+/*
+ * How much the open gap gives up, which was made by a limit or has grown by it
+ * from "known".  The file has the gap already, and the slot has moved: an error,
+ * a crash, or a disk on which the numbers cannot be written change nothing of
+ * that, and the checkpoint that removes this WAL is requested afterwards.
+ */
+static void
+count_backlog(EvpubWorker *worker, const EvpubOpenGap *known, EvpubMsec budget)
+{
+	EvpubOpenGap *gap = &worker->position.gap;
+	EvpubPosition counted;
+
+	gap->lost = count_up_to(worker, known, gap->to_lsn, budget);
 
 	/* if it cannot be written, it is known until the worker ends */
 	counted = worker->position;

@@ -26,6 +26,12 @@ extern void evpub_gap_unpublishable(EvpubWorker *worker, XLogRecPtr commit_lsn,
 extern void evpub_gap_give_up(EvpubWorker *worker, const char *reason,
 							  bool disk_full);
 
+/*
+ * What is committed, and would never be published if the publisher ended now.
+ * disk_full: as above.
+ */
+extern EvpubLost evpub_gap_unpublished(EvpubWorker *worker, bool disk_full);
+
 /* Try again now and then. */
 extern void evpub_gap_look_again(EvpubWorker *worker);
 

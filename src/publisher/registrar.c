@@ -14,6 +14,9 @@
 #include "access/xact.h"
 #include "utils/memutils.h"
 
+#include "figures.h"
+#include "publisher/failures.h"
+#include "publisher/gap.h"
 #include "publisher/licence.h"
 #include "publisher/persist.h"
 #include "publisher/registrar.h"
@@ -76,14 +79,21 @@ evpub_registrar_answer(EvpubWorker *worker)
 	}
 }
 
+/* Is nobody registered, and is it time for a try? */
+static bool
+may_retire(EvpubWorker *worker)
+{
+	return worker->retirement != EVPUB_RETIRE_NOT &&
+		evpub_registry_unused(&worker->gate, worker->generation) &&
+		evpub_clock_passed(worker->retire_tried_at, RETIRE_INTERVAL);
+}
+
 /* False if the state file cannot be written; it is tried again. */
 static bool
 retire(EvpubWorker *worker)
 {
 	EvpubPosition before = worker->position;
 
-	if (!evpub_clock_passed(worker->retire_tried_at, RETIRE_INTERVAL))
-		return false;
 	worker->retire_tried_at = evpub_clock_now();
 	worker->position.role = EVPUB_ROLE_RETIRED;
 	if (!evpub_persist_store(worker, &before, InvalidXLogRecPtr, false))
@@ -162,15 +172,35 @@ evpub_registrar_consider(EvpubWorker *worker)
 		wait_for_transactions(worker);
 	if (worker->retirement == EVPUB_RETIRE_NOT || worker->requests_open)
 		return;
-	if (nothing_left(worker))
-		(void) evpub_registrar_retire_now(worker);
+	if (nothing_left(worker) && may_retire(worker))
+		(void) retire(worker);
 }
 
+/*
+ * Nobody is left who could accept a gap, so there is none in the state file.  That
+ * something is lost is in the log, in evpub.failures and in evpub.stat.
+ */
 bool
-evpub_registrar_retire_now(EvpubWorker *worker)
+evpub_registrar_give_up(EvpubWorker *worker, const char *reason, bool disk_full)
 {
-	if (worker->retirement == EVPUB_RETIRE_NOT ||
-		!evpub_registry_unused(&worker->gate, worker->generation))
+	EvpubLost	lost;
+	XLogRecPtr	from;
+	const char *text;
+
+	if (!may_retire(worker))
 		return false;
-	return retire(worker);
+	lost = evpub_gap_unpublished(worker, disk_full);
+	from = worker->position.confirmed_lsn;
+	if (!retire(worker))
+		return false;
+	if (lost.known == EVPUB_LOST_ALL && lost.transactions == 0)
+		return true;
+	text = psprintf("what was not published is given up, since no database is registered any more: %s", reason);
+	ereport(WARNING,
+			(errmsg("evpub: %s", text),
+			 errdetail("This gives up %s. No evpub.gap event tells consumers.",
+					   evpub_lost_text(&lost))));
+	evpub_figures_gap(from);
+	evpub_failures_note(evpub_failures_of(EVPUB_FAILED_GAP, EVPUB_DONE_GIVEN_UP), text);
+	return true;
 }

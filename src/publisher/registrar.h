@@ -20,10 +20,11 @@ extern void evpub_registrar_answer(EvpubWorker *worker);
 extern void evpub_registrar_consider(EvpubWorker *worker);
 
 /*
- * A limit is reached: if nobody is registered, drop slot and file now, and give
- * up what is not published.  False if somebody is registered, or that is not known
- * right now.
+ * A limit is reached, for this reason: if nobody is registered, drop slot and file now,
+ * give up what is not published, and say so.  False if somebody is registered, or that
+ * is not known right now.  disk_full: the database needs its space soon.
  */
-extern bool evpub_registrar_retire_now(EvpubWorker *worker);
+extern bool evpub_registrar_give_up(EvpubWorker *worker, const char *reason,
+									bool disk_full);
 
 #endif							/* EVPUB_REGISTRAR_H */

@@ -114,7 +114,9 @@ evpub_state_set_verdict(EvpubWorker *worker, EvpubVerdict verdict, const char *r
 	if (verdict == EVPUB_STAND_GAP && worker->verdict != EVPUB_STAND_GAP)
 		evpub_figures_gap(worker->position.role == EVPUB_ROLE_GAP ?
 						  worker->position.gap.from_lsn : InvalidXLogRecPtr);
-	else if (verdict != EVPUB_STAND_GAP && worker->verdict == EVPUB_STAND_GAP)
+	else if (verdict != EVPUB_STAND_GAP)
+
+		/* it may have been a worker before this one that stood there */
 		evpub_figures_no_gap();
 	worker->verdict_reason = reason ? MemoryContextStrdup(TopMemoryContext, reason) : NULL;
 	if (old_reason)

@@ -134,7 +134,7 @@ keep_limits(EvpubWorker *worker)
 	bool		disk_full;
 	char	   *reason = evpub_limits_reached(worker, &disk_full);
 
-	if (reason && !evpub_registrar_retire_now(worker))
+	if (reason && !evpub_registrar_give_up(worker, reason, disk_full))
 		evpub_gap_give_up(worker, reason, disk_full);
 }
 

@@ -174,5 +174,35 @@ is_deeply([ map { $_->{event}{type} } events($kafka, 'late') ],
 	['late'], 'what was committed before arrived');
 $node->restart;
 is(slots(), '', 'not after a restart either');
+
+# A limit is reached, and nobody is left who could accept a gap: what is lost is said.
+create_evpub($node);
+$node->safe_psql('postgres',
+	q{SELECT evpub.capture_table('code', tenant_column => 'tenant_id')});
+$node->safe_psql('postgres', q{INSERT INTO code VALUES ('acme', 'arrives', '')});
+ok(wait_published($node), 'it publishes once more');
+$kafka->pause;
+$node->safe_psql('postgres', qq{INSERT INTO code VALUES ('acme', 'lost $_', '')}) for 1 .. 2;
+$node->safe_psql('postgres', 'DROP EXTENSION evpub CASCADE');
+$node->safe_psql('postgres', q{CREATE TABLE filler AS SELECT repeat('x', 1000) FROM generate_series(1, 3000)});
+my $log = -s $node->logfile;
+$node->safe_psql('postgres', $_) for q{ALTER SYSTEM SET evpub.max_lag_size = '1MB'}, 'SELECT pg_reload_conf()';
+slot_is_gone('a limit lets the slot go');
+like(slurp_file($node->logfile, $log),
+	qr/WARNING:  evpub: what was not published is given up, since no database is registered any more: 3 MB of WAL [^\n]*max_lag_size.*\n.*DETAIL:  This gives up 2 transactions with 2 events\. No evpub\.gap event/,
+	'and the log says what is lost');
+$kafka->cont;
+$node->safe_psql('postgres', $_) for 'ALTER SYSTEM RESET evpub.max_lag_size', 'SELECT pg_reload_conf()';
+create_evpub($node);
+is($node->safe_psql('postgres', q{SELECT gaps, (SELECT text FROM evpub.failures WHERE kind = 'gap' AND done = 'given up') FROM evpub.stat})
+	=~ s/: 3 MB.*//r, '1|what was not published is given up, since no database is registered any more', 'so do the views');
+
+# with nothing to lose, nothing is said
+$kafka->pause;
+$log = -s $node->logfile;
+$node->safe_psql('postgres', 'DROP EXTENSION evpub CASCADE');
+slot_is_gone('without a backlog: no slot');
+unlike(slurp_file($node->logfile, $log), qr/given up/, 'and nothing is lost');
+$kafka->cont;
 $node->stop;
 done_testing();

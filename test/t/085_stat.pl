@@ -135,23 +135,46 @@ stat_is('transactions', $transactions + 1, '... and the transaction counts');
 
 # ---- gaps ----
 
+# a state file that is lost, and comes back; each time is one, restarts are none
+my $state = $node->data_dir . '/evpub/state';
+for my $gaps (1, 2)
+{
+	$node->stop;
+	rename $state, "$state.away" or die "$state: $!";
+	$node->start;
+	ok(wait_for_state($node, 'gap'), 'the state file is lost');
+	stat_is('gaps', $gaps, '... which is a gap');
+	$node->restart;
+	ok(wait_for_state($node, 'gap'), '... also after a restart');
+	stat_is('gaps', $gaps, '... the same one');
+	$node->stop;
+	rename "$state.away", $state or die "$state: $!";
+	$node->start;
+	ok(wait_for_state($node, 'streaming'), 'it comes back');
+}
+
 sql(q{SELECT evpub.pause()});
 sql(q{INSERT INTO one VALUES (-1)});
 sql(q{SELECT evpub.discard(pg_current_wal_flush_lsn()); SELECT evpub.resume()});
 ok(wait_published($node), 'discarded');
-stat_is('gaps', 1, 'a gap');
+stat_is('gaps', 3, 'a gap');
+sql('INSERT INTO one VALUES (1002)');
+ok(wait_published($node), 'goes on');
 
 # ---- kept ----
 
 my $all = q{SELECT to_jsonb(s) - '{latency_p50,latency_p95,latency_p99,relay_starts}'::text[] FROM evpub.stat s};
 my ($before, $topics, $tables) = (sql($all), by_topic(), by_table());
-is($tables, 'one 1002 0 0 0 0', 'a table whose events are partly given up');
+is($tables, 'one 1003 0 0 0 0', 'a table whose events are partly given up');
+my $workers = sql(q{SELECT relay_starts->>'worker' FROM evpub.stat});
+sub one_more_worker { return stat_is(q{relay_starts->>'worker'}, ++$workers, $_[0]) }
+isnt(sql('SELECT latency_p50 FROM evpub.stat'), '', 'a latency of the last minute');
 sql('SELECT pg_terminate_backend(' . worker_pid($node) . ')');
-stat_is(q{relay_starts->>'worker'}, 2, 'another worker');
+one_more_worker('another worker');
 is(sql($all), $before, '... has the figures');
 isnt(sql('SELECT latency_p50 FROM evpub.stat'), '', '... and those of the last minute');
 $node->restart;
-stat_is(q{relay_starts->>'worker'}, 3, 'restarted');
+one_more_worker('restarted');
 is(sql($all), $before, 'kept over a restart');
 is(by_topic(), $topics, '... by topic, too');
 is(by_table(), $tables, '... by table, too');
@@ -160,7 +183,7 @@ is(sql('SELECT latency_p50 FROM evpub.stat'), '', '... and the latency is not kn
 # a crash: what the file had, and then no event twice
 $node->stop('immediate');
 $node->start;
-stat_is(q{relay_starts->>'worker'}, 4, 'after a crash');
+one_more_worker('after a crash');
 is(sql($all), $before, 'kept over a crash when nothing came before it');
 is(by_table(), $tables, '... by table, too');
 
@@ -172,7 +195,7 @@ sql('UPDATE one SET tenant = $$other$$ WHERE id <= 10');
 wait_until('the file', sub { (stat $figures)[1] != $written });
 $node->stop('immediate');
 $node->start;
-is(by_table(), 'one 1013 0 11 0 0', 'kept over a crash, and not published yet');
+is(by_table(), 'one 1014 0 11 0 0', 'kept over a crash, and not published yet');
 sql('SELECT evpub.resume()');
 ok(wait_published($node), 'published');
 
@@ -246,6 +269,40 @@ for my $large ([ 'figures', 'evpub.stat begin anew' ], [ 'failures', 'evpub.fail
 	like($logged, qr/LOG:  evpub: file "evpub\/$name" is larger than evpub writes it.*$says/s, "900 MB of $name: the log says so") if $says;
 	is(status($node, 'state'), 'streaming', "900 MB of $name: streaming");
 }
+# files that cannot be read for a while: nothing of them is lost
+sql(q{SELECT evpub.publish_raw('narrow', 'key', to_jsonb(repeat('x', 6000)))});
+$id = sql('SELECT id FROM evpub.peek()');
+ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%$id'"), 'refused');
+sql("SELECT evpub.skip_event('$id')");
+ok(wait_published($node), 'given up');
+sub failures { return sql('SELECT count(*) FROM evpub.failures WHERE kind = $$refused$$') }
+sql('INSERT INTO one VALUES (-5)');
+ok(wait_published($node), 'published');
+wait_until('the refusal and what was done about it are written', sub { failures() == 2 });
+my $failures = failures();
+my $events = sql('SELECT events FROM evpub.stat');
+$tables = by_table();
+my @unreadable = map { $node->data_dir . "/evpub/$_" } qw(figures failures);
+$node->stop;
+my @sizes = map { -s } @unreadable;
+chmod 0, @unreadable;
+my $since = -s $node->logfile;
+$node->start;
+sql('INSERT INTO one VALUES (-4)');
+ok(wait_published($node), 'unreadable files: it publishes');
+like(slurp_file($node->logfile, $since), qr/LOG:  evpub: could not open file "evpub\/$_": .*\n.*DETAIL:  It is tried again every 10 seconds/, "unreadable $_: the log says so")
+  for qw(figures failures);
+stat_is('events', 1, 'unreadable figures: what is counted since the start is seen');
+sql('SELECT pg_terminate_backend(' . worker_pid($node) . ')');
+stat_is(q{relay_starts->>'worker'}, 2, 'unreadable files: another worker');
+is_deeply([ map { -s } @unreadable ], \@sizes, 'unreadable files: they are not replaced');
+chmod 0600, @unreadable;
+stat_is('events', $events + 1, 'readable again: what was counted meanwhile is added');
+is(by_table(), 'one 2 0 0 0 0', '... by table, too');
+$node->restart;
+is(sql('SELECT events FROM evpub.stat'), $events + 1, '... and kept');
+is(failures(), $failures, '... and so are the failures');
+
 unlink $file;
 mkdir "$file.tmp" or die "$file.tmp: $!";
 my $log = -s $node->logfile;
