@@ -1868,11 +1868,12 @@ messages AS (
 						WHEN 'resynced' THEN 'A row as it is, published by evpub.resync().'
 						WHEN 'resync_started' THEN 'evpub.resync() begins to publish the rows of a tenant.'
 						WHEN 'resync_finished' THEN 'Each row that the table has of the tenant has had an event since resync_started.' END AS summary,
+		   'The table is captured with a filter, and a row outside of it is not found: ' || (f.options ->> 'filter') AS filter,
 		   CASE WHEN f.envelope = 'cloudevents' AND NOT f.is_tombstone THEN 'application/cloudevents+json' ELSE 'application/json' END AS content,
 		   CASE WHEN f.is_tombstone THEN '{"type": "null"}' ELSE evpub_internal.contract_value(f.envelope, f.type_schema, f.fields) END AS payload
 	  FROM fields f
 	UNION ALL
-	SELECT o.type, NULL, NULL, o.key, evpub_internal.contract_headers('plain'::text, NULL::jsonb, o.fields), o.summary, 'application/json',
+	SELECT o.type, NULL, NULL, o.key, evpub_internal.contract_headers('plain'::text, NULL::jsonb, o.fields), o.summary, NULL, 'application/json',
 		   jsonb_set(evpub_internal.contract_value('plain'::text, jsonb_build_object('type', 'string', 'const', o.type), o.fields), '{properties,tenant}', o.tenant)
 	  FROM (VALUES
 		('evpub.gap', '{"type": "string", "pattern": "^evpub\\.gap/[0-9]+$"}'::jsonb, '{"type": "null"}'::jsonb,
@@ -1880,19 +1881,21 @@ messages AS (
 		 jsonb_build_object('pk', '{"type": "null"}'::jsonb, 'data', evpub_internal.contract_object('{
 			"first_lsn": {"type": "string"}, "last_lsn": {"type": "string"}, "reason": {"type": "string"},
 			"transactions": {"type": "array", "items": {"type": "string"}, "maxItems": 100},
-			"transaction_count": {"type": ["integer", "null"]}, "event_count": {"type": ["integer", "null"]},
+			"transaction_count": {"type": ["integer", "null"], "format": "int64"}, "event_count": {"type": ["integer", "null"], "format": "int64"},
 			"counted": {"type": "string", "enum": ["all", "part", "none"]}}'::jsonb, '{}'::text[]))),
 		('evpub.skipped', '{"type": "string", "description": "that of the event"}', '{"type": ["string", "null"]}',
 		 'Kafka refuses an event, and an administrator gave it up: read its row back.',
-		 jsonb_build_object('pk', '{"description": "of the row; null: it is not known, read anew what you copy"}'::jsonb, 'data', evpub_internal.contract_object('{
+		 -- evpub.publish() takes any value for it
+		 jsonb_build_object('pk', '{"type": ["object", "array", "string", "number", "boolean", "null"], "description": "of the row; null: it is not known, read anew what you copy"}'::jsonb, 'data', evpub_internal.contract_object('{
 			"type": {"type": ["string", "null"], "description": "of the event that was given up"}, "reason": {"type": "string"}}'::jsonb, '{}'::text[])))
 	   ) AS o (type, key, tenant, summary, fields)
 	 WHERE wanted IS NULL OR o.type = wanted)
 SELECT m.type, m.place, m.topic, jsonb_build_object('name', m.type, 'title', m.type, 'summary', m.summary, 'contentType', m.content,
 	   'headers', evpub_internal.contract_object(m.headers, '{ce_subject}'::text[]),
-	   'payload', m.payload || jsonb_build_object('title', m.type),
-	   'bindings', jsonb_build_object('kafka', jsonb_build_object('key', m.key, 'bindingVersion', '0.5.0')))
+	   'payload', m.payload || jsonb_build_object('title', m.type) || described.by,
+	   'bindings', jsonb_build_object('kafka', jsonb_build_object('key', m.key, 'bindingVersion', '0.5.0'))) || described.by
   FROM messages m
+	   CROSS JOIN LATERAL (SELECT CASE WHEN m.filter IS NULL THEN '{}' ELSE jsonb_build_object('description', m.filter) END) AS described (by)
 $$;
 COMMENT ON FUNCTION evpub_internal.contract_messages(text) IS
 'messages of AsyncAPI for captured tables (for evpub.asyncapi)';
@@ -1986,7 +1989,7 @@ Order: events with the same message key are in one partition, in the order of th
 
 Duplicates: after a crash an event may come again, with the same id (header evpub-id). Within a partition ids whose first 16 digits are the same ascend, so it is enough to remember the largest one, and to skip what is not above it.
 
-Reading: created, updated and resynced are an upsert. Where an event holds no data, read the row back by its pk, whose values have the types of the columns; only the source''s own answer means not found, which is a row that was deleted since, and an event of that follows. truncated has no pk: all rows of the table and tenant are gone. Between resync_started and resync_finished of one run each row of the tenant has an event: forget rows without one, unless data.partial is true. evpub.gap and evpub.skipped may come in each topic: for a gap, and for what was skipped without a pk, all rows have to be published anew, by CALL evpub.resync(...) of the database. Ignore types and members that you do not know. Integers may be larger than 2^53.
+Reading: created, updated and resynced are an upsert. Where an event holds no data, read the row back by its pk, whose values have the types of the columns; only the source''s own answer means not found, which is a row that was deleted since, and an event of that follows. truncated has no pk: all rows of the table and tenant are gone. Where the description of a message has a condition, the table is captured with a filter: read rows back, and ask whether they are gone, with the same condition, since a row that leaves it is deleted and may still be there. Between resync_started and resync_finished of one run each row of the tenant has an event: forget rows without one, unless data.partial is true. evpub.gap and evpub.skipped may come in each topic: for a gap, and for what was skipped without a pk, all rows have to be published anew, by CALL evpub.resync(...) of the database. Ignore types and members that you do not know. Numbers are exact: an integer may be larger than 2^53, and a numeric may have more digits than a floating-point number keeps, so take such a pk from the JSON itself.
 
 Offsets: commit them after the transaction that stores what the events asked for, and store the largest id of each partition in that transaction. Read a partition without an offset, one that was added too, from its first record. When a topic is given more partitions, newer events of a key may be read before older ones: a consumer that makes the row what the source has now, for deleted as well, needs no order. How that is done in full: docs/consumers.md of evpub.
 

@@ -26,6 +26,7 @@ SELECT jsonb_pretty(evpub.json_schema('code.created'));
 SELECT jsonb_pretty(evpub.json_schema('code.truncated') #> '{properties,pk}') AS pk, evpub.json_schema('member.deleted') AS tombstone;
 SELECT name, jsonb_pretty(schema) AS schema FROM jsonb_each(evpub.json_schema('member.updated') #> '{properties,data,properties,data,properties}') AS c (name, schema);
 SELECT jsonb_pretty(evpub.json_schema('evpub.gap') #> '{properties,data}');
+SELECT evpub.json_schema('evpub.skipped') #> '{properties,pk,type}' AS pk;
 -- the document but for its words and the schemas
 SELECT jsonb_pretty(evpub.asyncapi() - '{info,components}'::text[]);
 SELECT name, message ->> 'contentType' AS content, message #>> '{bindings,kafka,key,description}' AS key, message #>> '{payload,$ref}' AS payload,
@@ -117,6 +118,10 @@ CREATE DOMAIN guarded AS int CHECK (trap(VALUE) > 0);
 CREATE TABLE trapped (id int PRIMARY KEY, g guarded, d text DEFAULT trap('x'::text), s int GENERATED ALWAYS AS (trap(id)) STORED, mood mood);
 CREATE INDEX ON trapped (trap(id));
 SELECT evpub.capture_table('trapped', topic => 'hr', tenant => 'x', payload => 'row', filter => 'contract.trap({row}.id) > 0');
+-- of a filter the text is shown, at the message and at its schema, and there alone
+SELECT m.name, m.message -> 'description' AS message, evpub.json_schema(m.name) -> 'description' AS schema
+  FROM jsonb_each(evpub.asyncapi() #> '{components,messages}') AS m (name, message)
+ WHERE m.message ? 'description' OR evpub.json_schema(m.name) ? 'description' ORDER BY m.name COLLATE "C";
 SET search_path = contract, pg_catalog, pg_temp;
 SELECT evpub.json_schema('trapped.created') #> '{properties,data,properties,mood}' AS mood, evpub.asyncapi() ->> 'asyncapi';
 RESET search_path;
