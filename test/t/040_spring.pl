@@ -14,6 +14,7 @@ use EvpubTest;
 use File::Basename qw(dirname);
 use IO::Socket::INET;
 use IPC::Run ();
+use JSON::PP qw(encode_json);
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -135,6 +136,22 @@ ok( IPC::Run::run(
 my ($organizations) = split /\|/, $expected;
 is($out, "organization $organizations\nmember 0\n", 'it finds the rows that there are');
 like($err, qr{\Ano event at \S+: .*\nno event at \S+: .*\n\z}, 'and the poison and the tombstone');
+
+# What is no change of a row: a gap, and events that were given up, with and without
+# what is needed to read the row back.
+my $offset = 0;
+my $lines = join '', map { encode_json({ topic => 't', partition => 0, offset => $offset,
+		payload => sprintf '{"id": "97905f8ef4377564-%d", "tenant": "a", %s}', $offset++, $_ }) . "\n" }
+  '"type": "member.created", "pk": {"id": 1}',
+  '"type": "evpub.skipped", "pk": {"id": 2}, "data": {"type": "member.created", "reason": "large"}',
+  '"type": "evpub.skipped", "pk": {"id": 4}, "data": {"type": "member.resynced", "reason": "large"}',
+  '"type": "evpub.skipped", "pk": {"id": 1}, "data": {"type": "member.deleted", "reason": "large"}',
+  '"type": "evpub.skipped", "pk": {"id": 3}, "data": {"type": null, "reason": "no type"}',
+  '"type": "evpub.skipped", "pk": null, "data": {"type": "member.created", "reason": "no pk"}',
+  '"type": "evpub.gap", "pk": null, "data": {"reason": "lost"}';
+ok(IPC::Run::run([ 'python3', "$dir/consumer.py" ], '<', \$lines, '>', \$out, '2>', \$err), 'it runs with a gap');
+is($out, "organization 0\nmember 2\n", 'what was given up is read back');
+is($err, "resync, evpub.skipped: no type\nresync, evpub.skipped: no pk\nresync, evpub.gap: lost\n", 'a gap, and what cannot be read back, ask for a resync');
 
 $cms->end('KILL');
 $node->stop;
