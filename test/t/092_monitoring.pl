@@ -82,7 +82,7 @@ sql(q{CREATE ROLE evpub_exporter LOGIN IN ROLE pg_monitor;
 my ($exporter, $prometheus) = map { EvpubKafka::free_port() } 1 .. 2;
 my $connection = sprintf 'postgres://evpub_exporter@/postgres?host=%s&port=%d&sslmode=disable',
   $node->host, $node->port;
-adapt('sql_exporter.yml', q{'postgres://.*'} => "'$connection'", q{interval: '15s'} => q{interval: '1s'});
+adapt('sql_exporter.yml', q{'postgres://.*'} => "'$connection'", q{interval: '(?:15s|5m)'} => q{interval: '1s'});
 adapt('prometheus.yml', '127\.0\.0\.1:9237' => "127.0.0.1:$exporter", 'interval: 15s' => 'interval: 1s');
 adapt('alerts.yml', 'for: \w+' => 'for: 2s');
 sub start_exporter
@@ -127,8 +127,9 @@ for my $name (qw(evpub_state evpub_lag_seconds evpub_lag_bytes evpub_retained_wa
 	evpub_transactions_published_total evpub_publish_latency_seconds{quantile="0.99"}
 	evpub_events_in_flight evpub_last_ack_timestamp_seconds
 	evpub_relay_restarts_total{cause="worker"} evpub_dead_lettered_total evpub_gaps_total
-	evpub_forged_dropped_total),
-	'evpub_captured_events_total{table="public.t",operation="create"}')
+	evpub_forged_dropped_total evpub_preloaded evpub_wal_disk_reserved_ratio evpub_events_skipped_total),
+	'evpub_captured_events_total{table="public.t",operation="create"}',
+	'evpub_check_problems{check="disabled_triggers",database="postgres"} == 0')
 {
 	ok(eval { wait_until($name, sub { @{ ask($name) } }, 60) }, $name)
 	  or diag slurp_file(($ENV{TESTLOGDIR} || $work) . '/exporter.log');
@@ -200,6 +201,9 @@ for my $times (1 .. 7)
 fires('EvpubRelayRestarts', 'the relay is killed again and again');
 sql(q{SELECT pg_logical_emit_message(true, 'evpub', 'no message of evpub''s')});
 fires('EvpubForged', 'a message that evpub did not write');
+sql('ALTER TABLE t DISABLE TRIGGER ALL');
+fires('EvpubTriggersDisabled', 'a capture trigger is disabled');
+sql('ALTER TABLE t ENABLE TRIGGER ALL');
 if ($beside)
 {
 	ok(wait_for_state($node, 'streaming'), 'streaming');
@@ -209,6 +213,10 @@ if ($beside)
 }
 set_brokers($node, '');
 fires('EvpubUnconfigured', 'no brokers are set');
+ok(!alerts()->{EvpubNotPreloaded}, 'it is preloaded');
+$node->append_conf('postgresql.conf', q{shared_preload_libraries = ''});
+$node->restart;
+fires('EvpubNotPreloaded', 'it is not any more');
 end('exporter');
 fires('EvpubNotSeen', 'the exporter is gone');
 $node->stop;
