@@ -1191,7 +1191,7 @@ SELECT 'prepared_transactions',
 UNION ALL
 -- not receivers of WAL only, which do not replay it, nor logical subscribers
 SELECT 'standbys',
-	   format('standby "%s" (process %s%s) does not follow the publisher: promoted, it is fenced',
+	   format('standby "%s" (process %s%s) does not follow the publisher: if it is promoted, it will be "fenced"',
 			  r.application_name, r.pid, ', ' || host(r.client_addr)),
 	   'There, after a promotion, when this server is gone for good: SELECT evpub.take_over();'
   FROM pg_stat_replication r
@@ -1199,7 +1199,7 @@ SELECT 'standbys',
    AND NOT EXISTS (SELECT FROM pg_replication_slots l
 					WHERE l.slot_type = 'logical' AND l.active_pid = r.pid)
 UNION ALL
-SELECT 'standbys', 'this server is a standby that does not follow the publisher: promoted, it is fenced',
+SELECT 'standbys', 'this server is a standby that does not follow the publisher: if it is promoted, it will be "fenced"',
 	   'After a promotion, when the old primary is gone for good: SELECT evpub.take_over();'
  WHERE pg_is_in_recovery()
 UNION ALL
@@ -1324,9 +1324,15 @@ SELECT 'trigger_order',
    AND u.tgtype::integer & t.tgtype::integer & (4 | 8 | 16) <> 0
    AND u.tgenabled <> 'D' AND u.tgparentid = 0
    AND NOT u.tgisinternal AND NOT u.tginitdeferred
+UNION ALL
+SELECT 'version',
+	   format('the SQL objects of this database are of version %s, and version %s is installed', e.installed_version, e.default_version),
+	   'If the server was not restarted since: restart it. Then: ALTER EXTENSION evpub UPDATE;'
+  FROM pg_available_extensions e
+ WHERE e.name = 'evpub' AND e.installed_version <> e.default_version
 $$;
 COMMENT ON FUNCTION evpub_internal.check_faults() IS
-'rows of evpub.check() about this database, transactions, standbys and triggers; none where all is fine';
+'rows of evpub.check() about this database, its version, transactions, standbys and triggers; none where all is fine';
 REVOKE ALL ON FUNCTION evpub_internal.check_faults() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION evpub_internal.check_faults() TO pg_monitor;
 
@@ -1411,7 +1417,8 @@ SELECT c.name, c.hint IS NULL OR c.name = 'logical_messages', c.detail, c.hint
 					   (11, 'trigger_order', 'no trigger fires before changes are captured'),
 					   (12, 'schema_rules', 'rules for schemas are applied, if there are any'),
 					   (13, 'replicated_partitions', 'each TRUNCATE of a subscription is published'),
-					   (13, 'successors', 'no table has taken the place of a captured one')
+					   (13, 'successors', 'no table has taken the place of a captured one'),
+					   (17, 'version', 'the SQL objects are of the version that is installed')
 			   ) AS fine (place, name, detail)
 			   LEFT JOIN evpub_internal.check_faults() f ON f.name = fine.name) c
  ORDER BY c.place, c.detail
@@ -2071,7 +2078,7 @@ VALUES
 	('steer', 'go on, also with a topic made anew', $$SELECT evpub.resume();$$),
 	('give up', 'the one event that Kafka refuses', $$SELECT evpub.skip_event('0745be80dd5a1b04-00000001-00000000015B67F0-00000000');$$),
 	('give up', 'what state "gap" has lost', $$SELECT evpub.accept_gap('0/16B3748');$$),
-	('give up', 'all that waits up to now', $$SELECT evpub.discard(pg_current_wal_lsn());$$),
+	('give up', 'all that waits up to now', $$SELECT evpub.discard(pg_current_wal_flush_lsn());$$),
 	('give up', 'a topic that is retired', $$SELECT evpub.forget_topic('old-topic');$$),
 	('failover', 'publish from this server, not the old', $$SELECT evpub.take_over();$$),
 	('repair', 'change rows without events (session)', $$SET evpub.capture = off;$$),

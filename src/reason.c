@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "names.h"
 #include "reason.h"
 
 /* What comes from elsewhere may hold line feeds, which part reason and hint. */
@@ -37,9 +38,21 @@ evpub_reason_only(const char *text)
 	return text ? evpub_reason_split(text, &hint) : NULL;
 }
 
+/* Is it about a file of evpub's own?  The words around the name may be translated. */
+static bool
+names_own_file(const char *message)
+{
+	for (const char *at = message; (at = strstr(at, EVPUB_NAME "/")) != NULL; at++)
+	{
+		if (at > message && at[-1] != '/')
+			return true;
+	}
+	return false;
+}
+
 /* PostgreSQL gives none where the machine lacks something; NULL elsewhere. */
 static const char *
-resource_hint(int sqlerrcode)
+resource_hint(int sqlerrcode, const char *message)
 {
 	switch (sqlerrcode)
 	{
@@ -48,6 +61,8 @@ resource_hint(int sqlerrcode)
 		case ERRCODE_INSUFFICIENT_RESOURCES:
 			return "evpub tries again by itself. The limit of open files (ulimit -n, fs.file-max) may be too low.";
 		case ERRCODE_INSUFFICIENT_PRIVILEGE:
+			if (names_own_file(message))
+				return "evpub tries again by itself. The user that runs the server must be able to write in directory \"evpub\" of the data directory, and to read its files.";
 			return "evpub tries again by itself. The user that runs the server must be able to read that file.";
 		case ERRCODE_IO_ERROR:
 			return "evpub tries again by itself. Look at the disk and at the system's log.";
@@ -61,7 +76,8 @@ resource_hint(int sqlerrcode)
 char *
 evpub_reason_of_error(const ErrorData *error)
 {
-	const char *hint = error->hint ? error->hint : resource_hint(error->sqlerrcode);
+	const char *hint = error->hint ? error->hint :
+		resource_hint(error->sqlerrcode, error->message);
 
 	if (!hint)
 		return one_line(error->message);

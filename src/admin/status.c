@@ -131,6 +131,18 @@ reason_here(const EvpubStatus *status)
 					status->reason, status->reason[0] ? "; " : "");
 }
 
+/* The first thing to do here, where it is not registered: the state may be fine. */
+static const char *
+hint_here(const EvpubStatus *status)
+{
+	ObjectAddress database;
+
+	ObjectAddressSet(database, DatabaseRelationId, MyDatabaseId);
+	if (status->hint[0] || GetSecurityLabel(&database, EVPUB_NAME) != NULL)
+		return status->hint;
+	return "SELECT evpub.register_database();";
+}
+
 /* The one row of evpub.status. */
 Datum
 evpub_status(PG_FUNCTION_ARGS)
@@ -168,7 +180,7 @@ evpub_status(PG_FUNCTION_ARGS)
 	evpub_result_set_time(row, "last_error_at", status.last_error_at);
 	evpub_result_set_text(row, "bootstrap_servers", evpub_bootstrap_servers);
 	set_text(row, "librdkafka_version", status.librdkafka_version);
-	set_text(row, "hint", status.hint);
+	set_text(row, "hint", hint_here(&status));
 	PG_RETURN_DATUM(evpub_result_datum(row));
 }
 

@@ -245,6 +245,10 @@ evpub_resume(PG_FUNCTION_ARGS)
 
 	(void) fcinfo;
 	ask(EVPUB_ASK_RESUME, InvalidXLogRecPtr, &answer);
+	if (answer.nothing_to_do)
+		ereport(NOTICE,
+				(errmsg("evpub was not paused, and nothing waits for resume()"),
+				 errhint("evpub.status says what hinders publishing, if anything does.")));
 	ereport(LOG, (errmsg("evpub: publishing was resumed by user request")));
 	PG_RETURN_VOID();
 }

@@ -266,15 +266,36 @@ matters(Relation rel, Oid function, const EvpubCapture *capture, AttrNumber numb
 
 /* ---- NOTICEs about rows ---- */
 
+/* "more": what else is to be typed than the call for all rows. */
 static void
-notice_rows(Relation rel, const char *detail)
+notice_rows_and(Relation rel, const char *detail, const char *more)
 {
 	ereport(NOTICE,
 			(errmsg("statement changes rows of captured table \"%s\" without publishing events",
 					RelationGetRelationName(rel)),
 			 errdetail_internal("%s", detail),
-			 errhint("To publish them: CALL evpub.resync(ARRAY[%s]::regclass[]);",
-					 quote_literal_cstr(evpub_qualified_name(RelationGetRelid(rel))))));
+			 errhint("To publish them: CALL evpub.resync(ARRAY[%s]::regclass[]);%s",
+					 quote_literal_cstr(evpub_qualified_name(RelationGetRelid(rel))), more)));
+}
+
+static void
+notice_rows(Relation rel, const char *detail)
+{
+	notice_rows_and(rel, detail, "");
+}
+
+/*
+ * The call has marks for the tenants that there are now, and none for those before.  A
+ * name that the new type does not hold as it was can have none.
+ */
+static void
+notice_values(Relation rel, const EvpubCapture *capture, AttrNumber number)
+{
+	notice_rows_and(rel,
+					psprintf("Values of column \"%s\" may be others now.",
+							 NameStr(TupleDescAttr(RelationGetDescr(rel), number - 1)->attname)),
+					capture->has_tenant_column && capture->tenant_column.number == number ?
+					" And, of each tenant whose name is another now, with the old name, if the new type can hold it: tenant => '...'." : "");
 }
 
 /*
@@ -386,9 +407,7 @@ notice_columns(Node *statement, const EvpubUnpublished *unpublished, Oid functio
 			capture_of(rel, function, true) : NULL;
 		if (capture != NULL && matters(rel, function, capture, touched->number) && has_rows(touched->relid))
 		{
-			notice_rows(rel, psprintf("Values of column \"%s\" may be others now.",
-									  NameStr(TupleDescAttr(RelationGetDescr(rel),
-															touched->number - 1)->attname)));
+			notice_values(rel, capture, touched->number);
 			done = lappend_oid(done, touched->relid);
 		}
 		relation_close(rel, NoLock);
@@ -416,7 +435,7 @@ notice_expression(const AlterTableCmd *command, Oid relid, Oid function)
 		if (capture != NULL &&
 			matters(rel, function, capture, get_attnum(RelationGetRelid(rel), command->name)) &&
 			has_rows(RelationGetRelid(rel)))
-			notice_rows(rel, psprintf("Values of column \"%s\" may be others now.", command->name));
+			notice_values(rel, capture, get_attnum(RelationGetRelid(rel), command->name));
 		relation_close(rel, NoLock);
 	}
 }

@@ -24,7 +24,7 @@ static const struct
 {
 	/* reading back */
 	{"in-sync replica of topic", "Start this broker, or mend the network to it. It goes on by itself, also when Kafka has taken the broker out of the replicas in sync, and after 45 s in any case."},
-	{"its leader lags behind", "Look at the brokers that hold this partition: kafka-topics.sh --describe --topic <topic>. It goes on by itself when the leader has the records."},
+	{"its leader lags behind", "Look at the brokers that hold this partition: kafka-topics.sh --describe --topic <topic>. It goes on by itself when the leader has the records. If the topic was made again, wait up to 30 s until the reason says so, then: SELECT evpub.resume();"},
 	{"cannot be read back yet", "Look at the brokers that hold this partition: kafka-topics.sh --describe --topic <topic>. It goes on by itself."},
 	{"reading back topic", "Nothing yet: what was written to the partition since evpub's last record is looked through once."},
 
@@ -35,6 +35,7 @@ static const struct
 	{"cannot be created", "Create the topic (kafka-topics.sh --create), or let evpub's user create it (kafka-acls.sh --add --allow-principal User:<name> --operation Create --topic <topic>); evpub.topic_partitions and evpub.topic_replication_factor must suit the cluster."},
 	{" being created", "Nothing yet: Kafka takes its time. If this stays, look at the log of the cluster's controller."},
 	{"without a leader", "Start the brokers that hold these partitions; kafka-topics.sh --describe --unavailable-partitions names them."},
+	{"CLUSTER_AUTHORIZATION_FAILED", "It means that evpub's user may write to no topic at all. Grant him WRITE and READ on each topic: kafka-acls.sh --add --allow-principal User:<name> --operation Write --operation Read --topic <topic>. (Not READ with evpub.delivery = 'at_least_once'.) It goes on by itself."},
 	{"authorization failed", "Grant evpub's user WRITE and READ on the topic: kafka-acls.sh --add --allow-principal User:<name> --operation Write --operation Read --topic <topic>. (Not READ with evpub.delivery = 'at_least_once'.) It goes on by itself."},
 
 	/* records */

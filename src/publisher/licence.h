@@ -55,5 +55,7 @@ extern void evpub_licence_finish_retired(EvpubPosition *position);
 /* Why nothing is published when no database is registered. */
 #define EVPUB_NOBODY_REGISTERED \
 	"no database is registered; CREATE EXTENSION evpub registers one"
+#define EVPUB_NOBODY_HINT \
+	"CREATE EXTENSION evpub; or, where it is installed: SELECT evpub.register_database();"
 
 #endif							/* EVPUB_LICENCE_H */

@@ -291,7 +291,7 @@ evpub_state_current(const EvpubWorker *worker, const char **reason)
 	switch (worker->verdict)
 	{
 		case EVPUB_NOTHING:
-			*reason = with_hint(*reason, "SELECT evpub.register_database();");
+			*reason = with_hint(*reason, EVPUB_NOBODY_HINT);
 			return EVPUB_UNCONFIGURED;
 		case EVPUB_STAND_FENCED:
 			*reason = with_hint(*reason, EVPUB_FENCED_HINT_FOR(&worker->position));

@@ -41,6 +41,7 @@ pause_or_resume(EvpubWorker *worker, bool pause, const char *role,
 {
 	EvpubPosition before = worker->position;
 	bool		letters = false;
+	bool		waits = worker->position.paused || worker->hindrance == EVPUB_HINDRANCE_RESUME;
 
 	if (worker->position.role == EVPUB_ROLE_NONE)
 	{
@@ -62,6 +63,7 @@ pause_or_resume(EvpubWorker *worker, bool pause, const char *role,
 							"Try again when the state file can be written.");
 		return;
 	}
+	answer->nothing_to_do = !pause && !waits && !letters;
 	if (letters)
 		evpub_state_retry_now(worker);
 	if (!pause)

@@ -21,6 +21,7 @@
 #include "relaysettings.h"
 #include "sender/caps.h"
 #include "sender/flight.h"
+#include "sender/relayplace.h"
 #include "sender/relaytopics.h"
 #include "settings.h"
 
@@ -387,6 +388,20 @@ take_frame(EvpubWorker *worker, const EvpubFrame *frame)
 	}
 }
 
+/* A program that ends before it has said what it is may be none of evpub's. */
+static const char *
+unasked_end(bool had_spoken)
+{
+	char		path[MAXPGPATH];
+
+	if (had_spoken)
+		return "the relay ended unexpectedly; see the server log";
+	evpub_relay_place(path);
+	return psprintf("the relay ended unexpectedly, before \"%s\" had said what it is; see the server log\n"
+					"If this is not evpub's program evpub-relay: ALTER SYSTEM RESET evpub.relay_program; SELECT pg_reload_conf(); Else the server log has what it said, and how it ended. It is started again by itself.",
+					path);
+}
+
 void
 evpub_supervise_listen(EvpubWorker *worker)
 {
@@ -396,6 +411,7 @@ evpub_supervise_listen(EvpubWorker *worker)
 	while (worker->relay.socket != PGINVALID_SOCKET)
 	{
 		EvpubRelayInput input = evpub_relay_receive(&worker->relay, &frame);
+		bool		had_spoken;
 
 		if (input == EVPUB_RELAY_NOTHING)
 			return;
@@ -409,11 +425,11 @@ evpub_supervise_listen(EvpubWorker *worker)
 		}
 		worker->relay.unasked = input == EVPUB_RELAY_CLOSED;
 		worker->start_cause = EVPUB_START_DIED;
+		had_spoken = worker->hello;
 		evpub_state_end_relay(worker);
 		evpub_state_hinder_by(worker, EVPUB_HINDRANCE_RETRY,
 			   evpub_failures_of(EVPUB_FAILED_RELAY, EVPUB_DONE_RELAY_RESTARTED),
-			   input == EVPUB_RELAY_CLOSED ?
-			   "the relay ended unexpectedly; see the server log" :
+			   input == EVPUB_RELAY_CLOSED ? unasked_end(had_spoken) :
 			   "the relay sent what this worker does not understand; is it of the same version?");
 	}
 }

@@ -251,7 +251,7 @@ note_file(const char *path, int number, const char *key, const char *value)
 	if (access(value, R_OK) != 0)
 		relay_fail(EVPUB_FAILURE_CONFIG,
 				   "%s line %d: could not read file \"%s\" of \"%s\": %s\n"
-				   "The file must be readable by the user of the server.",
+				   "The file must be readable by the user of the server; then: SELECT pg_reload_conf();",
 				   path, number, value, key, strerror(errno));
 	if (files_count == CONFIG_FILES_MAX)
 		return;
@@ -295,7 +295,7 @@ set_property(rd_kafka_conf_t *conf, const char *path, int number,
 		case RD_KAFKA_CONF_UNKNOWN:
 			relay_fail(EVPUB_FAILURE_CONFIG,
 					   "%s line %d: librdkafka %s does not know property \"%s\"\n"
-					   "Remove the line, or use a librdkafka that has this property.",
+					   "Remove the line, or use a librdkafka that has this property, then: SELECT pg_reload_conf();",
 					   path, number, rd_kafka_version_str(), key);
 		default:
 			relay_fail(EVPUB_FAILURE_CONFIG,
@@ -352,7 +352,7 @@ read_line(rd_kafka_conf_t *conf, const char *path, int number, char *line)
 		if (!secret)
 			relay_fail(EVPUB_FAILURE_CONFIG,
 					   "%s line %d: value of \"%s\" ends with white space\n"
-					   "Remove the white space at the end of the line.",
+					   "Remove the white space at the end of the line, then: SELECT pg_reload_conf();",
 					   path, number, key);
 		space_after_secret = true;
 	}
@@ -377,7 +377,7 @@ refuse_byte_order_mark(const char *path, const char *line)
 		strncmp(line, "\xff\xfe", 2) == 0 || strncmp(line, "\xfe\xff", 2) == 0)
 		relay_fail(EVPUB_FAILURE_CONFIG,
 				   "%s line 1: the file begins with a byte order mark\n"
-				   "Save the file as UTF-8 without a byte order mark (BOM).", path);
+				   "Save the file as UTF-8 without a byte order mark (BOM), then: SELECT pg_reload_conf();", path);
 }
 
 /* Is this a group in which the server's user is? */

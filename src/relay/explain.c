@@ -18,6 +18,9 @@
 /* librdkafka before 2.6.1 sends a nonce that Kafka refuses since 3.8.1. */
 #define SCRAM_MENDED 0x020601ff
 
+/* The end of a hint about the user's file, or a file that it names. */
+#define RELOAD " Then: SELECT pg_reload_conf();"
+
 /*
  * Why OpenSSL did not accept the last certificate of a broker.  Written by
  * librdkafka's threads, read by the event loop.
@@ -95,7 +98,7 @@ explain_certificate(Explanation *result)
 		case 3:
 		case 12:
 			cause = "there is no valid list of revoked certificates for the certificate of the broker";
-			result->hint = "Renew the file that ssl.crl.location names.";
+			result->hint = "Renew the file that ssl.crl.location names." RELOAD;
 			break;
 		case 23:
 			cause = "the certificate of the broker is revoked";
@@ -112,7 +115,7 @@ explain_certificate(Explanation *result)
 		case 20:
 		case 21:
 			cause = "the certificate of the broker is not signed by an authority that is trusted here";
-			result->hint = "Set ssl.ca.location in evpub.kafka_config_file to the certificate of the authority (CA) that has signed the broker's.";
+			result->hint = "Set ssl.ca.location in evpub.kafka_config_file to the certificate of the authority (CA) that has signed the broker's." RELOAD;
 			break;
 		default:
 			snprintf(result->cause, sizeof(result->cause),
@@ -132,7 +135,7 @@ explain_alert(const char *alert, Explanation *result)
 	{
 		snprintf(result->cause, sizeof(result->cause),
 				 "the broker asks for a certificate, and none is set (%.100s)", alert);
-		result->hint = "Set ssl.certificate.location and ssl.key.location (or ssl.keystore.location) in evpub.kafka_config_file.";
+		result->hint = "Set ssl.certificate.location and ssl.key.location (or ssl.keystore.location) in evpub.kafka_config_file." RELOAD;
 		return;
 	}
 	snprintf(result->cause, sizeof(result->cause),
@@ -154,7 +157,7 @@ explain_size(const char *number, Explanation *result)
 	{
 		snprintf(result->cause, sizeof(result->cause),
 				 "the listener wants TLS, and security.protocol is without");
-		result->hint = "Set security.protocol to ssl or sasl_ssl in evpub.kafka_config_file, or use the port of a listener without TLS.";
+		result->hint = "Set security.protocol to ssl or sasl_ssl in evpub.kafka_config_file, or use the port of a listener without TLS." RELOAD;
 		return;
 	}
 	for (int i = 0; i < 4; i++)
@@ -178,27 +181,27 @@ static const struct
 }			known[] = {
 	{"wrong version number",
 		"the listener does not speak TLS, and security.protocol asks for it",
-	"Set security.protocol to plaintext or sasl_plaintext in evpub.kafka_config_file, or use the port of the TLS listener.", false},
+	"Set security.protocol to plaintext or sasl_plaintext in evpub.kafka_config_file, or use the port of the TLS listener." RELOAD, false},
 	{"unexpected eof while reading",
 		"the listener has closed the connection instead of answering in TLS; probably it does not speak TLS, and security.protocol asks for it",
-	"Set security.protocol to plaintext or sasl_plaintext in evpub.kafka_config_file, or use the port of the TLS listener.", false},
+	"Set security.protocol to plaintext or sasl_plaintext in evpub.kafka_config_file, or use the port of the TLS listener." RELOAD, false},
 	{"PLAINTEXT broker listener",
 		"the listener does not speak TLS, and security.protocol asks for it",
-	"Set security.protocol to plaintext or sasl_plaintext in evpub.kafka_config_file, or use the port of the TLS listener.", false},
+	"Set security.protocol to plaintext or sasl_plaintext in evpub.kafka_config_file, or use the port of the TLS listener." RELOAD, false},
 	{"while requesting ApiVersion",
 		"the listener closes the connection at the first request: it wants TLS, or it is no listener of Kafka",
-		"For a TLS listener set security.protocol to ssl or sasl_ssl in evpub.kafka_config_file; otherwise see whether a Kafka broker listens on this port.",
+		"For a TLS listener set security.protocol to ssl or sasl_ssl in evpub.kafka_config_file; otherwise see whether a Kafka broker listens on this port." RELOAD,
 	true},
 	{"might require SASL authentication",
 		"the listener closes the connection; it wants authentication (SASL), and security.protocol is without",
-		"Set security.protocol to sasl_plaintext or sasl_ssl, and sasl.mechanism, sasl.username and sasl.password, in evpub.kafka_config_file.",
+		"Set security.protocol to sasl_plaintext or sasl_ssl, and sasl.mechanism, sasl.username and sasl.password, in evpub.kafka_config_file." RELOAD,
 	true},
 	{"ApiVersionRequest failed: Local: Timed out",
 		"the listener accepts connections and does not answer; the broker hangs, or this is no listener of Kafka",
 	"See whether a Kafka broker listens on this port, and whether it is alive.", false},
 	{"Request not valid in current SASL state",
 		"the listener knows no authentication (SASL), and security.protocol asks for it",
-	"Set security.protocol to plaintext or ssl in evpub.kafka_config_file, or use the port of the SASL listener.", false},
+	"Set security.protocol to plaintext or ssl in evpub.kafka_config_file, or use the port of the SASL listener." RELOAD, false},
 };
 
 static void
@@ -209,7 +212,7 @@ explain_authentication(const char *text, Explanation *result)
 	result->refused = true;
 	snprintf(result->cause, sizeof(result->cause), "%s",
 			 from == NULL ? text : from + strlen("SASL authentication error: "));
-	result->hint = "Compare sasl.mechanism, sasl.username and sasl.password in evpub.kafka_config_file with what the broker knows.";
+	result->hint = "Compare sasl.mechanism, sasl.username and sasl.password in evpub.kafka_config_file with what the broker knows." RELOAD;
 	if (strncmp(mechanism, "SCRAM-", 6) == 0 && rd_kafka_version() < SCRAM_MENDED)
 	{
 		size_t		len = strlen(result->cause);
@@ -217,10 +220,10 @@ explain_authentication(const char *text, Explanation *result)
 		snprintf(result->cause + len, sizeof(result->cause) - len,
 				 "; librdkafka %s cannot authenticate by SCRAM to Kafka 3.8.1 or later, whatever the password",
 				 rd_kafka_version_str());
-		result->hint = "Use librdkafka 2.6.1 or later for evpub-relay (Debian 13 has one), or sasl.mechanism=PLAIN over TLS.";
+		result->hint = "Use librdkafka 2.6.1 or later for evpub-relay (Debian 13 has one), or sasl.mechanism=PLAIN over TLS." RELOAD;
 	}
 	else if (space_after_secret)
-		result->hint = "A value in evpub.kafka_config_file ends with white space, which is taken as part of it. Remove the white space if it is a mistake.";
+		result->hint = "A value in evpub.kafka_config_file ends with white space, which is taken as part of it. Remove the white space if it is a mistake." RELOAD;
 }
 
 /*
@@ -350,7 +353,7 @@ explain_text(const char *text, bool answered, Explanation *result)
 	else if (strstr(text, "Unsupported SASL mechanism") != NULL)
 	{
 		result->refused = true;
-		result->hint = "Set sasl.mechanism in evpub.kafka_config_file to one that the broker supports.";
+		result->hint = "Set sasl.mechanism in evpub.kafka_config_file to one that the broker supports." RELOAD;
 	}
 	else if (strstr(text, "Failed to create socket") != NULL)
 	{

@@ -18,6 +18,8 @@
 /* The longest key that is compared with those of the list, in bytes. */
 #define KEY_MAX 64
 
+#define RELOAD "then: SELECT pg_reload_conf();"
+
 /* '*': the value is a secret; '/': it is the path of a file or directory. */
 static const char *const allowed[] = {
 	"security.protocol",
@@ -165,21 +167,22 @@ properties_explain(const rd_kafka_conf_t *conf, const char *key,
 	{
 		if (strcmp(key, elsewhere[i].key) != 0)
 			continue;
-		snprintf(text, size, "property \"%s\" is not allowed here\n%s",
+		snprintf(text, size, "property \"%s\" is not allowed here\n%s Remove or mend the line, " RELOAD,
 				 key, elsewhere[i].hint);
 		return;
 	}
 	if (known)
 		snprintf(text, size,
 				 "property \"%s\" is not allowed here\n"
-				 "librdkafka knows this property, but evpub sets it itself or does not use it. Remove the line.",
+				 "librdkafka knows this property, but evpub sets it itself or does not use it. Remove the line, " RELOAD,
 				 key);
 	else if (near != NULL)
 		snprintf(text, size,
-				 "unknown property \"%s\"\nPerhaps you meant \"%s\".", key, near);
+				 "unknown property \"%s\"\n"
+				 "Perhaps you meant \"%s\". Mend the line, " RELOAD, key, near);
 	else
 		snprintf(text, size,
 				 "unknown property \"%s\"\n"
-				 "No property of librdkafka has this name. Names of properties are written in lower case with dots.",
+				 "No property of librdkafka has this name. Names of properties are written in lower case with dots. Mend the line, " RELOAD,
 				 key);
 }

@@ -151,6 +151,7 @@ $node->psql('copy',
 is(scalar(() = $err =~ /WARNING/g), 1, 'writers in it are warned, once a session');
 like($node->safe_psql('copy', 'SELECT state_reason FROM evpub.status'),
 	qr/this database is not registered/, 'the status says so there');
+is($node->safe_psql('copy', 'SELECT hint FROM evpub.status'), 'SELECT evpub.register_database();', '... and what to type');
 $node->safe_psql('origin', q{INSERT INTO code VALUES ('acme', 'from the origin')});
 ok(wait_published($node), 'published');
 is_deeply([ map { $_->{event}{pk}{code} } events($kafka, 'copies') ],

@@ -152,7 +152,7 @@ recovers('relay program not executable', "evpub.relay_program = ''");
 # A program that is no relay.
 $node->append_conf('postgresql.conf', "evpub.relay_program = '/bin/true'");
 $node->restart;
-state_is('blocked', qr/relay/, 'another program');
+state_is('blocked', qr{"/bin/true"}, 'another program');
 recovers('another program', "evpub.relay_program = ''");
 
 # Brokers that cannot be.

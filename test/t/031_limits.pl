@@ -163,6 +163,8 @@ grow_wal($node, 4);
 set_conf($node, 'evpub.max_lag_size' => '2MB');
 ok(wait_for_status($node, q{state_reason ~ 'could not create file .*evpub/state'}),
 	'state file cannot be written: the reason says so');
+like(slurp_file($node->logfile), qr/could not create file .*\n.*HINT: .* write in directory "evpub"/,
+	'the hint in the log names the right that is missing');
 isnt(status($node, 'state'), 'gap', 'and it is no gap yet');
 $node->safe_psql('postgres', 'CHECKPOINT');
 cmp_ok(oldest_segment($node), 'le', $needed, 'nothing is removed that is needed');

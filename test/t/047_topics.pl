@@ -136,6 +136,8 @@ ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%\"tb\"%dele
 	'its offsets go back');
 sql('SELECT evpub.resume()');
 ok(wait_published($node), 'accepted');
+$node->psql('postgres', 'SELECT evpub.resume()', stderr => \my $said);
+like($said, qr/NOTICE:  evpub was not paused, and nothing waits for resume\(\)/, 'resume() for nothing says so');
 
 # ---- a retired topic ----
 

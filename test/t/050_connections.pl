@@ -172,10 +172,10 @@ my %cases = (
 	mark => [ undef, "\xef\xbb\xbflinger.ms=1\n", qr/line 1: .*byte order mark/ ],
 	space => [ undef, "linger.ms=1 \n", qr/line 1: value of "linger\.ms" ends with white space/ ],
 	windows => [ undef, " linger.ms = 1\r\n\r\n", undef ],
-	typing => [ undef, "\nssl.ca.locaton=x\n", qr/line 2: unknown property "ssl\.ca\.locaton"\n.*"ssl\.ca\.location"/ ],
-	nonsense => [ undef, "colour=blue\n", qr/line 1: unknown property "colour"\nNo property of librdkafka/ ],
-	owned => [ undef, "enable.idempotence=false\n", qr/line 1: property "enable\.idempotence" is not allowed here\nlibrdkafka knows/ ],
-	java => [ undef, "ssl.truststore.location=x\n", qr/line 1: property "ssl\.truststore\.location" is not allowed here\n.*Java.*ssl\.ca\.location/ ],
+	typing => [ undef, "\nssl.ca.locaton=x\n", qr/line 2: unknown property "ssl\.ca\.locaton"\n.*"ssl\.ca\.location".*pg_reload_conf/ ],
+	nonsense => [ undef, "colour=blue\n", qr/line 1: unknown property "colour"\nNo property of librdkafka.*pg_reload_conf/ ],
+	owned => [ undef, "enable.idempotence=false\n", qr/line 1: property "enable\.idempotence" is not allowed here\nlibrdkafka knows.*pg_reload_conf/ ],
+	java => [ undef, "ssl.truststore.location=x\n", qr/line 1: property "ssl\.truststore\.location" is not allowed here\n.*Java.*ssl\.ca\.location.*pg_reload_conf/ ],
 );
 
 # the server of PostgreSQL must listen where a broker could
