@@ -41,7 +41,7 @@ class Handler(BaseHTTPRequestHandler):
     local = threading.local()
     dsn = None
 
-    def query(self, sql, values):
+    def query(self, sql, values=()):
         """A thread has a connection of its own, made anew after an error."""
         if getattr(self.local, "db", None) is None:
             self.local.db = psycopg.connect(self.dsn, autocommit=True)
@@ -77,11 +77,11 @@ class Handler(BaseHTTPRequestHandler):
     def resync(self):
         named = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         tables = list(TABLES.values())      # parents first
-        self.query("CALL evpub.resync(%s::regclass[])", (tables,))
+        tenants = {tenant for some in named.values() for tenant in some}
         for table in tables:
-            for tenant in named.get(table, []):
-                if not self.query(f"SELECT FROM {table} WHERE tenant_id = %s LIMIT 1", (tenant,)).fetchone():
-                    self.query("CALL evpub.resync(%s::regclass[], tenant => %s)", ([table], tenant))
+            tenants.update(tenant for tenant, in self.query(f"SELECT DISTINCT tenant_id FROM {table}"))
+        for tenant in sorted(tenants):
+            self.query("CALL evpub.resync(%s::regclass[], tenant => %s)", (tables, tenant))
         return 204, None
 
     def serve(self, what):

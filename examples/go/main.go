@@ -73,9 +73,9 @@ func main() {
 		kgo.MetadataMaxAge(*age), kgo.MetadataMinAge(min(*age, 5*time.Second)),
 		kgo.Balancers(kgo.RangeBalancer()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		// A partition without an offset, one that was added too, is read from its first
-		// record.  An offset that Kafka does not have any more is an error: see lost().
-		kgo.ConsumeResetOffset(kgo.NoResetOffset().AtStart()),
+		// A partition without an offset, one that was added too, is read from 0 on, and an
+		// offset that Kafka does not have, also that one, is an error: see lost().
+		kgo.ConsumeResetOffset(kgo.NoResetOffset().At(0)),
 		kgo.DisableAutoCommit(),
 		// partitions stay until the batch is done, as long as this process keeps up
 		kgo.BlockRebalanceOnPoll(),

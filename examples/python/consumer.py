@@ -178,12 +178,13 @@ class Resyncer(threading.Thread):
 
     def call(self, copy):
         with psycopg.connect(self.primary, autocommit=True) as primary:
-            primary.execute("CALL evpub.resync(%s::regclass[])", (list(TABLES),))
-            # a tenant that has no rows any more has marks only when it is named
-            for table in TABLES:
-                for tenant, in copy.execute(f"SELECT DISTINCT tenant_id FROM {table}").fetchall():
-                    if not primary.execute(f"SELECT FROM {table} WHERE tenant_id = %s LIMIT 1", (tenant,)).fetchone():
-                        primary.execute("CALL evpub.resync(%s::regclass[], tenant => %s)", ([table], tenant))
+            # A tenant that has no rows any more has marks only when it is named.  So each
+            # one that the source or the copy has is named; the rows of one that comes
+            # later have events of their own.
+            tenants = {tenant for db in (primary, copy) for table in TABLES
+                       for tenant, in db.execute(f"SELECT DISTINCT tenant_id FROM {table}")}
+            for tenant in sorted(tenants):
+                primary.execute("CALL evpub.resync(%s::regclass[], tenant => %s)", (list(TABLES), tenant))
 
 
 def parse(message):

@@ -323,6 +323,20 @@ INSERT INTO organization VALUES ('t3', 99, 'unseen')});
 		$kafka->delete_records($topic, $_, $ends[$_]) for 0 .. $#ends;
 		$one = start_consumer('last', $args{command}->());
 		same_rows($node, 'records that retention removed before they were read are noticed');
+
+		# no offset is stored there
+		ok($one->end('TERM'), 'the consumer ends when it is told to');
+		$kafka->grow_topic($topic, 6);
+		kill 'KILL', wait_until('a relay', sub { relay_pid($node) });
+		my $added = 0;
+		wait_until('an event is in the partition that was added', sub {
+			$added++;
+			$node->safe_psql('postgres', "INSERT INTO organization VALUES ('added$added', 1, 'added')");
+			return wait_published($node) && ($kafka->end_offsets($topic))[5];
+		});
+		$kafka->delete_records($topic, 5, ($kafka->end_offsets($topic))[5]);
+		$one = start_consumer('very_last', $args{command}->());
+		same_rows($node, '... also at the begin of a partition that was added');
 	}
 	else
 	{
