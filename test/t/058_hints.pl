@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use EvpubGap;
 use EvpubKafka;
 use EvpubTest;
 use PostgreSQL::Test::Utils;
@@ -72,6 +73,9 @@ sub set
 }
 
 blocked('create_topics', qr/ALTER SYSTEM SET evpub\.create_topics = on;/, 'no topic');
+is(sqlstate($node, q{SELECT evpub.forget_topic('one')}), '00000', 'it can be forgotten');
+blocked('"one".*create_topics', qr/Create the topic/, '... and the event that waits makes it known again');
+is(sqlstate($node, q{SELECT evpub.forget_topic('none')}), '42704', 'one of no event cannot');
 $kafka->create_topic('one', 1);
 $kafka->create_topic('two', 3);
 ok(wait_published($node), 'there is one: published');
