@@ -71,3 +71,4 @@ SELECT pg_current_wal_insert_lsn() AS start \gset
 INSERT INTO invoice VALUES (1, 'Acme', 100);
 SELECT tx, n, type, tenant, pk, changed, data FROM pg_temp.brief(:'start');
 DROP TABLE invoice;
+DROP FUNCTION halve();
