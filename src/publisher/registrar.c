@@ -79,7 +79,10 @@ evpub_registrar_answer(EvpubWorker *worker)
 	}
 }
 
-/* Is nobody registered, and is it time for a try? */
+/*
+ * Is nobody registered, and is it time for a try?  The answer is good until this process
+ * answers a request: nobody is registered without that.
+ */
 static bool
 may_retire(EvpubWorker *worker)
 {
@@ -191,7 +194,9 @@ evpub_registrar_give_up(EvpubWorker *worker, const char *reason, bool disk_full)
 		return false;
 	lost = evpub_gap_unpublished(worker, disk_full);
 	from = worker->position.confirmed_lsn;
-	if (!retire(worker))
+
+	/* counting may take a second, in which somebody may have come */
+	if (!may_retire(worker) || !retire(worker))
 		return false;
 	if (lost.known == EVPUB_LOST_ALL && lost.transactions == 0)
 		return true;
