@@ -108,7 +108,7 @@ $(FUZZ_BYTES): test/fuzz/%.bin: test/fuzz/%.c test/unit/position.c test/unit/wal
 # the files of the relay, in a made-up world
 FUZZ_RELAY_FLAGS = $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -D_GNU_SOURCE= -Isrc
 FUZZ_RELAY_OBJECTS = $(patsubst src/relay/%.c,test/fuzz/relay/%.o,\
-	$(filter-out $(addprefix src/relay/,consumer.c insync.c lookup.c main.c reader.c),$(RELAY_SOURCES)))
+	$(filter-out $(addprefix src/relay/,consumer.c insync.c lookup.c main.c reader.c readtask.c),$(RELAY_SOURCES)))
 $(FUZZ_RELAY_OBJECTS): test/fuzz/relay/%.o: src/relay/%.c $(RELAY_HEADERS) $(FUZZ_HEADERS)
 	@$(MKDIR_P) test/fuzz/relay
 	$(FUZZ_CLANG) $(FUZZ_RELAY_FLAGS) -include test/fuzz/lib/relay.h -include test/fuzz/lib/tested.h -c -o $@ $<

@@ -10,8 +10,7 @@
 
 #include <librdkafka/rdkafka.h>
 
-/* Of reader.h, which uses this. */
-struct ReaderTask;
+#include "readtask.h"
 
 /* A topic of the consumer, and the tasks that its messages belong to. */
 typedef struct ConsumerTopic
@@ -22,7 +21,7 @@ typedef struct ConsumerTopic
 	bool		readable;		/* a fetch of some partition has shown that */
 	rd_kafka_resp_err_t error;	/* of the newest fetch that failed, or none */
 	int64_t		probe_due;		/* if still not, another partition is fetched */
-	struct ReaderTask **tasks;			/* by partition, or NULL: nothing is wanted */
+	ReaderTask **tasks;			/* by partition, or NULL: nothing is wanted */
 	int32_t		size;
 } ConsumerTopic;
 

@@ -20,6 +20,7 @@
 #include "frames.h"
 #include "lookback.h"
 #include "reader.h"
+#include "readtask.h"
 #include "relay.h"
 
 /* A partition that is being read for so long is reported as the reason, in ms. */
@@ -54,7 +55,7 @@ lookback_origin(const char *payload, uint32_t length)
 int
 lookback_fd(void)
 {
-	return reader_fd();
+	return readtask_fd();
 }
 
 /* Makes a task, in front of "next". */
@@ -122,7 +123,7 @@ lookback_counted(Topic *topic)
 		list = make_task(topic, i, list);
 		list->from = partition->offset + 1;
 	}
-	reader_ask(list);
+	readtask_ask(list);
 }
 
 /*
@@ -183,7 +184,7 @@ lookback_report(Topic *topic, int32_t count)
 		list = make_task(topic, i, list);
 		list->end_only = true;
 	}
-	reader_ask(list);
+	readtask_ask(list);
 }
 
 static void
@@ -292,7 +293,7 @@ lookback_first_acked(Topic *topic, int32_t number, int64_t offset, const char *i
 		task->again = true;
 		memcpy(task->after, id, sizeof(task->after));
 		partition->access = PARTITION_READ;
-		reader_ask(task);
+		readtask_ask(task);
 	}
 	partition->read_end = -1;
 }
@@ -306,7 +307,7 @@ lookback_work(int64_t now)
 	/* each task that was asked for is among them until it is taken */
 	if (!has_origin || tasks_count == 0)
 		return RELAY_NEVER;
-	for (task = reader_take(); task != NULL; task = next)
+	for (task = readtask_take(); task != NULL; task = next)
 	{
 		next = task->next;
 		if (task->outcome == READER_BELOW)

@@ -29,15 +29,13 @@
  *
  * The thread touches neither topics nor frames: it gets tasks and gives them back.
  */
-#include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "consumer.h"
 #include "insync.h"
 #include "reader.h"
+#include "readtask.h"
 #include "relay.h"
 
 /* For the ends of one leader: the others wait meanwhile. */
@@ -64,14 +62,17 @@
 /* Records that are taken off the queue at once. */
 #define TURN 500
 
+/*
+ * So long a record is awaited before the thread looks whether there are new tasks, in
+ * ms; so long when nothing has come of any partition for SILENT_MS, and so long while
+ * there is none, since a consumer is not kept for long.
+ */
+#define WAIT_MS 5
+#define WAIT_SILENT_MS 50
+#define WAIT_NO_TASK_MS 20
+#define SILENT_MS 1000
+
 static rd_kafka_conf_t *conf;
-static int	answer_fd = -1;
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t asked = PTHREAD_COND_INITIALIZER;
-static ReaderTask *questions;	/* guarded by lock */
-static ReaderTask *answers;		/* guarded by lock */
-
 /* The thread's own. */
 static Consumer *consumer;
 static ReaderTask **active;		/* in no order */
@@ -105,8 +106,6 @@ add_active(ReaderTask *task)
 static void
 finish(ReaderTask *task, ReaderOutcome outcome)
 {
-	static const uint64_t one = 1;
-
 	task->outcome = outcome;
 	if (consumer != NULL)
 	{
@@ -116,12 +115,7 @@ finish(ReaderTask *task, ReaderOutcome outcome)
 	}
 	active[task->index] = active[--active_count];
 	active[task->index]->index = task->index;
-	pthread_mutex_lock(&lock);
-	task->next = answers;
-	answers = task;
-	pthread_mutex_unlock(&lock);
-	if (write(answer_fd, &one, sizeof(one)) < 0)
-		_exit(1);				/* cannot be: it holds as much as a counter */
+	readtask_answer(task);
 }
 
 static void
@@ -493,21 +487,64 @@ has_stalled(int64_t now)
 	return false;
 }
 
-/* Takes in new tasks; waits for them while there is nothing else to do. */
+/*
+ * When the next task is to ask for its end, if that is all that can happen before:
+ * nothing is fetched.  RELAY_NEVER: there is no task, and no consumer to be ended.
+ */
+static int64_t
+idle_until(int64_t now)
+{
+	int64_t		until = RELAY_NEVER;
+
+	if (active_count == 0 && consumer != NULL)
+		return now;
+	for (uint32_t i = 0; i < active_count; i++)
+	{
+		if (active[i]->step != READER_ASK)
+			return now;
+		if (active[i]->due < until)
+			until = active[i]->due;
+	}
+	return until;
+}
+
+/* How long a record may be awaited now, in ms: until the next thing is to be done. */
+static int
+patience(int64_t now)
+{
+	int64_t		wait = WAIT_SILENT_MS;
+
+	if (active_count == 0)
+		return WAIT_NO_TASK_MS;
+
+	/* nothing is fetched, so no record comes: take_questions() waits */
+	if (idle_until(now) > now)
+		return 0;
+	for (uint32_t i = 0; i < active_count; i++)
+	{
+		const ReaderTask *task = active[i];
+		int64_t		most = WAIT_MS;
+
+		if (task->step == READER_ASK)
+			most = task->due > now ? task->due - now : 0;
+		else if (task->step == READER_READ && now - task->progress_at > SILENT_MS)
+			most = WAIT_SILENT_MS;
+		if (wait > most)
+			wait = most;
+	}
+	return (int) wait;
+}
+
+/*
+ * Takes in new tasks; waits for them while there is nothing else to do.  Brokers that
+ * do not answer are asked once a second, and to look more often would cost as much as
+ * the rest of the relay.
+ */
 static void
 take_questions(void)
 {
-	ReaderTask *task;
+	ReaderTask *task = readtask_await(idle_until(relay_now()));
 
-	pthread_mutex_lock(&lock);
-	if (active_count == 0)
-	{
-		while (questions == NULL && consumer == NULL)
-			pthread_cond_wait(&asked, &lock);
-	}
-	task = questions;
-	questions = NULL;
-	pthread_mutex_unlock(&lock);
 	while (task != NULL)
 	{
 		ReaderTask *next = task->next;
@@ -534,10 +571,7 @@ reader_main(void *unused)
 		ask_due(now);
 		look_at_held(relay_now());
 		if (consumer != NULL)
-			read_on(active_count > 0 ? 5 : 20);
-		else if (active_count > 0)
-			/* librdkafka gave no consumer; nothing else can wake us usefully */
-			usleep(BACKOFF_MIN_MS * 1000);
+			read_on(patience(relay_now()));
 		if (has_stalled(relay_now()))
 			drop_consumer();
 	}
@@ -547,42 +581,5 @@ void
 reader_start(rd_kafka_conf_t *use_conf)
 {
 	conf = use_conf;
-	answer_fd = relay_start_thread(reader_main);
-}
-
-int
-reader_fd(void)
-{
-	return answer_fd;
-}
-
-void
-reader_ask(ReaderTask *tasks)
-{
-	ReaderTask *last = tasks;
-
-	if (tasks == NULL)
-		return;
-	while (last->next != NULL)
-		last = last->next;
-	pthread_mutex_lock(&lock);
-	last->next = questions;
-	questions = tasks;
-	pthread_cond_signal(&asked);
-	pthread_mutex_unlock(&lock);
-}
-
-ReaderTask *
-reader_take(void)
-{
-	uint64_t	count;
-	ReaderTask *result;
-
-	if (answer_fd < 0 || read(answer_fd, &count, sizeof(count)) < 0)
-		return NULL;
-	pthread_mutex_lock(&lock);
-	result = answers;
-	answers = NULL;
-	pthread_mutex_unlock(&lock);
-	return result;
+	readtask_start(reader_main);
 }

@@ -24,7 +24,7 @@ my $MB = 1024 * 1024;
 # When they come again, that file is written twice a minute.
 my %limits = (
 	cpu_ms => { idle => $MINUTE, blocked => 2 * $MINUTE },    # 0.1 %, 0.2 %
-	wakes => { idle => 10 * $MINUTE, blocked => 50 * $MINUTE },
+	wakes => { idle => 10 * $MINUTE, blocked => 20 * $MINUTE },
 	written_kb => { idle => 8, blocked => 192 });
 
 my $kafka = EvpubKafka->new->start;

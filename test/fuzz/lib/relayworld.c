@@ -25,6 +25,7 @@
 #include "relay/found.h"
 #include "relay/lookup.h"
 #include "relay/reader.h"
+#include "relay/readtask.h"
 #include "relay/topics.h"
 
 /* The worker takes no longer frame (sender/relayclient.c). */
@@ -1000,7 +1001,7 @@ world_describe(rd_kafka_t *client, rd_kafka_ConfigResource_t **resources, size_t
 	(void) queue;
 }
 
-/* ---- instead of reader.c, whose thread reads from brokers ---- */
+/* ---- instead of reader.c and readtask.c, whose thread reads from brokers ---- */
 
 static ReaderTask *reading;
 
@@ -1011,7 +1012,7 @@ reader_start(rd_kafka_conf_t *conf)
 }
 
 int
-reader_fd(void)
+readtask_fd(void)
 {
 	return -1;
 }
@@ -1023,7 +1024,7 @@ reader_lacks_rights(rd_kafka_resp_err_t error)
 }
 
 void
-reader_ask(ReaderTask *tasks)
+readtask_ask(ReaderTask *tasks)
 {
 	while (tasks != NULL)
 	{
@@ -1055,7 +1056,7 @@ find(Found *found)
 }
 
 ReaderTask *
-reader_take(void)
+readtask_take(void)
 {
 	static const rd_kafka_resp_err_t errors[] = {
 		RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
