@@ -197,8 +197,9 @@ typedef enum EvpubFrameType
 
 	/*
 	 * Newest acknowledged offset of a partition, and the id of its record.
-	 * Payload: EvpubFrameAcked.  Comes before the ACK that covers it; not more than one a partition for
-	 * each ACK.
+	 * Payload: EvpubFrameAcked.  Comes before the ACK that covers it, but behind the
+	 * ACK that covers what was dropped of the partition; not more than one a partition
+	 * for each ACK.
 	 */
 	EVPUB_FRAME_ACKED_OFFSET = 'o',
 
@@ -436,7 +437,8 @@ typedef struct EvpubFrameFound
 	int64_t		end;			/* FOUND: the partition was read up to here, the
 								 * offset of the next record; TAIL: 0 */
 	uint32_t	count;
-	uint32_t	zero;
+	uint32_t	again;			/* FOUND: 1 if the partition was read again, behind the
+								 * first record that went there; else, and TAIL: 0 */
 } EvpubFrameFound;
 
 EVPUB_FRAME_HAS_SIZE(EvpubFrameFound, 24);

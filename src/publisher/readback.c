@@ -96,22 +96,30 @@ put_no_tail(EvpubWorker *worker, uint32 topic, int32 partition)
  * The partition was read, and there is nothing in it that is still to be met: the
  * next relay need not read that again.  The offset may be ahead of what the
  * file says is confirmed, but never is in the file: both are written at the same time.
+ *
+ * Not so if there is something that the next relay has to find, and that the newest id
+ * would not tell it.  What is dropped by its exact id may be still to come for that one,
+ * too.  And a partition that was read again has in front of this place the record for
+ * whose sake it was: that is not confirmed, and the worker has its id only when the relay
+ * reports its offset.
  */
 static void
-note_read(EvpubWorker *worker, uint32 number, int32 partition, int64 end,
-		  const EvpubId *tail)
+note_read(EvpubWorker *worker, const EvpubTail *read, const EvpubId *newest)
 {
-	EvpubTopic *topic = evpub_pins_topic_of_number(&worker->position, number);
+	EvpubTopic *topic = evpub_pins_topic_of_number(&worker->position, read->topic);
 	EvpubLast  *last;
 
-	if (!topic || partition >= topic->partitions)
+	if (!topic || read->partition >= topic->partitions)
 		return;
-	last = &topic->last[partition];
-	if (end - 1 <= last->offset)
+	last = &topic->last[read->partition];
+	if (newest)
+	{
+		last->id = *newest;
+		topic->changed = true;
+	}
+	if (read->exact || read->again || read->end - 1 <= last->offset)
 		return;
-	last->offset = end - 1;
-	if (tail && evpub_id_known(tail))
-		last->id = *tail;
+	last->offset = read->end - 1;
 	topic->changed = true;
 }
 
@@ -139,8 +147,9 @@ take_found(EvpubWorker *worker, const EvpubFrame *frame)
 
 	found.dead_letters = strcmp(found.topic->name, evpub_dead_letter_topic) == 0;
 	ereport(DEBUG1,
-			(errmsg_internal("evpub: partition %d of topic \"%s\" was read back up to offset " INT64_FORMAT,
-							 found.frame.partition, found.topic->name, found.frame.end)));
+			(errmsg_internal("evpub: partition %d of topic \"%s\" was read %s up to offset " INT64_FORMAT,
+							 found.frame.partition, found.topic->name,
+							 found.frame.again ? "again" : "back", found.frame.end)));
 
 	/*
 	 * The WAL up to which the predecessor has published was flushed when it did,
@@ -162,14 +171,15 @@ take_found(EvpubWorker *worker, const EvpubFrame *frame)
 	tail.id = judgement.tail;
 	tail.end = found.frame.end;
 	tail.exact = judgement.exact;
+	tail.again = found.frame.again != 0;
 
 	/* nothing of the partition was sent yet, so nothing is dropped before this */
 	if (judgement.replaced != 0)
 		evpub_position_add_replaced(&worker->position, judgement.replaced);
 	if (evpub_id_known(&tail.id) && !judgement.acknowledged)
 		evpub_tails_add(&stream->tails, &tail);
-	else if (!judgement.exact)
-		note_read(worker, tail.topic, tail.partition, tail.end, NULL);
+	else
+		note_read(worker, &tail, NULL);
 	evpub_relay_put(&worker->relay, EVPUB_FRAME_TAIL, judgement.answer.data,
 					judgement.answer.len);
 	return true;
@@ -179,9 +189,7 @@ take_found(EvpubWorker *worker, const EvpubFrame *frame)
 static void
 take_met(EvpubWorker *worker, EvpubTail *tail)
 {
-	/* what is dropped by its exact id may be still to come, for the next relay as well */
-	if (!tail->exact)
-		note_read(worker, tail->topic, tail->partition, tail->end, &tail->id);
+	note_read(worker, tail, &tail->id);
 	evpub_tails_remove(&worker->stream.tails, tail);
 }
 

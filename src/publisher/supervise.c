@@ -356,7 +356,8 @@ take_frame(EvpubWorker *worker, const EvpubFrame *frame)
 		case EVPUB_FRAME_ACK:
 			return take_ack(worker, frame);
 		case EVPUB_FRAME_ACKED_OFFSET:
-			return evpub_relaytopics_offset(&worker->position, frame);
+			return evpub_relaytopics_offset(&worker->position, frame,
+											worker->stream.flight.holds > 0);
 		case EVPUB_FRAME_FOUND:
 		case EVPUB_FRAME_MET:
 		case EVPUB_FRAME_PASSED:

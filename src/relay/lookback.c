@@ -239,7 +239,8 @@ take_found(ReaderTask *task)
 		.topic = task->number,
 		.partition = task->partition,
 		.end = atomic_load(&task->at),
-		.count = task->found.count
+		.count = task->found.count,
+		.again = task->again
 	};
 
 	partition->access = PARTITION_FOUND;

@@ -88,16 +88,19 @@ offsets_take(const rd_kafka_message_t *message)
  * What is in front of the last acknowledged record is not known, or not met, while the
  * partition is read again (lookback_first_acked()).  A relay that begins then has to read
  * it, too, so the offset is reported when that is over.
+ *
+ * What was dropped is in front of it as well.  While that is not acknowledged to the
+ * worker, it is sent to the next relay, which has to find it as this one has.
  */
 static bool
-is_settled(const TopicPartition *partition)
+is_settled(const TopicPartition *partition, uint64_t acknowledged)
 {
 	return partition->access != PARTITION_READ && partition->access != PARTITION_FOUND &&
-		!tail_is_open(partition->tail);
+		!tail_is_open(partition->tail) && partition->dropped <= acknowledged;
 }
 
 void
-offsets_send(void)
+offsets_send(uint64_t acknowledged)
 {
 	size_t		kept = 0;
 
@@ -111,7 +114,7 @@ offsets_send(void)
 			.offset = partition->offset
 		};
 
-		if (!is_settled(partition))
+		if (!is_settled(partition, acknowledged))
 		{
 			unreported[kept++] = *which;
 			continue;

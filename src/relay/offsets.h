@@ -5,6 +5,8 @@
 #ifndef EVPUB_RELAY_OFFSETS_H
 #define EVPUB_RELAY_OFFSETS_H
 
+#include <stdint.h>
+
 #include <librdkafka/rdkafka.h>
 
 /* The id of a record that was sent, by its header; NULL: there is none. */
@@ -23,7 +25,11 @@ extern void offsets_take(const rd_kafka_message_t *message);
  */
 extern void offsets_take_id(const rd_kafka_message_t *message);
 
-/* Reports to the worker the offsets that are new since the last call. */
-extern void offsets_send(void);
+/*
+ * Reports to the worker the offsets that are new since the last call.  Records up to this
+ * number have been acknowledged to it: an offset behind a record that was dropped, and is
+ * not among them, waits.
+ */
+extern void offsets_send(uint64_t acknowledged);
 
 #endif							/* EVPUB_RELAY_OFFSETS_H */

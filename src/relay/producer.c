@@ -289,9 +289,10 @@ report_acked(void)
 {
 	EvpubFrameAck ack = {.sequence = acked,.dropped = dropped};
 
-	offsets_send();
+	offsets_send(acked_reported);
 	frames_send(EVPUB_FRAME_ACK, &ack, sizeof(ack), NULL, 0);
 	acked_reported = acked;
+	offsets_send(acked_reported);
 	unreported_since = 0;
 }
 
@@ -414,13 +415,11 @@ produce_all(int64_t now)
 		}
 		if (next - acked == 1)
 			last_progress = now;
+		ring[next & RING_MASK] = verdict == TAIL_SEND ? cost : DONE | DROPPED;
 		if (verdict == TAIL_SEND)
-		{
-			ring[next & RING_MASK] = cost;
 			in_flight_cost += cost;
-		}
 		else
-			ring[next & RING_MASK] = DONE | DROPPED;
+			topics_partition(topic, partition)->dropped = next;
 		next++;
 		if (verdict != TAIL_SEND)
 			move_acked();

@@ -43,6 +43,7 @@ typedef struct TopicPartition
 	int64_t		read_end;		/* it was read back up to here; -1: what was acknowledged
 								 * since has shown that this was its end */
 	Tail	   *tail;			/* what is dropped; NULL: nothing */
+	uint64_t	dropped;		/* the number of the last record that was; 0: none was */
 	char		id[EVPUB_FRAME_ID_LENGTH];	/* of the record at "offset", if unreported */
 } TopicPartition;
 

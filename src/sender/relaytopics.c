@@ -180,7 +180,7 @@ evpub_relaytopics_partitions(EvpubPosition *position, const EvpubFrame *frame)
 }
 
 bool
-evpub_relaytopics_offset(EvpubPosition *position, const EvpubFrame *frame)
+evpub_relaytopics_offset(EvpubPosition *position, const EvpubFrame *frame, bool held)
 {
 	EvpubFrameAcked acked;
 	EvpubTopic *topic;
@@ -209,15 +209,25 @@ evpub_relaytopics_offset(EvpubPosition *position, const EvpubFrame *frame)
 	/* without an id, it says where the partition ends that is pinned now */
 	if (!evpub_id_known(&id) && topic->reread)
 		return true;
+
+	/* it takes records, so none of them is a dead letter for the topic's sake */
+	if (evpub_id_known(&id))
+		topic->letters = 0;
+
+	/*
+	 * While a tail holds the position, the next relay gets also what was dropped in
+	 * front of this record, and has to find it there.  It may be newer than the record:
+	 * what a predecessor had sent was seen only behind the first record of its
+	 * successor (the relay's lookback.c).
+	 */
+	if (evpub_id_known(&id) && held)
+		return true;
 	last = &topic->last[acked.partition];
 	last->offset = acked.offset;
 	if (evpub_id_known(&id))
 	{
 		last->id = id;
 		last->replaces = false;
-
-		/* it takes records, so none of them is a dead letter for the topic's sake */
-		topic->letters = 0;
 	}
 	topic->changed = true;
 	return true;

@@ -34,9 +34,13 @@ extern void evpub_relaytopics_forget(EvpubPosition *position);
 /* All counts of the position are durable: let the relay use them. */
 extern void evpub_relaytopics_pins_durable(EvpubPosition *position, EvpubRelay *relay);
 
-/* Take in what the relay reports; false if it makes no sense. */
+/*
+ * Take in what the relay reports; false if it makes no sense.  held: tails hold the
+ * position where it is (tails.h).
+ */
 extern bool evpub_relaytopics_partitions(EvpubPosition *position, const EvpubFrame *frame);
-extern bool evpub_relaytopics_offset(EvpubPosition *position, const EvpubFrame *frame);
+extern bool evpub_relaytopics_offset(EvpubPosition *position, const EvpubFrame *frame,
+									 bool held);
 
 /* The largest batch that a topic takes; *topic gets which it is. */
 extern bool evpub_relaytopics_size(EvpubPosition *position, const EvpubFrame *frame,

@@ -21,6 +21,7 @@ typedef struct EvpubTail
 	EvpubId		id;
 	int64		end;			/* the partition was read up to here */
 	bool		exact;			/* it has also what is dropped by its exact id */
+	bool		again;			/* it was read again */
 	uint64		passed_seq;		/* sent_seq, when all transactions up to the tail's
 								 * were sent; 0: they were not yet */
 } EvpubTail;

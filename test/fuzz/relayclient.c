@@ -200,7 +200,7 @@ take(const EvpubFrame *frame)
 		case EVPUB_FRAME_PARTITIONS:
 			return evpub_relaytopics_partitions(&position, frame);
 		case EVPUB_FRAME_ACKED_OFFSET:
-			return evpub_relaytopics_offset(&position, frame);
+			return evpub_relaytopics_offset(&position, frame, false);
 		case EVPUB_FRAME_FOUND:
 			return take_found(frame);
 		case EVPUB_FRAME_TOPIC_SIZE:

@@ -3,7 +3,7 @@
  *		evpub-kafka-admin: what tests and the bench ask of a Kafka cluster
  *		besides reading and writing.
  *
- *		evpub-kafka-admin BROKERS create TOPIC PARTITIONS [NAME=VALUE ...]
+ *		evpub-kafka-admin BROKERS create TOPIC PARTITIONS [replicas=N] [NAME=VALUE ...]
  *		evpub-kafka-admin BROKERS delete TOPIC
  *		evpub-kafka-admin BROKERS grow TOPIC PARTITIONS
  *		evpub-kafka-admin BROKERS set TOPIC NAME=VALUE ...
@@ -18,10 +18,11 @@
  * for each partition, "topics" a line "topic partitions" for each topic.
  * "delete-records" deletes those before the offset.  "transact" writes records in
  * a transaction, whose end is a record that no reader gets.  A new topic has as many
- * replicas as the brokers' default.replication.factor says.
+ * replicas as the brokers' default.replication.factor says, if none are named.
  * Errors go to stderr, with exit status 1.
  */
 #include <librdkafka/rdkafka.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,12 +128,14 @@ metadata(const char *name)
 static void
 create(rd_kafka_queue_t *queue, char **args, int count)
 {
+	bool		has_replicas = count > 2 && strncmp(args[2], "replicas=", 9) == 0;
 	rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(
-		args[0], atoi(args[1]), -1, errstr, sizeof(errstr));
+		args[0], atoi(args[1]), has_replicas ? atoi(args[2] + 9) : -1,
+		errstr, sizeof(errstr));
 
 	if (topic == NULL)
 		die("create", errstr);
-	for (int i = 2; i < count; i++)
+	for (int i = has_replicas ? 3 : 2; i < count; i++)
 	{
 		char	   *value = split(args[i]);
 

@@ -273,11 +273,12 @@ sub metadata
 		_capture('kcat', '-L', '-J', '-q', '-m', 2, '-b', $self->bootstrap));
 }
 
-# create_topic(name, partitions, {setting => value})
+# create_topic(name, partitions, {setting => value}, replicas => number)
 sub create_topic
 {
-	my ($self, $topic, $partitions, $conf) = @_;
+	my ($self, $topic, $partitions, $conf, %args) = @_;
 	$self->_admin('create', $topic, $partitions || 6,
+		$args{replicas} ? "replicas=$args{replicas}" : (),
 		map { "$_=$conf->{$_}" } sort keys %{ $conf || {} });
 	$self->wait_topic($topic);
 	return $self;

@@ -2,6 +2,8 @@
 # What a leader has and may not show yet, since a replica in sync does not answer, is
 # waited for before a partition is read back, so it does not come twice.  Where a replica
 # answers and is slow, only the first record comes twice: behind it everything is seen.
+# To see it, the partition is read again, and what is known of it stays as it was then:
+# whoever begins behind that would send the first record a second time.
 use strict;
 use warnings;
 
@@ -113,7 +115,7 @@ $cluster->stop;
 $cluster = EvpubCluster->new(
 	conf => { 'replica.fetch.min.bytes' => 1_000_000, 'replica.fetch.wait.max.ms' => 8000,
 		'replica.lag.time.max.ms' => 30_000 })->start;
-$node = capture_node('slow', kafka => $cluster);
+$node = capture_node('slow', kafka => $cluster, conf => 'log_min_messages = debug1');
 $cluster->create_topic('one', 1);
 sql(q{
 CREATE TABLE one (id int PRIMARY KEY, tenant text NOT NULL DEFAULT 'acme');
@@ -140,6 +142,45 @@ is(status($node, 'duplicates_dropped') - $dropped_then, 19, 'slow: the others we
 sql('INSERT INTO one VALUES (' . ++$last . ')');
 ok(wait_published($node), 'slow: it goes on');
 is((map { $_->{event}{pk}{id} } events($cluster, 'one'))[-1], $last, 'slow: and nothing else comes');
+
+# ---- read again, and then the relay is killed ----
+
+# One replica acknowledges at once; "one" waits for its followers, and comes first in the
+# stream, so nothing is acknowledged to the worker.
+$cluster->create_topic('free', 1, {}, replicas => 1);
+sql(q{
+CREATE TABLE free (id int PRIMARY KEY, tenant text NOT NULL DEFAULT 'acme');
+SELECT evpub.capture_table('free', tenant_column => 'tenant', topic => 'free');
+INSERT INTO free VALUES (0)});
+ok(wait_published($node), 'again: published');
+
+# Do something, and wait until the relay has read partition 0 of "free" after that.
+sub await_reading
+{
+	my ($what, $do) = @_;
+	my $from = -s $node->logfile;
+	$do->();
+	wait_until($what, sub {
+		return slurp_file($node->logfile, $from) =~ /partition 0 of topic "free" was read/ });
+	return;
+}
+
+# It is read again for the sake of a record of another, which stands in front.  Again if
+# the followers come by just then.
+my $free = 0;
+for my $try (1 .. 10)
+{
+	await_reading('a relay', sub { kill 'KILL', relay_pid($node) });
+	$cluster->produce('free', 'acme', '{"planted": true}', '-p', 0);
+	await_reading('read again', sub {
+		sql('BEGIN; INSERT INTO one VALUES (' . ++$last . '); INSERT INTO free VALUES (' . ++$free . '); COMMIT') });
+	my $waited = status($node, 'events_in_flight') == 2;
+	kill 'KILL', relay_pid($node);
+	wait_published($node) or last;
+	last if $waited;
+}
+my @free = map { $_->{event}{pk}{id} // () } events($cluster, 'free');
+is_deeply(\@free, [ 0 .. $free ], 'again: the first record comes once');
 
 $node->stop;
 $cluster->stop;

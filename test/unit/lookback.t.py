@@ -457,6 +457,8 @@ def test_hidden_offset(t):
     r.tail(0, 0, [(b't', own(3))])
     r.wait_acked(4)
     assert kafka.ids('unsettled') == [own(1), own(2), own(3), own(1), own(4)]
+    again = [struct.unpack('=IiqII', payload[:24])[4] for kind, payload in r.frames if kind == 'f']
+    assert again == [0, 1], again
     assert r.offsets == {(0, 0): 4}, r.offsets
 
 
@@ -494,6 +496,29 @@ def test_hidden_tail(t):
         [own(i) for i in range(6, 9)]
     assert r.dropped == 5, r.dropped
     assert ('m', struct.pack('=Ii', 0, 0)) in r.frames
+
+
+def test_dropped_offset(t):
+    "an offset behind what was dropped is reported when that is acknowledged"
+    b = t.broker('--brokers', '2', '--topic', 'slow:1', '--topic', 'events:1')
+    b.command('leader slow 0 1')
+    b.command('leader events 0 2')
+    r = reader(t, b.servers)
+    r.answers = lambda topic, partition, ids: [(b'x', own(1, GAP))] if topic == 1 else []
+    r.origin()
+    r.known(0, 'slow', [None])
+    r.known(1, 'events', [None])
+    r.wait_found(0)
+    r.wait_found(1)
+    b.command('rtt 1 1000')
+    r.batch(r.put(own(1), topic=0), r.put(own(1, GAP), topic=1), r.put(own(2), topic=1))
+    r.wait_acked(3)
+    assert r.dropped == 1 and r.offsets == {(0, 0): 0, (1, 0): 0}, (r.dropped, r.offsets)
+    # whoever takes the offset has the acknowledgement of the second record already
+    offset = [i for i, (kind, payload) in enumerate(r.frames)
+              if kind == 'o' and payload[:4] == b'\1\0\0\0'][0]
+    acked = [struct.unpack('=QQ', payload)[0] for kind, payload in r.frames[:offset] if kind == 'A']
+    assert acked and acked[-1] >= 2, r.frames
 
 
 def test_dropped_all(t):
