@@ -15,6 +15,7 @@ use warnings;
 use EvpubTest;
 use Exporter 'import';
 use Test::More;
+use Time::Local qw(timegm);
 
 our @EXPORT = qw(load_tables start_load item_events check_complete);
 our $TOPIC = 'items';
@@ -25,7 +26,8 @@ sub load_tables
 {
 	my ($node, $tenants) = @_;
 	$node->safe_psql('postgres', $_)
-	  for 'ALTER SYSTEM SET log_min_messages = debug1', 'SELECT pg_reload_conf()';
+	  for 'ALTER SYSTEM SET log_min_messages = debug1', q{ALTER SYSTEM SET log_timezone = 'UTC'},
+		'SELECT pg_reload_conf()';
 	$node->safe_psql(
 		'postgres', qq{
 CREATE TABLE counter (tenant text PRIMARY KEY, n bigint NOT NULL);
@@ -96,19 +98,28 @@ sub item_events
 	return ($strange, map { @{ $partitions{$_} } } sort keys %partitions);
 }
 
-# How far relays have read partitions back, from the server's log: the offsets of each.
-sub read_back
+# What relays have read of partitions, from the server's log: of each partition, when and
+# up to which offset, in the order of time; in milliseconds, as a record's timestamp.
+sub readings
 {
 	my ($node) = @_;
-	my %ends;
+	my %readings;
 	open my $log, '<', $node->logfile or die $node->logfile . ": $!";
 	while (<$log>)
 	{
-		push @{ $ends{$1} }, $2
-		  if /DEBUG:  evpub: partition (\d+) of topic "$TOPIC" was read back up to offset (\d+)/;
+		next unless /^(\d+)-(\d+)-(\d+) (\d+):(\d+):(\d+)\.(\d+) UTC .*DEBUG:  evpub: partition (\d+) of topic "$TOPIC" was read (?:back|again) up to offset (\d+)/;
+		push @{ $readings{$8} }, [ timegm($6, $5, $4, $3, $2 - 1, $1) * 1000 + $7, $9 ];
 	}
 	close $log;
-	return \%ends;
+	return \%readings;
+}
+
+# How far the relay had read a partition that has sent a record at this time.
+sub known_to_sender
+{
+	my ($readings, $sent) = @_;
+	my @before = grep { $_->[0] <= $sent } @{ $readings || [] };
+	return @before ? $before[-1][1] : undef;
 }
 
 # check_complete(name, node, kafka, late => 1, duplicates => 1): what is in Kafka
@@ -116,15 +127,15 @@ sub read_back
 #
 # "late": a relay was killed, or left a broker that did not answer.  What it had
 # sent last may come when its successor has already read what is there.  Then that is
-# the older record, behind the newer one; or the newer one stands behind it, sent by a
-# relay that read back to the older one's place at most, when it was not there yet.
-# Nothing else may come twice.  "duplicates": evpub.delivery = 'at_least_once'.  What
-# is repeated must have the id of the first.
+# the older record, behind the newer one; or the newer one stands behind it, and whoever
+# sent that had read the partition up to the older one's place at most, when it was not
+# there yet.  Nothing else may come twice.  "duplicates": evpub.delivery =
+# 'at_least_once'.  What is repeated must have the id of the first.
 sub check_complete
 {
 	my ($name, $node, $kafka, %args) = @_;
 	my ($strange, @events) = item_events($kafka);
-	my $ends = $args{late} ? read_back($node) : {};
+	my $readings = $args{late} ? readings($node) : {};
 	my (%first, %last, %count);
 	my ($duplicates, $late, $disorder, $phantoms) = (0, 0, 0, 0);
 
@@ -134,14 +145,16 @@ sub check_complete
 		if (my $first = $first{$id})
 		{
 			my ($first_sent, $first_offset) = @$first;
-			my @ends = grep { $_ <= $offset } @{ $ends->{$partition} || [] };
-			if ($args{late} && ($sent < $first_sent || @ends && !grep { $_ > $first_offset } @ends))
+			my $known = known_to_sender($readings->{$partition}, $sent);
+			if ($args{late} && ($sent < $first_sent || defined $known && $known <= $first_offset))
 			{
 				$late++;
 				next;
 			}
 			diag "twice: $tenant $seq $id of partition $partition, sent at $first_sent and at $sent, "
-			  . "at offsets $first_offset and $offset, read back up to @ends"
+			  . "at offsets $first_offset and $offset, by a relay that had read up to "
+			  . ($known // 'nothing') . '; all readings: '
+			  . join(' ', map { "$_->[1] at $_->[0]" } @{ $readings->{$partition} || [] })
 			  if !$args{duplicates} && $duplicates < 5;
 			$duplicates++;
 			next;

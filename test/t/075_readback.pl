@@ -128,11 +128,12 @@ ok(wait_published($node), 'published under kills');
 cmp_ok(check_complete('kills', $node, $kafka, late => 1), '>', 100, 'a load worth the name');
 cmp_ok(dropped(), '>', 0, 'duplicates were dropped');
 
-# bytes 26 to 42 of an id are where its transaction was committed
-my @items = map { $_->{event}{id} } events($kafka, 'items');
-my %transactions = map { substr($_, 26, 16) => 1 } @items;
+# Of a late record, the worker knows one copy: it was acknowledged, or found and dropped.
+# Bytes 26 to 42 of an id are where its transaction was committed.
+my %items = map { $_->{event}{id} => 1 } events($kafka, 'items');
+my %transactions = map { substr($_, 26, 16) => 1 } keys %items;
 is(sql('SELECT concat_ws($$ $$, transactions, events + duplicates_dropped) FROM evpub.stat'),
-	join(' ', scalar(keys %transactions), scalar(@items)), 'each transaction and each event was counted once');
+	join(' ', scalar(keys %transactions), scalar(keys %items)), 'each transaction and each event was counted once');
 
 # ---- another server has taken over ----
 

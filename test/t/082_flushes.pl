@@ -51,17 +51,19 @@ my %count;
 $count{ $_->[1] }++ for @steps;
 note "$took s: ", join ', ', map { "$_ $count{$_}" } sort keys %count;
 my $flushes = 0;
-my ($of_slot, $of_wal, $with_room) = (0, 0, 0);
+my ($of_slot, $of_wal, $with_room, $figures) = (0, 0, 0, 0);
 for my $step (keys %count)
 {
 	$flushes += $count{$step} if $step =~ /^fsync evpub/;
 	$of_slot += $count{$step} if $step =~ /^fsync pg_replslot/;
 	$of_wal += $count{$step} if $step =~ /^fsync pg_wal/;
-	$with_room += $count{$step} if $step =~ /^(create|rename) evpub/;
+	$with_room += $count{$step} if $step =~ m{^(create|rename) evpub/state};
+	$figures += $count{$step} if $step =~ m{^rename evpub/figures};
 }
 cmp_ok($flushes, '>=', $took / 2, 'the position is written');
 cmp_ok($flushes, '<=', $took + 1, 'by one flush a second');
 is($with_room, 0, 'in place');
+cmp_ok($figures, '<=', 1 + $took / 10, 'the figures are kept once in ten seconds, without a flush');
 cmp_ok($of_slot, '<=', 4 * (1 + $took / 10), 'the slot is saved once in ten seconds');
 # a position message is flushed with the writers' commits
 cmp_ok($of_wal, '<=', 2, 'and no WAL is flushed for it');
