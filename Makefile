@@ -168,7 +168,7 @@ deps:
 
 # TESTS="thread order" runs only the tests whose names contain one of these
 test: deps
-	@$(AGAIN) WERROR=1 all test-programs fuzz-programs
+	@$(AGAIN) -j$$(nproc) WERROR=1 all test-programs fuzz-programs
 	@$(AGAIN) WERROR=1 install
 	@PG_CONFIG='$(PG_CONFIG)' test/run $(TESTS)
 
