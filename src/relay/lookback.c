@@ -203,12 +203,18 @@ send_acked(const Topic *topic, int32_t partition, int64_t offset)
  * The end of a partition of a new topic.  The worker must not get the count without
  * the ends: it would make the count durable, and then the next relay would read all
  * that others have written.
+ *
+ * Unless the worker has sent a count meanwhile, which a relay before had reported.  Then
+ * records may be on their way already, and the end may be behind them: whoever takes it
+ * for the place where evpub's records begin would not find these.
  */
 static void
 take_new_end(const ReaderTask *task)
 {
 	Topic	   *topic = topics_get(task->number);
 
+	if (topic->pinned > 0)
+		return;
 	topics_partition(topic, task->partition)->offset = atomic_load(&task->end) - 1;
 	if (--topic->ends_awaited > 0)
 		return;

@@ -206,13 +206,24 @@ evpub_relaytopics_offset(EvpubPosition *position, const EvpubFrame *frame, bool 
 	if (id.number >= EVPUB_GAP_NUMBERS)
 		return true;
 
-	/* without an id, it says where the partition ends that is pinned now */
-	if (!evpub_id_known(&id) && topic->reread)
+	/*
+	 * Without an id, it says where the partition ends that is pinned now: others have
+	 * written what is there, unless it is read from its beginning, or we have published.
+	 */
+	last = &topic->last[acked.partition];
+	if (!evpub_id_known(&id) && (topic->reread || evpub_id_known(&last->id)))
 		return true;
 
+	topic->changed = true;
+	if (!evpub_id_known(&id))
+	{
+		last->offset = acked.offset;
+		return true;
+	}
+
 	/* it takes records, so none of them is a dead letter for the topic's sake */
-	if (evpub_id_known(&id))
-		topic->letters = 0;
+	topic->letters = 0;
+	last->replaces = false;
 
 	/*
 	 * While a tail holds the position, the next relay gets also what was dropped in
@@ -220,16 +231,10 @@ evpub_relaytopics_offset(EvpubPosition *position, const EvpubFrame *frame, bool 
 	 * what a predecessor had sent was seen only behind the first record of its
 	 * successor (the relay's lookback.c).
 	 */
-	if (evpub_id_known(&id) && held)
+	if (held)
 		return true;
-	last = &topic->last[acked.partition];
 	last->offset = acked.offset;
-	if (evpub_id_known(&id))
-	{
-		last->id = id;
-		last->replaces = false;
-	}
-	topic->changed = true;
+	last->id = id;
 	return true;
 }
 

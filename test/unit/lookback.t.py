@@ -498,6 +498,30 @@ def test_hidden_tail(t):
     assert ('m', struct.pack('=Ii', 0, 0)) in r.frames
 
 
+def test_count_of_another(t):
+    "where a new topic ends is not asked any more when its count has come from a relay before"
+    kafka.create('counted')
+    n = 0
+    for ms in range(0, 400, 40):
+        r = reader(t)
+        r.pin = False
+        r.origin()
+        r.topic(0, 'counted')
+        deadline = time.monotonic() + ms / 1000
+        while r.receive(deadline) is not None:
+            pass
+        if [1 for kind, _ in r.frames if kind == 'P']:
+            break
+        r.topic(0, 'counted', 1)
+        r.batch(*[r.put(own(n + i)) for i in range(1, 4)])
+        n += 3
+        r.wait_acked(3)
+        r.silent()
+        # an offset without an id would be that of records whose ids nobody knows
+        assert all(payload[16] for kind, payload in r.frames if kind == 'o'), (ms, r.frames)
+        r.close()
+
+
 def test_dropped_offset(t):
     "an offset behind what was dropped is reported when that is acknowledged"
     b = t.broker('--brokers', '2', '--topic', 'slow:1', '--topic', 'events:1')
