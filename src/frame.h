@@ -438,7 +438,8 @@ typedef struct EvpubFrameFound
 								 * offset of the next record; TAIL: 0 */
 	uint32_t	count;
 	uint32_t	again;			/* FOUND: 1 if the partition was read again, behind the
-								 * first record that went there; else, and TAIL: 0 */
+								 * first record that went there; TAIL: 1 if it answers
+								 * that; else 0 */
 } EvpubFrameFound;
 
 EVPUB_FRAME_HAS_SIZE(EvpubFrameFound, 24);

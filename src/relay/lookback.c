@@ -159,9 +159,18 @@ lookback_tail(const char *payload, uint32_t length)
 		relay_fail(EVPUB_FAILURE_RETRY, "malformed TAIL frame from the server");
 	topic = topic_of(frame.topic, frame.partition, 0, "TAIL");
 	partition = topics_partition(topic, frame.partition);
+
+	/*
+	 * The worker may explain a tail by itself just when the relay reports PASSED, and
+	 * answers that as well.  Meanwhile the relay has sent a record, and reads again: this
+	 * answer says nothing of what is found then.
+	 */
+	if (partition->again && !frame.again)
+		return;
 	if (partition->access == PARTITION_UNREAD || partition->access == PARTITION_READ)
 		relay_fail(EVPUB_FAILURE_RETRY, "the server sent a tail of topic \"%s\" partition %d before it was read back",
 				   topic->name, frame.partition);
+	partition->again = false;
 	tail_free(partition->tail);
 	partition->tail = tail_new(payload + sizeof(frame), frame.count);
 	partition->access = PARTITION_OPEN;
@@ -251,6 +260,7 @@ take_found(ReaderTask *task)
 
 	partition->access = PARTITION_FOUND;
 	partition->read_end = task->again ? -1 : frame.end;
+	partition->read_at = relay_now();
 	frames_send(EVPUB_FRAME_FOUND, &frame, sizeof(frame), task->found.ids,
 				task->found.count * sizeof(*task->found.ids));
 }
@@ -274,7 +284,7 @@ ends_below(const ReaderTask *task)
  *
  * A report without an offset says nothing, and then others may be under way when the
  * first one with an offset comes.  Those would be taken for a predecessor's, and never be
- * met; so it is too late then, and nothing is read.
+ * met; so it is too late then, and nothing is read, but by the next relay (offsets.c).
  *
  * An announcement of a gap goes out before the tail is met (tail.c).  The answer to what
  * is read then would replace the tail, and what is still to be dropped would be sent.  So
@@ -300,8 +310,11 @@ lookback_first_acked(Topic *topic, int32_t number, int64_t offset, const char *i
 		task->again = true;
 		memcpy(task->after, id, sizeof(task->after));
 		partition->access = PARTITION_READ;
+		partition->again = true;
 		readtask_ask(task);
 	}
+	else if (offset > partition->read_end)
+		partition->mixed = true;
 	partition->read_end = -1;
 }
 

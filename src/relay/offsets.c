@@ -15,6 +15,11 @@
 #include "tail.h"
 #include "topics.h"
 
+/* So long after a partition was read, what a dead relay had sent may still come, in ms. */
+#ifndef OFFSETS_LATE_MS
+#define OFFSETS_LATE_MS 60000
+#endif
+
 typedef struct Acked
 {
 	Topic	   *topic;
@@ -70,6 +75,10 @@ offsets_take(const rd_kafka_message_t *message)
 				   topic->name, message->partition, message->offset,
 				   partition->offset);
 	}
+	/* the first one is looked at by lookback_first_acked() */
+	if (partition->access != PARTITION_UNREAD && partition->read_end < 0 &&
+		message->offset != partition->offset + 1)
+		partition->mixed = true;
 	partition->offset = message->offset;
 	partition->id[0] = '\0';	/* not that of an older one */
 	if (partition->unreported)
@@ -91,12 +100,17 @@ offsets_take(const rd_kafka_message_t *message)
  *
  * What was dropped is in front of it as well.  While that is not acknowledged to the
  * worker, it is sent to the next relay, which has to find it as this one has.
+ *
+ * So may be what came late of a relay that is dead, and that is newer than this record:
+ * then there are records of others among those of this relay.  Mostly these are
+ * another producer's, and after a while nothing comes late any more.
  */
 static bool
 is_settled(const TopicPartition *partition, uint64_t acknowledged)
 {
 	return partition->access != PARTITION_READ && partition->access != PARTITION_FOUND &&
-		!tail_is_open(partition->tail) && partition->dropped <= acknowledged;
+		!tail_is_open(partition->tail) && partition->dropped <= acknowledged &&
+		(!partition->mixed || relay_now() - partition->read_at >= OFFSETS_LATE_MS);
 }
 
 void

@@ -42,6 +42,9 @@ typedef struct TopicPartition
 	PartitionAccess access;
 	int64_t		read_end;		/* it was read back up to here; -1: what was acknowledged
 								 * since has shown that this was its end */
+	int64_t		read_at;		/* when that was */
+	bool		mixed;			/* there are others' records among those of this relay */
+	bool		again;			/* it was read again, and the answer is awaited */
 	Tail	   *tail;			/* what is dropped; NULL: nothing */
 	uint64_t	dropped;		/* the number of the last record that was; 0: none was */
 	char		id[EVPUB_FRAME_ID_LENGTH];	/* of the record at "offset", if unreported */

@@ -122,8 +122,8 @@ class Reader(relay.Relay):
                 self.offset(number, partition, offset)
         self.read_back(number)
 
-    def tail(self, topic, partition, ids):
-        self.send('t', struct.pack('=IiqII', topic, partition, 0, len(ids), 0)
+    def tail(self, topic, partition, ids, again=0):
+        self.send('t', struct.pack('=IiqII', topic, partition, 0, len(ids), again)
                   + b''.join(kind + i for kind, i in ids))
 
     def put(self, identity, topic=0, partition=0, headers=()):
@@ -133,14 +133,14 @@ class Reader(relay.Relay):
 
     def note(self, kind, payload):
         if kind == 'f':
-            topic, partition, end, count, _ = struct.unpack('=IiqII', payload[:24])
+            topic, partition, end, count, again = struct.unpack('=IiqII', payload[:24])
             ids = {(payload[at:at + 1], payload[at + 1:at + 52])
                    for at in range(24, 24 + count * 52, 52)}
             assert len(ids) == count
             assert (topic, partition) not in self.found or topic in self.again
             self.found[topic, partition] = end, ids
             if self.answers is not None:
-                self.tail(topic, partition, self.answers(topic, partition, ids))
+                self.tail(topic, partition, self.answers(topic, partition, ids), again)
         return super().note(kind, payload)
 
     def wait_found(self, topic=0, partition=0):
@@ -454,7 +454,7 @@ def test_hidden_offset(t):
     r.batch(*[r.put(own(i)) for i in range(1, 5)])
     r.wait('f')
     assert r.found[0, 0][1] == {(b'e', own(3))} and not r.offsets, (r.found, r.offsets)
-    r.tail(0, 0, [(b't', own(3))])
+    r.tail(0, 0, [(b't', own(3))], again=1)
     r.wait_acked(4)
     assert kafka.ids('unsettled') == [own(1), own(2), own(3), own(1), own(4)]
     again = [struct.unpack('=IiqII', payload[:24])[4] for kind, payload in r.frames if kind == 'f']
@@ -496,6 +496,57 @@ def test_hidden_tail(t):
         [own(i) for i in range(6, 9)]
     assert r.dropped == 5, r.dropped
     assert ('m', struct.pack('=Ii', 0, 0)) in r.frames
+
+
+def test_late_behind(t):
+    "what comes late between two records is in front of no offset that the next relay gets"
+    kafka.create('behind_own')
+    r = reader(t)
+    r.origin()
+    r.known(0, 'behind_own', [None])
+    r.wait_found()
+    r.batch(r.put(own(1)))
+    r.wait_acked(1)
+    kafka.write_own('behind_own', *[own(i) for i in range(1, 11)])
+    r.batch(r.put(own(2)))
+    r.wait_acked(2)
+    r.silent()
+    assert r.offsets == {(0, 0): 0}, r.offsets
+
+    # nothing comes late any more
+    start = time.monotonic()
+    n = 2
+    while r.offsets == {(0, 0): 0}:
+        n += 1
+        r.batch(r.put(own(n)))
+        r.wait_acked(n)
+        assert time.monotonic() - start < relay.PATIENCE
+    assert r.offsets == {(0, 0): 9 + n}, (n, r.offsets)
+
+
+def test_answer_of_before(t):
+    "an answer to PASSED that crosses another one is not taken for that to what is read again"
+    kafka.create('crossed')
+    kafka.write_own('crossed', own(1))
+    r = reader(t)
+    r.again = {0}
+    r.answers = None
+    r.origin()
+    r.known(0, 'crossed', [None])
+    r.wait_found()
+    kafka.write_own('crossed', *[own(i) for i in range(2, 8)])
+    r.tail(0, 0, [(b't', own(1))])
+    r.batch(*[r.put(own(i)) for i in range(2, 8)])
+    r.wait('p')
+    # the worker has explained the tail by itself, and answers PASSED as well
+    r.tail(0, 0, [])
+    r.wait('f')
+    r.tail(0, 0, [])
+    r.silent()
+    r.tail(0, 0, [(b't', own(7))], again=1)
+    r.wait_acked(6)
+    assert r.dropped == 5, r.dropped
+    assert kafka.ids('crossed') == [own(i) for i in range(1, 8)] + [own(2)]
 
 
 def test_count_of_another(t):
