@@ -36,7 +36,6 @@ extern void lookback_report(Topic *topic, int32_t count);
 /* Readable when a partition was read; -1: there is no read-back. */
 extern int	lookback_fd(void);
 
-/* Takes what was read.  Returns when it wants to be called again. */
 /*
  * The first record that was sent to a partition is acknowledged.  If something stands
  * between the place up to which the partition was read and this record, it is read, too,
@@ -45,6 +44,7 @@ extern int	lookback_fd(void);
 extern void lookback_first_acked(Topic *topic, int32_t partition, int64_t offset,
 								 const char *id);
 
+/* Takes what was read.  Returns when it wants to be called again. */
 extern int64_t lookback_work(int64_t now);
 
 /*
