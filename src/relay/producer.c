@@ -292,6 +292,7 @@ report_acked(void)
 	offsets_send(acked_reported);
 	frames_send(EVPUB_FRAME_ACK, &ack, sizeof(ack), NULL, 0);
 	acked_reported = acked;
+	/* and those that are behind what was dropped, which is acknowledged now */
 	offsets_send(acked_reported);
 	unreported_since = 0;
 }

@@ -18,8 +18,8 @@ my $MB = 1024 * 1024;
 
 # Worker, relays and librdkafka's threads together, also of relays that have ended since.
 # Without a broker they try to connect every second, and the server's log gets a line now
-# and then.  To read what the server logs once in a while dirties a page: the time of access.  Each new
-# reason of an outage, some eight in its first minute, writes a page to the log and replaces
+# and then.  To read what the server logs once in a while dirties a page: the time of
+# access.  Each new reason of an outage, some eight in its first minute, writes a page to the log and replaces
 # the file that evpub.failures shows: some 16 kB with what the file system notes of that.
 # When they come again, that file is written twice a minute.
 my %limits = (

@@ -168,17 +168,19 @@ sub await_reading
 # It is read again for the sake of a record of another, which stands in front.  Again if
 # the followers come by just then.
 my $free = 0;
+my $waited;
 for my $try (1 .. 10)
 {
 	await_reading('a relay', sub { kill 'KILL', relay_pid($node) });
 	$cluster->produce('free', 'acme', '{"planted": true}', '-p', 0);
 	await_reading('read again', sub {
 		sql('BEGIN; INSERT INTO one VALUES (' . ++$last . '); INSERT INTO free VALUES (' . ++$free . '); COMMIT') });
-	my $waited = status($node, 'events_in_flight') == 2;
+	$waited = status($node, 'events_in_flight') == 2;
 	kill 'KILL', relay_pid($node);
 	wait_published($node) or last;
 	last if $waited;
 }
+ok($waited, 'again: nothing was acknowledged when the relay was killed');
 my @free = map { $_->{event}{pk}{id} // () } events($cluster, 'free');
 is_deeply(\@free, [ 0 .. $free ], 'again: the first record comes once');
 
