@@ -23,7 +23,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $seed = $ENV{EVPUB_SEED} // (time * 1000) % 1_000_000_000;
-my $rounds = $ENV{EVPUB_ROUNDS} // 80;
+my $rounds = $ENV{EVPUB_ROUNDS} // 84;
 my $tenants = 20;
 my $state_file = 'evpub/state';
 
