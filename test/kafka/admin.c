@@ -3,7 +3,7 @@
  *		evpub-kafka-admin: what tests and the bench ask of a Kafka cluster
  *		besides reading and writing.
  *
- *		evpub-kafka-admin BROKERS create TOPIC PARTITIONS [replicas=N] [NAME=VALUE ...]
+ *		evpub-kafka-admin BROKERS create TOPIC PARTITIONS [broker=N] [NAME=VALUE ...]
  *		evpub-kafka-admin BROKERS delete TOPIC
  *		evpub-kafka-admin BROKERS grow TOPIC PARTITIONS
  *		evpub-kafka-admin BROKERS set TOPIC NAME=VALUE ...
@@ -18,7 +18,7 @@
  * for each partition, "topics" a line "topic partitions" for each topic.
  * "delete-records" deletes those before the offset.  "transact" writes records in
  * a transaction, whose end is a record that no reader gets.  A new topic has as many
- * replicas as the brokers' default.replication.factor says, if none are named.
+ * replicas as the brokers' default.replication.factor says, or one, on that broker.
  * Errors go to stderr, with exit status 1.
  */
 #include <librdkafka/rdkafka.h>
@@ -128,14 +128,22 @@ metadata(const char *name)
 static void
 create(rd_kafka_queue_t *queue, char **args, int count)
 {
-	bool		has_replicas = count > 2 && strncmp(args[2], "replicas=", 9) == 0;
-	rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(
-		args[0], atoi(args[1]), has_replicas ? atoi(args[2] + 9) : -1,
-		errstr, sizeof(errstr));
+	bool		has_broker = count > 2 && strncmp(args[2], "broker=", 7) == 0;
+	int			partitions = atoi(args[1]);
+	rd_kafka_NewTopic_t *topic =
+		rd_kafka_NewTopic_new(args[0], partitions, -1, errstr, sizeof(errstr));
 
 	if (topic == NULL)
 		die("create", errstr);
-	for (int i = has_replicas ? 3 : 2; i < count; i++)
+	for (int i = 0; has_broker && i < partitions; i++)
+	{
+		int32_t		broker = atoi(args[2] + 7);
+
+		if (rd_kafka_NewTopic_set_replica_assignment(topic, i, &broker, 1, errstr,
+													 sizeof(errstr)))
+			die("create", errstr);
+	}
+	for (int i = has_broker ? 3 : 2; i < count; i++)
 	{
 		char	   *value = split(args[i]);
 

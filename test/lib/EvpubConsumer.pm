@@ -248,13 +248,12 @@ sub kill_relays
 	my ($kafka, $node) = @_;
 	for (1 .. 3)
 	{
-		my $relay = wait_until('a relay', sub { relay_pid($node) });
 		$kafka->pause;
 		$node->safe_psql('postgres', q{UPDATE organization SET name = name || '.' WHERE id <= 2});
 		wait_for_status($node, 'events_in_flight > 0') or last;
-		kill 'KILL', $relay;
+		my $relay = kill_relay($node);
 		$kafka->cont;
-		wait_until('another relay', sub { my $now = relay_pid($node); $now && $now != $relay });
+		another_relay($node, $relay);
 		wait_for_state($node, 'streaming');
 	}
 	return;
@@ -265,7 +264,7 @@ sub grow
 	my ($kafka, $node, $partitions) = @_;
 	$kafka->grow_topic($topic, $partitions);
 	# a relay that begins asks how many there are
-	kill 'KILL', wait_until('a relay', sub { relay_pid($node) });
+	kill_relay($node);
 	return wait_until('the publisher knows', sub {
 		$partitions == $node->safe_psql('postgres', "SELECT partitions FROM evpub.topics WHERE topic = '$topic'") });
 }
@@ -327,7 +326,7 @@ INSERT INTO organization VALUES ('t3', 99, 'unseen')});
 		# no offset is stored there
 		ok($one->end('TERM'), 'the consumer ends when it is told to');
 		$kafka->grow_topic($topic, 6);
-		kill 'KILL', wait_until('a relay', sub { relay_pid($node) });
+		kill_relay($node);
 		my $added = 0;
 		wait_until('an event is in the partition that was added', sub {
 			$added++;

@@ -273,12 +273,13 @@ sub metadata
 		_capture('kcat', '-L', '-J', '-q', '-m', 2, '-b', $self->bootstrap));
 }
 
-# create_topic(name, partitions, {setting => value}, replicas => number)
+# create_topic(name, partitions, {setting => value}, broker => number): that
+# broker has all of its partitions then, each once
 sub create_topic
 {
 	my ($self, $topic, $partitions, $conf, %args) = @_;
 	$self->_admin('create', $topic, $partitions || 6,
-		$args{replicas} ? "replicas=$args{replicas}" : (),
+		$args{broker} ? "broker=$args{broker}" : (),
 		map { "$_=$conf->{$_}" } sort keys %{ $conf || {} });
 	$self->wait_topic($topic);
 	return $self;

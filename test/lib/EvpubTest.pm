@@ -24,7 +24,7 @@ our @EXPORT = qw(
   wait_until set_brokers
   cms_tables events decode_event check_ids
   murmur2 partition_of
-  worker_pid relay_pid own_memory_kb watch_memory
+  worker_pid relay_pid kill_relay another_relay own_memory_kb watch_memory
   process_use records_between stop_time
   start_psql start_pgbench running finish
   want_standby promote_into_checkpoint
@@ -322,12 +322,32 @@ sub worker_pid
 	return undef;
 }
 
+# The relay that runs; undef while there is none.
 sub relay_pid
 {
 	my ($node) = @_;
 	my $worker = worker_pid($node) or return undef;
-	my ($relay) = split ' ', _slurp("/proc/$worker/task/$worker/children");
+	# one that has ended is listed until the worker takes note of it, without a command line
+	my ($relay) = grep { length _slurp("/proc/$_/cmdline") }
+	  split ' ', _slurp("/proc/$worker/task/$worker/children");
 	return $relay;
+}
+
+# Kill the relay, when there is one, and wait until it has ended.  Returns what its pid was.
+sub kill_relay
+{
+	my ($node) = @_;
+	my $relay = wait_until('a relay', sub { relay_pid($node) });
+	kill 'KILL', $relay;
+	wait_until('the relay ends', sub { (relay_pid($node) // 0) != $relay });
+	return $relay;
+}
+
+# Wait for another relay than this one.
+sub another_relay
+{
+	my ($node, $than) = @_;
+	return wait_until('another relay', sub { my $pid = relay_pid($node) // $than; return $pid != $than && $pid });
 }
 
 # Resident memory of worker and relay that is their own (not shared memory, not

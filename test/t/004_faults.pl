@@ -46,12 +46,9 @@ sub fault
 	return;
 }
 
-sub kill_relay
+sub replace_relay
 {
-	my $relay = status($node, 'relay_pid');
-	ok(kill('KILL', $relay), 'the relay is killed');
-	wait_until('another relay',
-		sub { my $now = relay_pid($node); $now && $now != $relay });
+	another_relay($node, kill_relay($node));
 	return;
 }
 
@@ -107,7 +104,7 @@ for my $commit ('on', 'off')
 	$node->reload;
 	my $with = "synchronous_commit=$commit";
 
-	fault("relay killed, $with", \&kill_relay);
+	fault("relay killed, $with", \&replace_relay);
 	fault("broker killed, $with", \&kill_broker, times => 1);
 	fault("worker terminated, $with", \&terminate_worker);
 	fault("server crashed, $with", \&crash_server, times => 1, server => 1);
@@ -118,7 +115,7 @@ fault('postmaster killed', \&kill_postmaster, times => 1, server => 1);
 # What has no right to read goes without that.
 $node->append_conf('postgresql.conf', "evpub.delivery = 'at_least_once'\n");
 $node->reload;
-fault('relay killed, at_least_once', \&kill_relay, delivery => 'duplicates');
+fault('relay killed, at_least_once', \&replace_relay, delivery => 'duplicates');
 fault('server crashed, at_least_once', \&crash_server,
 	times => 1, server => 1, delivery => 'duplicates');
 

@@ -246,7 +246,7 @@ stands_still($copy, 'promoted', 'fenced', $fenced);
 taken_over($copy, 'promoted', not => $main_id, gap => 1);
 $copy->stop;
 rmtree($copy->data_dir);
-kill 'KILL', wait_until('a relay', sub { relay_pid($main) });
+kill_relay($main);
 main_fenced('promoted');
 main_publishes();
 

@@ -181,12 +181,8 @@ is($node->safe_psql('postgres', 'SELECT count(*) FROM pg_locks WHERE NOT granted
 sub end_relay
 {
 	my ($turn) = @_;
-	my $relay = relay_pid($node);
 	publish(0) if $turn % 2;
-	kill 'KILL', $relay;
-	wait_until('a new relay', sub {
-		my $new = relay_pid($node);
-		return $new && $new != $relay && ($seen{$new} = 1) }, 60);
+	$seen{ another_relay($node, kill_relay($node)) } = 1;
 	# an acknowledgement ends the backoff
 	publish(1);
 	return;

@@ -119,7 +119,7 @@ cmp_ok(log_lines() - $lines, '<=', 2, 'and without filling the log');
 is(status($node, 'state'), 'blocked', 'the state does not change meanwhile');
 
 # the relay killed, and the worker ended, while it is careful
-kill 'KILL', wait_until('a relay', sub { relay_pid($node) });
+kill_relay($node);
 my $worker = worker_pid($node);
 kill 'TERM', $worker;
 wait_until('another worker', sub { (worker_pid($node) // $worker) != $worker });

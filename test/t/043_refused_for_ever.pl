@@ -86,9 +86,8 @@ is($node->safe_psql('postgres', q{INSERT INTO wide VALUES (200001, 'after') RETU
 	'refused for ever: writers write');
 
 # Relay and worker are killed, publishing is paused meanwhile.
-my $relay = wait_until('a relay', sub { relay_pid($node) });
 $restarts = restarts();
-kill 'KILL', $relay;
+kill_relay($node);
 wait_until('another attempt', sub { restarts() > $restarts });
 ok(wait_for_status($node, $refused), 'relay killed: blocked again');
 my $worker = worker_pid($node);

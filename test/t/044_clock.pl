@@ -104,9 +104,7 @@ isnt($next, $relay, 'set back, the relay began anew: librdkafka waits by the wal
 # A relay that has to begin anew, and a broker that was away, while the clock
 # is set back: the pause before a new relay and librdkafka's own waits.
 set_clock($node, -$HOUR);
-$relay = wait_until('a relay', sub { relay_pid($node) });
-kill 'KILL', $relay;
-wait_until('another relay', sub { my $pid = relay_pid($node); $pid && $pid != $relay });
+another_relay($node, kill_relay($node));
 ok(wait_for_state($node, 'streaming'), 'set back: another relay streams');
 probe('another relay');
 $kafka->stop;

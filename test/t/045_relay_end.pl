@@ -59,13 +59,6 @@ sub change_settings
 	return;
 }
 
-sub another_relay
-{
-	my ($than) = @_;
-	wait_until('another relay', sub { my $pid = relay_pid($node); $pid && $pid != $than });
-	return;
-}
-
 my %ends = (
 	'fast stop' => sub { $node->stop('fast'); $node->start },
 	'terminated worker' => sub {
@@ -76,7 +69,7 @@ my %ends = (
 	'changed settings' => sub {
 		my $pid = relay_pid($node);
 		change_settings();
-		another_relay($pid);
+		another_relay($node, $pid);
 	},
 	'no brokers for a moment' => sub {
 		set_brokers($node, '');
@@ -167,7 +160,7 @@ check_complete('in large transactions', $node, $kafka);
 		change_settings();
 		usleep(1000 * $delay);
 		kill 'KILL', $relay;
-		another_relay($relay);
+		another_relay($node, $relay);
 	}
 	# stopped: it cannot leave, and is ended
 	my $relay = relay_pid($node);
@@ -175,7 +168,7 @@ check_complete('in large transactions', $node, $kafka);
 	kill 'STOP', $relay;
 	change_settings();
 	my $began = time;
-	another_relay($relay);
+	another_relay($node, $relay);
 	cmp_ok(time - $began, '<', 10, 'a stopped relay does not hold up a reload');
 
 	# ---- a relay that hangs ----
@@ -187,7 +180,7 @@ check_complete('in large transactions', $node, $kafka);
 	$began = time;
 	ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%does not answer%'"),
 		'a relay that hangs: blocked, before it is ended');
-	another_relay($relay);
+	another_relay($node, $relay);
 	my $took = time - $began;
 	cmp_ok($took, '>', 10, 'it gets some time');
 	ok(!kill(0, $relay), 'it is ended, and gone');

@@ -324,7 +324,7 @@ sub deliver
 }
 my $unreadable =
   q{state = 'blocked' AND state_reason LIKE '%topic "denied" cannot be read%Topic authorization failed%'};
-kill 'KILL', wait_until('a relay', sub { relay_pid($node) });
+kill_relay($node);
 publish_denied();
 ok(wait_for_status($node, $unreadable, 60), 'no right to read: blocked, and the reason names the topic');
 like(status($node, 'hint'), qr/Grant evpub's user READ: kafka-acls.sh .*--topic <topic>\. .*at_least_once/s, 'and what to do');

@@ -43,8 +43,7 @@ ok(wait_for_state($node, 'streaming'),
 # ---- restarts of the relay ----
 
 is(status($node, 'relay_restarts'), '0', 'new settings are no restart that is counted');
-my $relay = relay_pid($node);
-kill 'KILL', $relay;
+my $relay = kill_relay($node);
 ok(wait_for_status($node, "relay_pid <> $relay AND state = 'streaming'"), 'a relay that was killed is replaced');
 is(status($node, 'relay_restarts'), '1', 'and that is counted');
 like(slurp_file($node->logfile),

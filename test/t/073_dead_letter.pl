@@ -220,7 +220,7 @@ my $absent = qr/^an event that topic "narrow" refused waits to go to dead-letter
 $id = stands_still('absent', $absent);
 like(status($node, 'hint'), qr/Create the topic.*SELECT evpub\.skip_event\('$id'\);$/, 'absent: the hint says what to do');
 my $count = $kafka->record_count('narrow');
-kill 'KILL', wait_until('a relay', sub { relay_pid($node) });
+kill_relay($node);
 is(stands_still('relay killed', $absent), $id, 'relay killed: the same event');
 $node->stop('immediate');
 start_with_faults($node);

@@ -54,7 +54,7 @@ is(shows('dead letter', q{done = 'dead-lettered'}, 'kind, topic, partition, code
 
 # ---- relay, worker and brokers ----
 
-kill 'KILL', wait_until('a relay', sub { relay_pid($node) });
+kill_relay($node);
 shows('relay killed', q{kind = 'relay' AND done = 'relay restarted'});
 append_to_file($node->data_dir . '/evpub_error', 'x');
 shows('worker ended', q{done = 'worker restarted'});
@@ -115,15 +115,13 @@ for my $damage ([ 'cut' => sub { substr $_[0], 0, length($_[0]) / 2 } ], [ 'bit'
 	($rc, $out, $err) = $node->psql('postgres', 'SELECT count(*) FROM evpub.failures');
 	is("$rc $out", '0 0', "$name: nothing is shown");
 	like($err, qr/WARNING:  file "evpub\/failures"/, "$name: ... with a warning");
-	kill 'KILL', wait_until('a relay', sub { relay_pid($node) });
+	kill_relay($node);
 	is(shows("$name: begun anew", q{kind = 'relay'}, 'count'), 1, "$name: begun anew");
 }
 unlink $file;
 mkdir "$file.tmp" or die "$file.tmp: $!";
 my $log = -s $node->logfile;
-# not the one that was killed last: it may not have been noticed yet
-wait_until('the next relay', sub { status($node, 'state') eq 'streaming' && relay_pid($node) });
-kill 'KILL', wait_until('a relay', sub { relay_pid($node) });
+kill_relay($node);
 wait_until('the log says it', sub { slurp_file($node->logfile, $log) =~ /LOG: .*evpub.failures shows is not up to date/ });
 sql(q{SELECT evpub.publish_raw('narrow', 'key', '{"b": 1}')});
 ok(wait_published($node), 'cannot be written: it publishes');

@@ -108,13 +108,9 @@ sql('SELECT evpub.stat_reset()');
 my $load = start_load($node, 20, 4, 600);
 for my $i (1 .. 12)
 {
-	my $relay;
 	wait_until('a relay that sends', sub {
-		return 0 unless status($node, 'state') eq 'streaming' && status($node, 'events_in_flight') > 0;
-		return $relay = relay_pid($node);
-	});
-	kill 'KILL', $relay;
-	wait_until('another relay', sub { (relay_pid($node) || $relay) != $relay });
+		return status($node, 'state') eq 'streaming' && status($node, 'events_in_flight') > 0 });
+	another_relay($node, kill_relay($node));
 }
 for (1 .. 2)
 {
@@ -149,8 +145,7 @@ sub plant
 
 sub new_relay
 {
-	my $relay = relay_pid($node);
-	kill 'KILL', $relay;
+	my $relay = kill_relay($node);
 	# it may be gone again: what it finds at its start may fence the server
 	wait_until('another relay', sub {
 		return (relay_pid($node) || $relay) != $relay || status($node, 'state') eq 'fenced' });

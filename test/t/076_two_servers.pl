@@ -62,9 +62,7 @@ sub once
 sub new_relay
 {
 	my ($server) = @_;
-	my $relay;
-	wait_until('a relay', sub { $relay = relay_pid($server) });
-	kill 'KILL', $relay;
+	my $relay = kill_relay($server);
 	# it may be gone again: what it finds at its start may fence the server
 	wait_until('another relay', sub {
 		return (relay_pid($server) || $relay) != $relay || status($server, 'state') eq 'fenced' });

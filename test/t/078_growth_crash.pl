@@ -39,7 +39,7 @@ for my $write (1 .. 6)
 	# a replacement of the file, or a write in place
 	my $writes = '@(rename evpub/state.tmp|write evpub/state)';
 	order_crashes($node, [ $write, 'fails', $writes ], [ 1, 'before', $writes ]);
-	kill 'KILL', wait_until('a relay', sub { relay_pid($node) });
+	kill_relay($node);
 	wait_until("write $write of the state file", sub { crashes($node) >= $before + 2 });
 	eval { finish($load) };
 	wait_until('the server is back', sub { attempt($node, 'SELECT 1') });

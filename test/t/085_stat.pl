@@ -87,8 +87,7 @@ is(sql(q{SELECT string_agg(topic, ' ' ORDER BY topic) FROM evpub.stat_topics}), 
 
 # ---- relays by cause ----
 
-my $relay = wait_until('a relay', sub { relay_pid($node) });
-kill 'KILL', $relay;
+kill_relay($node);
 stat_is(q{relay_starts->>'died'}, 1, 'a relay that was killed');
 $node->append_conf('postgresql.conf', 'evpub.create_topics = off');
 $node->reload;
