@@ -83,7 +83,7 @@ test/unit/%.bin: test/unit/%.c $(UNIT_LIBRARY) $(wildcard src/*.[ch] src/event/*
 # partition ends too early or that a replica keeps silent
 $(CHECKED_RELAY): $(RELAY_SOURCES) $(RELAY_HEADERS)
 	$(CC) -std=gnu11 $(UNIT_FLAGS) $(WARNINGS) -DTROUBLE_GIVE_UP_MS=6000 \
-		-DREADER_BELOW_MS=8000 -DINSYNC_GIVE_UP_MS=3000 -DREADER_AGAIN_MOST=1000 -DOFFSETS_LATE_MS=3000 \
+		-DREADER_BELOW_MS=8000 -DINSYNC_GIVE_UP_MS=3000 -DREADER_AGAIN_MOST=1000 -DOFFSETS_LATE_MS=10000 \
 		-Isrc -o $@ \
 		$(RELAY_SOURCES) -lrdkafka -lpthread
 

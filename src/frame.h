@@ -199,7 +199,7 @@ typedef enum EvpubFrameType
 	 * Newest acknowledged offset of a partition, and the id of its record.
 	 * Payload: EvpubFrameAcked.  Comes before the ACK that covers it, but behind the
 	 * ACK that covers what was dropped of the partition; not more than one a partition
-	 * for each ACK.
+	 * for each ACK.  One that was not settled then comes when it is, without an ACK.
 	 */
 	EVPUB_FRAME_ACKED_OFFSET = 'o',
 

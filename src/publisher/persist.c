@@ -256,7 +256,8 @@ evpub_persist(EvpubWorker *worker, bool force)
 	restart = evpub_stream_restart_lsn(stream);
 	moved = stream->flight.events_published != stream->flight.events_persisted ||
 		restart / wal_segment_size != worker->position.restart_lsn / wal_segment_size ||
-		evpub_pins_growth_pending(&worker->position) || worker->persist_problem[0];
+		evpub_pins_growth_pending(&worker->position) || worker->persist_problem[0] ||
+		worker->offsets_new;
 	let_go = force || slot_due(worker, restart);
 	if (!moved && !let_go)
 		return true;
@@ -267,6 +268,7 @@ evpub_persist(EvpubWorker *worker, bool force)
 							 force || moved))
 		return false;
 	stream->flight.events_persisted = stream->flight.events_published;
+	worker->offsets_new = false;
 	return true;
 }
 

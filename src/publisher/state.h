@@ -84,6 +84,7 @@ typedef struct EvpubWorker
 
 	/* persistence */
 	EvpubMsec	persisted_at;
+	bool		offsets_new;	/* the file lacks what the relay has reported */
 	EvpubMsec	slot_moved_at;
 	bool		full_wanted;	/* the next position message is a full one */
 	int			messages_since_full;

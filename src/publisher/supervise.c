@@ -356,6 +356,7 @@ take_frame(EvpubWorker *worker, const EvpubFrame *frame)
 		case EVPUB_FRAME_ACK:
 			return take_ack(worker, frame);
 		case EVPUB_FRAME_ACKED_OFFSET:
+			worker->offsets_new = true;
 			return evpub_relaytopics_offset(&worker->position, frame,
 											worker->stream.flight.holds > 0);
 		case EVPUB_FRAME_FOUND:

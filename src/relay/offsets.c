@@ -3,8 +3,9 @@
  *		Where acknowledged records are in their partitions.
  *
  * Of each partition the worker gets the newest offset and the id of its record, not
- * more than once for each acknowledgement.  A later relay reads back what is behind
- * that offset, and takes one below it for a topic that was made again.
+ * more than once for each acknowledgement; one that is not settled then follows when it
+ * is.  A later relay reads back what is behind that offset, and takes one below it for a
+ * topic that was made again.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -19,6 +20,9 @@
 #ifndef OFFSETS_LATE_MS
 #define OFFSETS_LATE_MS 60000
 #endif
+
+/* So often it is looked whether offsets that had to wait are settled, in ms. */
+#define LOOK_MS 1000
 
 typedef struct Acked
 {
@@ -106,16 +110,17 @@ offsets_take(const rd_kafka_message_t *message)
  * another producer's, and after a while nothing comes late any more.
  */
 static bool
-is_settled(const TopicPartition *partition, uint64_t acknowledged)
+is_settled(const TopicPartition *partition, uint64_t acknowledged, int64_t now)
 {
 	return partition->access != PARTITION_READ && partition->access != PARTITION_FOUND &&
 		!tail_is_open(partition->tail) && partition->dropped <= acknowledged &&
-		(!partition->mixed || relay_now() - partition->read_at >= OFFSETS_LATE_MS);
+		(!partition->mixed || now - partition->read_at >= OFFSETS_LATE_MS);
 }
 
 void
 offsets_send(uint64_t acknowledged)
 {
+	int64_t		now = unreported_count > 0 ? relay_now() : 0;
 	size_t		kept = 0;
 
 	for (size_t i = 0; i < unreported_count; i++)
@@ -128,7 +133,7 @@ offsets_send(uint64_t acknowledged)
 			.offset = partition->offset
 		};
 
-		if (!is_settled(partition, acknowledged))
+		if (!is_settled(partition, acknowledged, now))
 		{
 			unreported[kept++] = *which;
 			continue;
@@ -139,4 +144,17 @@ offsets_send(uint64_t acknowledged)
 		frames_send(EVPUB_FRAME_ACKED_OFFSET, &frame, sizeof(frame), NULL, 0);
 	}
 	unreported_count = kept;
+}
+
+int64_t
+offsets_look(uint64_t acknowledged, int64_t now)
+{
+	static int64_t next_look;
+
+	if (unreported_count > 0 && now >= next_look)
+	{
+		offsets_send(acknowledged);
+		next_look = now + LOOK_MS;
+	}
+	return unreported_count > 0 ? next_look : RELAY_NEVER;
 }

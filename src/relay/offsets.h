@@ -32,4 +32,10 @@ extern void offsets_take_id(const rd_kafka_message_t *message);
  */
 extern void offsets_send(uint64_t acknowledged);
 
+/*
+ * The same for offsets that had to wait, when nothing more is acknowledged meanwhile.
+ * Returns when it is to be called again.
+ */
+extern int64_t offsets_look(uint64_t acknowledged, int64_t now);
+
 #endif							/* EVPUB_RELAY_OFFSETS_H */

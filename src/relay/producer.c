@@ -584,7 +584,7 @@ int64_t
 producer_report(int64_t now, bool all)
 {
 	if (acked == acked_reported || frames_unsent() > UNSENT_MAX)
-		return RELAY_NEVER;
+		return frames_unsent() > UNSENT_MAX ? RELAY_NEVER : offsets_look(acked_reported, now);
 	if (unreported_since == 0)
 		unreported_since = now;
 	if (!all && next - acked > 1 && now - unreported_since < REPORT_INTERVAL)

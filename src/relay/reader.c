@@ -527,7 +527,8 @@ patience(int64_t now)
 
 		if (task->step == READER_ASK)
 			most = task->due > now ? task->due - now : 0;
-		else if (task->step == READER_READ && now - task->progress_at > SILENT_MS)
+		else if (task->step == READER_READ ? now - task->progress_at > SILENT_MS :
+				 reader_lacks_rights(atomic_load(&task->error)))
 			most = WAIT_SILENT_MS;
 		if (wait > most)
 			wait = most;
