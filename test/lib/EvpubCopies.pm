@@ -14,6 +14,7 @@ use warnings;
 
 use Carp;
 use Digest::MD5 qw(md5_hex);
+use EvpubLoad;
 use EvpubTables;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -28,6 +29,7 @@ sub new
 		$tables{ $_->{name} } = { %$_, group => $group } for @{ $group->{tables} };
 		$tables{"$group->{name}_boundary"} = { group => $group, boundary => 1 } if $group->{rows};
 	}
+	log_readings($node);
 	return bless {
 		node => $node,
 		kafka => $kafka,
@@ -35,7 +37,8 @@ sub new
 		tables => \%tables,
 		dir => PostgreSQL::Test::Utils::tempdir(),
 		read => {},       # topic and partition => offset of the next record
-		last => {},       # topic and partition => [id of the last event, when it was sent]
+		last => {},       # topic and partition => id of the last event
+		sent => {},       # topic and partition => id => [when it was sent, offset]
 		copy => {},       # table => identity => row
 		open => {},       # group => events of a transaction that is not whole yet
 		marks => {},      # group => numbers of the boundaries that were reached
@@ -53,7 +56,7 @@ sub wrong
 }
 
 # New records of all topics.  Only what a relay that was killed had sent last may
-# come behind what its successor has sent.
+# come twice.
 sub fetch
 {
 	my ($self) = @_;
@@ -72,13 +75,16 @@ sub fetch
 				my ($id) = $record->{headers} =~ /(?:^|,)evpub-id=([^,]*)/;
 				return $self->wrong("a record without an id in $topic") unless defined $id;
 				my $last = $self->{last}{$place};
-				if ($last && $id le $last->[0])
+				if ($last && $id le $last)
 				{
+					my $first = $self->{sent}{$place}{$id};
 					$self->{count}{late}++;
-					$self->wrong("$place: $id comes behind $last->[0]") if $record->{timestamp} >= $last->[1];
+					$self->wrong("$place: $id comes behind $last")
+					  if !$first || !is_late(readings($self->{node}, $topic)->{ $record->{partition} }, @$first, $record->{timestamp});
 					return;
 				}
-				$self->{last}{$place} = [ $id, $record->{timestamp} ];
+				$self->{last}{$place} = $id;
+				$self->{sent}{$place}{$id} = [ @$record{qw(timestamp offset)} ];
 				push @records, { %$record, topic => $topic, id => $id };
 			});
 	}

@@ -144,6 +144,11 @@ sub end_load
 	my $run = delete $load->{run} or return;
 	$run->{handle}->signal('TERM') if running($run);
 	eval { finish($run) };
+	# a session may commit when its client is gone
+	eval {
+		$load->{node}->poll_query_until('postgres',
+			q{SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'pgbench'})
+	};
 	return;
 }
 

@@ -17,7 +17,7 @@ use Exporter 'import';
 use Test::More;
 use Time::Local qw(timegm);
 
-our @EXPORT = qw(load_tables start_load item_events check_complete);
+our @EXPORT = qw(load_tables start_load item_events check_complete log_readings readings is_late);
 our $TOPIC = 'items';
 
 # load_tables(node, tenants); for check_complete(), the server's log says how far
@@ -25,9 +25,7 @@ our $TOPIC = 'items';
 sub load_tables
 {
 	my ($node, $tenants) = @_;
-	$node->safe_psql('postgres', $_)
-	  for 'ALTER SYSTEM SET log_min_messages = debug1', q{ALTER SYSTEM SET log_timezone = 'UTC'},
-		'SELECT pg_reload_conf()';
+	log_readings($node);
 	$node->safe_psql(
 		'postgres', qq{
 CREATE TABLE counter (tenant text PRIMARY KEY, n bigint NOT NULL);
@@ -98,16 +96,25 @@ sub item_events
 	return ($strange, map { @{ $partitions{$_} } } sort keys %partitions);
 }
 
-# What relays have read of partitions, from the server's log: of each partition, when and
-# up to which offset, in the order of time; in milliseconds, as a record's timestamp.
-sub readings
+# From now on the server's log has what readings() takes from it.
+sub log_readings
 {
 	my ($node) = @_;
+	$node->safe_psql('postgres', $_)
+	  for 'ALTER SYSTEM SET log_min_messages = debug1', q{ALTER SYSTEM SET log_timezone = 'UTC'}, 'SELECT pg_reload_conf()';
+	return;
+}
+
+# What relays have read of partitions of a topic, from the server's log: of each partition,
+# when and up to which offset, in the order of time; in milliseconds, as a record's timestamp.
+sub readings
+{
+	my ($node, $topic) = @_;
 	my %readings;
 	open my $log, '<', $node->logfile or die $node->logfile . ": $!";
 	while (<$log>)
 	{
-		next unless /^(\d+)-(\d+)-(\d+) (\d+):(\d+):(\d+)\.(\d+) UTC .*DEBUG:  evpub: partition (\d+) of topic "$TOPIC" was read (?:back|again) up to offset (\d+)/;
+		next unless /^(\d+)-(\d+)-(\d+) (\d+):(\d+):(\d+)\.(\d+) UTC .*DEBUG:  evpub: partition (\d+) of topic "$topic" was read (?:back|again) up to offset (\d+)/;
 		push @{ $readings{$8} }, [ timegm($6, $5, $4, $3, $2 - 1, $1) * 1000 + $7, $9 ];
 	}
 	close $log;
@@ -122,20 +129,29 @@ sub known_to_sender
 	return @before ? $before[-1][1] : undef;
 }
 
+# What a relay had sent when it was killed may come when its successor has already read what
+# is there.  Then the older record stands behind the newer one; or the newer one stands
+# behind it, and whoever sent that had read the partition up to the older one's place at
+# most, when it was not there yet.  Takes the readings of the partition, when and where the
+# first of the two records is, and when the second was sent.
+sub is_late
+{
+	my ($readings, $first_sent, $first_offset, $sent) = @_;
+	my $known = known_to_sender($readings, $sent);
+	return $sent < $first_sent || defined $known && $known <= $first_offset;
+}
+
 # check_complete(name, node, kafka, late => 1, duplicates => 1): what is in Kafka
 # is what is in the table, in order, and once only.  Returns the number of events.
 #
-# "late": a relay was killed, or left a broker that did not answer.  What it had
-# sent last may come when its successor has already read what is there.  Then that is
-# the older record, behind the newer one; or the newer one stands behind it, and whoever
-# sent that had read the partition up to the older one's place at most, when it was not
-# there yet.  Nothing else may come twice.  "duplicates": evpub.delivery =
+# "late": a relay was killed, or left a broker that did not answer, and what it had sent
+# last may come late.  Nothing else may come twice.  "duplicates": evpub.delivery =
 # 'at_least_once'.  What is repeated must have the id of the first.
 sub check_complete
 {
 	my ($name, $node, $kafka, %args) = @_;
 	my ($strange, @events) = item_events($kafka);
-	my $readings = $args{late} ? readings($node) : {};
+	my $readings = $args{late} ? readings($node, $TOPIC) : {};
 	my (%first, %last, %count);
 	my ($duplicates, $late, $disorder, $phantoms) = (0, 0, 0, 0);
 
@@ -145,15 +161,14 @@ sub check_complete
 		if (my $first = $first{$id})
 		{
 			my ($first_sent, $first_offset) = @$first;
-			my $known = known_to_sender($readings->{$partition}, $sent);
-			if ($args{late} && ($sent < $first_sent || defined $known && $known <= $first_offset))
+			if ($args{late} && is_late($readings->{$partition}, $first_sent, $first_offset, $sent))
 			{
 				$late++;
 				next;
 			}
 			diag "twice: $tenant $seq $id of partition $partition, sent at $first_sent and at $sent, "
 			  . "at offsets $first_offset and $offset, by a relay that had read up to "
-			  . ($known // 'nothing') . '; all readings: '
+			  . (known_to_sender($readings->{$partition}, $sent) // 'nothing') . '; all readings: '
 			  . join(' ', map { "$_->[1] at $_->[0]" } @{ $readings->{$partition} || [] })
 			  if !$args{duplicates} && $duplicates < 5;
 			$duplicates++;

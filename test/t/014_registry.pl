@@ -116,7 +116,11 @@ sub freeze_worker
 	wait_until('a sleeping worker',
 		sub { slurp_file("/proc/$pid/stat") =~ /^\d+ \(.*\) S / });
 	kill 'STOP', $pid or die "the worker is gone: $!";
-	return $pid;
+	# it may have begun something just then
+	my $waits = $node->safe_psql('postgres', "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $pid");
+	return $pid if $waits eq 'Extension';
+	kill 'CONT', $pid;
+	return freeze_worker();
 }
 
 sub crash

@@ -254,7 +254,11 @@ like($row->{publisher}[0]{hint},
 like($row->{publisher}[0]{hint}, qr/never to publish: DROP EXTENSION/, 'and what if not');
 like($row->{publisher}[0]{detail}, qr/keeps WAL/, 'and that WAL is kept for it');
 like($row->{slot}[0]{detail}, qr/^it keeps WAL until evpub\.take_over\(\)/, 'by the slot');
-$standby->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'evpub publisher'");
+my $worker = worker_pid($standby);
+$standby->safe_psql('postgres', "SELECT pg_terminate_backend($worker)");
+wait_until('another worker', sub {
+	$standby->safe_psql('postgres', 'SELECT 1');
+	return (worker_pid($standby) // $worker) != $worker });
 ok(wait_for_state($standby, 'fenced'), 'its worker comes back');
 like($standby->safe_psql('postgres', 'SELECT state_reason FROM evpub.status'), qr/keeps WAL/, 'and so does that');
 $standby->stop;

@@ -196,7 +196,7 @@ for my $name (sort keys %nodes)
 	# what an ended one has read counts for the worker, whose child it was.
 	cmp_ok(used($of, 'read_kb', $after->{relay_pid} == $before->{relay_pid} ? () : 'worker'),
 		'<=', $after->{relay_pid} == $before->{relay_pid} ? 0 : 1024, "$name: nothing is read");
-	cmp_ok(used($of, 'anon_kb'), '<=', 256, "$name: memory is flat");
+	cmp_ok(used($of, 'anon_kb', $after->{relay_pid} == $before->{relay_pid} ? () : 'worker'), '<=', 256, "$name: memory is flat");
 	# newer librdkafka tries three more connections to a broker that is silent; a
 	# relay that has begun since then reads back, by a second client
 	cmp_ok(used($of, 'fds', 'worker'), '<=', 1, "$name: descriptors of the worker are flat");
@@ -245,7 +245,7 @@ my $load = start_pgbench(
 	{ "INSERT INTO t (x) VALUES (repeat('x', 19000));\n" => 1 },
 	clients => 2,
 	rate => 500,
-	seconds => $BUSY_SECONDS,
+	transactions => 250 * $BUSY_SECONDS,
 	database => 'neighbour');
 my %positions;
 my $largest = 0;

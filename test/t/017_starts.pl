@@ -139,13 +139,13 @@ sub compare
 	my ($name, $before, $after, $starts, $limit, @who) = @_;
 	for my $who (@who)
 	{
-		my $growth = $after->{$who}{anon_kb} - $before->{$who}{anon_kb};
-		note "$name: $who has grown by $growth kB from $before->{$who}{anon_kb} kB";
+		# a new relay ends the client by which it has read back when it is done
+		my ($pid, $fds, $had) = ($after->{pids}{$who}, @{ $before->{$who} }{qw(fds anon_kb)});
+		eval { wait_until('memory', sub { process_use($pid)->{anon_kb} - $had <= $limit }) };
+		my $growth = process_use($pid)->{anon_kb} - $had;
+		note "$name: $who has grown by $growth kB from $had kB";
 		cmp_ok($growth, '<=', $limit, "$name: memory of the $who is flat");
-
-		# a new relay closes the connections by which it has read back when it is done
-		my ($pid, $fds) = ($after->{pids}{$who}, $before->{$who}{fds});
-		eval { wait_until('descriptors', sub { process_use($pid)->{fds} <= $fds }, 30) };
+		eval { wait_until('descriptors', sub { process_use($pid)->{fds} <= $fds }) };
 		cmp_ok(process_use($pid)->{fds}, '<=', $fds, "$name: descriptors of the $who are flat");
 	}
 	is($after->{files}, $before->{files}, "$name: no file is left behind");
@@ -203,8 +203,15 @@ is(left_behind(), '', 'no process is left');
 # ---- nothing was lost ----
 
 ok(wait_published($node), 'all is published');
-my %codes = map { $_->{event}{pk}{code} => 1 }
-  check_ids('after all starts', events($kafka));
+my (%seen_ids, @first);
+my $again = 0;
+for my $record (events($kafka))
+{
+	$seen_ids{ $record->{event}{id} }++ ? $again++ : push @first, $record;
+}
+# what a relay that was killed had sent last may come when the next one has read what is there
+cmp_ok($again, '<=', 5, 'hardly anything comes twice');
+my %codes = map { $_->{event}{pk}{code} => 1 } check_ids('after all starts', @first);
 is_deeply([ sort { $a <=> $b } keys %codes ], [ 1 .. $published ], 'nothing is lost');
 my $counted = status($node, 'events_published');
 cmp_ok($counted, '>=', $published, 'nor forgotten by the counter');

@@ -275,6 +275,7 @@ $whose->{role} = 'c';
 $whose->{restart_lsn} = $whose->{confirmed_lsn} = $whose->{sequence} = 0;
 write_state($fresh->data_dir, $whose);
 start_logged($fresh);
+wait_until('the worker has looked', sub { !-e $fresh->data_dir . '/evpub/state' });
 ok( $fresh->poll_query_until('postgres',
 		q{SELECT count(*) = 0 FROM pg_replication_slots}), 'fresh: finished, no slot is left');
 create_evpub($fresh);

@@ -23,8 +23,7 @@ ok(wait_published($node), 'published before');
 $node->safe_psql('postgres', 'SELECT evpub.pause()');
 $node->safe_psql('postgres',
 	"INSERT INTO item SELECT 't' || 1 + i % $tenants, 1 + i / $tenants FROM generate_series(0, $rows - 1) i");
-# its commit record is the last one in WAL
-my $commit = $node->safe_psql('postgres', 'SELECT pg_current_wal_flush_lsn()');
+my $commit = $node->safe_psql('postgres', 'SELECT commit_lsn FROM evpub.peek(1)');
 my $published = status($node, 'events_published');
 
 # in small steps: nobody could stop it in time if the broker went on

@@ -183,12 +183,14 @@ sub lsn { my ($h, $l) = split m{/}, $_[0]; return (hex($h) << 32) + hex($l) }
 my (%sent, %last, %publisher, %gaps, %announced, %reasons);
 my ($strange, $twice, $phantoms, $disorder, $unannounced, $holes) = (0, 0, 0, 0, 0, 0);
 
+my $readings = readings($node, $EvpubLoad::TOPIC);
+
 # stays with the logs when something is wrong
 open my $records, '>', $node->basedir . '/records' or die $!;
 $kafka->each_line(
 	$EvpubLoad::TOPIC,
 	sub {
-		my ($partition, $key, $value, $timestamp) = @_;
+		my ($partition, $key, $value, $timestamp, $offset) = @_;
 		my ($id) = $value =~ /^\{"id":"([^"]+)"/;
 		print $records "$partition $value\n";
 		if (!defined $id)
@@ -196,13 +198,14 @@ $kafka->each_line(
 			$strange++;
 			return;
 		}
-		if (defined $sent{$id})
+		if (my $first = $sent{$id})
 		{
 			# what a relay that was killed had sent last may come late
-			diag "twice: $value" if $timestamp >= $sent{$id} && $twice++ < 5;
+			diag "twice: $value"
+			  if !is_late($readings->{$partition}, @$first, $timestamp) && $twice++ < 5;
 			return;
 		}
-		$sent{$id} = $timestamp;
+		$sent{$id} = [ $timestamp, $offset ];
 
 		if ($value =~
 			/"type":"evpub\.gap".*"first_lsn":"([^"]+)","last_lsn":"([^"]+)","reason":"([^"]+)"/)

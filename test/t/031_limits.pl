@@ -47,10 +47,11 @@ sub give_up_and_accept
 	my $confirmed = status($node, 'confirmed_lsn');
 	insert_both(lost => 1);
 	$node->safe_psql('postgres', 'CHECKPOINT');
-	my $oldest = oldest_segment($node);
+	# the slot may be one write of the position behind
+	my $oldest = $node->safe_psql('postgres', "SELECT pg_walfile_name('$confirmed')");
 	grow_wal($node, 4);
 	$node->safe_psql('postgres', 'CHECKPOINT');
-	is(oldest_segment($node), $oldest, "$name: without a limit WAL is kept");
+	cmp_ok(oldest_segment($node), 'le', $oldest, "$name: without a limit WAL is kept");
 	set_conf($node, %conf);
 	ok(wait_for_state($node, 'gap'), "$name: state \"gap\"");
 	like(status($node, 'state_reason'), $reason, "$name: the reason names the limit");
@@ -74,8 +75,7 @@ sub give_up_and_accept
 		"$name: and is what was confirmed");
 	insert_both();
 	$node->restart;
-	is(status($node, 'state'), 'gap', "$name: still \"gap\" after a restart")
-	  if wait_for_status($node, "state <> 'starting'");
+	ok(wait_for_state($node, 'gap'), "$name: still \"gap\" after a restart");
 	is_deeply([ gap_of($node) ], [ $from, $to2 ], "$name: the same one");
 	accept_gap($node, $name);
 	insert_both();

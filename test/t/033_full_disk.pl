@@ -114,7 +114,7 @@ for my $n (2 .. 4)
 	$full->safe_psql('postgres', "INSERT INTO c VALUES ($n)");
 	ok(wait_published($full), 'no room: published');
 	wait_until('the position is written', sub { written() > $before });
-	is(status($full, 'state'), 'streaming', 'no room: the position is written all the same');
+	ok(wait_for_state($full, 'streaming'), 'no room: the position is written all the same');
 
 	# that replaces the file
 	is(sqlstate($full, 'SELECT evpub.pause()'), '58030', 'no room: pause() is refused');

@@ -16,7 +16,7 @@ SELECT evpub.capture_table('member', tenant_column => 'tenant');
 });
 
 my $others = start_pgbench($node, { "CREATE TABLE t:client_id (a int PRIMARY KEY);\nDROP TABLE t:client_id;\n" => 1 },
-	clients => 2, mode => 'simple', seconds => 60);
+	clients => 2, mode => 'simple', seconds => 600);
 my $fresh = start_pgbench(
 	$node,
 	{

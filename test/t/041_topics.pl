@@ -10,10 +10,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $kafka = EvpubKafka->new->start;
-my $node = capture_node('main', kafka => $kafka);
 # the page shows topics of one partition
-$node->safe_psql('postgres', 'ALTER SYSTEM SET evpub.topic_partitions = 1');
-$node->reload;
+my $node = capture_node('main', kafka => $kafka, conf => "evpub.topic_partitions = 1\n");
 
 # What is not the same twice.
 sub normal

@@ -66,7 +66,7 @@ sub standby
 	$node->init_from_backup($from, $backup, has_streaming => 1);
 	$node->append_conf('postgresql.conf', "$conf\nprimary_conninfo = '" . $main->connstr . "'\n$more\n");
 	start_with_faults($node);
-	wait_until('worker', sub { worker_pid($node) });
+	wait_for_state($node, 'standby') or die 'no standby';
 	return $node;
 }
 

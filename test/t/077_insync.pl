@@ -14,7 +14,7 @@ use Test::More;
 
 # so long a broker that is frozen stays in sync: long enough to be seen
 my $cluster = EvpubCluster->new(
-	conf => { 'broker.session.timeout.ms' => 6000, 'replica.lag.time.max.ms' => 6000 })->start;
+	conf => { 'broker.session.timeout.ms' => 10_000, 'replica.lag.time.max.ms' => 10_000 })->start;
 my $node = capture_node('main', kafka => $cluster);
 my $last = 0;
 sub sql { return $node->safe_psql('postgres', $_[0]) }

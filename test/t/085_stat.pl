@@ -9,6 +9,7 @@ use EvpubTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes;
 
 my $kafka = EvpubKafka->new->start;
 my $node = capture_node('main', kafka => $kafka, conf => "restart_after_crash = on\n");
@@ -22,6 +23,7 @@ sub stat_is
 		return $found eq $expected; }, 30) };
 	return is($found, $expected, $name);
 }
+my $figures = $node->data_dir . '/evpub/figures';
 sub by_table { return sql(q{SELECT string_agg(concat_ws(' ', "table", created, updated, deleted, truncated, resynced), ', ' ORDER BY "table"::text) FROM evpub.stat_tables}) }
 sub by_topic { return sql(q{SELECT string_agg(concat_ws(' ', topic, events, bytes), ', ' ORDER BY topic) FROM evpub.stat_topics}) }
 
@@ -106,7 +108,7 @@ $kafka->create_topic('held', 1, { 'max.message.bytes' => 1000 });
 sql(q{SELECT evpub.publish_raw('apart', 'key', '0')});
 ok(wait_published($node), 'a partition that takes records');
 sql(q{SELECT evpub.publish_raw('apart', 'key', '1'), evpub.publish_raw('held', 'key', to_jsonb(repeat('x', 2000))) FROM generate_series(1, 100)});
-ok(wait_for_status($node, q{state = 'blocked' AND state_reason LIKE '%topic "held"%'}, 30), 'refused');
+ok(wait_for_status($node, q{state = 'blocked' AND state_reason LIKE '%topic "held"%'}), 'refused');
 stat_is('events, duplicates_dropped', '1008 0', 'what is in Kafka and not acknowledged is not counted');
 cmp_ok($kafka->record_count('apart'), '>', 2, '... and there is some');
 $kafka->set_topic('held', { 'max.message.bytes' => 100000 });
@@ -123,7 +125,7 @@ my $transactions = sql('SELECT transactions FROM evpub.stat');
 my $apart = $kafka->record_count('apart');
 $dropped = status($node, 'duplicates_dropped');
 sql(q{SELECT evpub.publish_raw('held', 'key', to_jsonb(repeat('x', 2000))), evpub.publish_raw('apart', 'key', '2')});
-ok(wait_for_status($node, q{state = 'blocked' AND state_reason LIKE '%topic "held"%'}, 30), 'its first event is refused');
+ok(wait_for_status($node, q{state = 'blocked' AND state_reason LIKE '%topic "held"%'}), 'its first event is refused');
 is($kafka->record_count('apart'), $apart + 1, '... its last one is in Kafka');
 stat_is('transactions', $transactions, '... and does not count yet');
 $kafka->set_topic('held', { 'max.message.bytes' => 100000 });
@@ -180,6 +182,8 @@ is(by_table(), $tables, '... by table, too');
 is(sql('SELECT latency_p50 FROM evpub.stat'), '', '... and the latency is not known');
 
 # a crash: what the file had, and then no event twice
+wait_until('the file has the start', sub {
+	(Time::HiRes::stat($figures))[9] > sql('SELECT extract(epoch FROM pg_postmaster_start_time())') });
 $node->stop('immediate');
 $node->start;
 one_more_worker('after a crash');
@@ -188,12 +192,12 @@ is(by_table(), $tables, '... by table, too');
 
 # what is captured while nothing is published is written, too
 sql('SELECT evpub.pause()');
-my $figures = $node->data_dir . '/evpub/figures';
 my $written = (stat $figures)[1];
 sql('UPDATE one SET tenant = $$other$$ WHERE id <= 10');
 wait_until('the file', sub { (stat $figures)[1] != $written });
 $node->stop('immediate');
 $node->start;
+ok(wait_for_state($node, 'paused'), 'the figures are loaded');
 is(by_table(), 'one 1014 0 11 0 0', 'kept over a crash, and not published yet');
 sql('SELECT evpub.resume()');
 ok(wait_published($node), 'published');
@@ -218,12 +222,12 @@ for my $sql ('SELECT * FROM evpub.stat', 'SELECT * FROM evpub.stat_topics', 'SEL
 	($rc) = $node->psql('postgres', "SET ROLE watcher; $sql");
 	is($rc, $sql =~ /reset/ ? 3 : 0, "pg_monitor: $sql");
 }
-my $file = $node->data_dir . '/evpub/figures';
-my $size = -s $file;
+my $size = -s $figures;
 sql('SELECT evpub.stat_reset()');
-wait_until('the reset is written', sub { -s $file < $size });
+wait_until('the reset is written', sub { -s $figures < $size });
 $node->stop('immediate');
 $node->start;
+ok(wait_for_state($node, 'streaming'), 'the figures are loaded');
 is(sql(q{SELECT concat_ws(' ', events, transactions, bytes, refusals, gaps, dead_letters, duplicates_dropped, last_acknowledged_at) FROM evpub.stat}), '0 0 0 {} 0 0 0', 'a reset, kept over a crash');
 is(sql(q{SELECT stats_reset > now() - interval '1 min' FROM evpub.stat}), 't', '... since then');
 is(by_topic() . by_table(), '', '... of topics and tables, too');
@@ -239,8 +243,8 @@ for my $damage ([ 'cut' => sub { substr $_[0], 0, length($_[0]) / 2 } ], [ 'bit'
 {
 	my ($name, $change) = @$damage;
 	$node->stop;
-	my $bytes = slurp_file($file);
-	open my $handle, '>', $file or die "$file: $!";
+	my $bytes = slurp_file($figures);
+	open my $handle, '>', $figures or die "$figures: $!";
 	binmode $handle;
 	print $handle $change->($bytes);
 	close $handle;
@@ -266,7 +270,7 @@ for my $large ([ 'figures', 'evpub.stat begin anew' ], [ 'failures', 'evpub.fail
 	cmp_ok($most, '<', 100 * 1024, "900 MB of $name: not read");
 	my $logged = slurp_file($node->logfile, $log);
 	like($logged, qr/LOG:  evpub: file "evpub\/$name" is larger than evpub writes it.*$says/s, "900 MB of $name: the log says so") if $says;
-	is(status($node, 'state'), 'streaming', "900 MB of $name: streaming");
+	ok(wait_for_state($node, 'streaming'), "900 MB of $name: streaming");
 }
 # files that cannot be read for a while: nothing of them is lost
 sql(q{SELECT evpub.publish_raw('narrow', 'key', to_jsonb(repeat('x', 6000)))});
@@ -299,17 +303,18 @@ chmod 0600, @unreadable;
 stat_is('events', $events + 1, 'readable again: what was counted meanwhile is added');
 is(by_table(), 'one 2 0 0 0 0', '... by table, too');
 $node->restart;
+ok(wait_for_state($node, 'streaming'), 'the figures are loaded');
 is(sql('SELECT events FROM evpub.stat'), $events + 1, '... and kept');
 is(failures(), $failures, '... and so are the failures');
 
-unlink $file;
-mkdir "$file.tmp" or die "$file.tmp: $!";
+unlink $figures;
+mkdir "$figures.tmp" or die "$figures.tmp: $!";
 my $log = -s $node->logfile;
 sql('SELECT evpub.stat_reset()');
 wait_until('the log', sub { slurp_file($node->logfile, $log) =~ /the figures of view evpub\.stat could not be written/ });
 sql('INSERT INTO one VALUES (-3)');
 ok(wait_published($node), 'a file that cannot be written: it publishes');
 stat_is('events', 1, '... and counts');
-rmdir "$file.tmp";
+rmdir "$figures.tmp";
 
 done_testing();

@@ -174,6 +174,7 @@ my %kept = (
 	columns => q{SELECT string_agg(concat_ws(' ', attrelid::regclass, attname, attnum), ', ' ORDER BY attrelid::regclass::text, attnum) FROM pg_attribute
 		WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'evpub'::regnamespace AND relkind = 'v')
 		  AND attnum > 0 AND attname <> 'lag_kb'});
+ok(wait_for_state($node, 'streaming'), 'streaming');
 my %before = map { $_ => sql($kept{$_}) } keys %kept;
 like($before{rights}, qr/publish_raw writer EXECUTE t/, 'rights that were granted');
 like($before{captures}, qr/cust_a\.task/, 'captures, also by a rule');
@@ -196,7 +197,7 @@ sql('DROP FUNCTION uses()');
 
 # ---- the update, beside writers, with a transaction of each kind under way ----
 
-my $load = start_load($node, 4, 3, 12, rate => 200);
+my $load = start_load($node, 4, 3, 25, rate => 200);
 my $open = $node->background_psql('postgres', on_error_stop => 1);
 $open->query_safe(q{BEGIN});
 $open->query_safe(q{INSERT INTO member VALUES (5, 'acme', 'open')});
@@ -232,12 +233,14 @@ sql(q{CREATE SCHEMA cust_b; CREATE TABLE cust_b.task (id int PRIMARY KEY); INSER
 ok(wait_published($node), 'publishes');
 is(join(' ', map { $_->{value} } $kafka->consume('raw')), '1 2 3', 'a parameter more, and calls that do not give it');
 is(join(' ', sort map { $_->{event}{tenant} } events($kafka, 'tasks')), 'a b', 'a rule, for a schema that comes later, too');
+ok(wait_for_state($node, 'streaming'), 'streaming');
 # the control file is that of 1.0 still
 is(sql('SELECT string_agg(name, \' \') FROM evpub.check() WHERE NOT ok'), 'version', 'check() finds nothing else');
 my %updated = map { $_ => sql($kept{$_}) } qw(publisher captures);
 $node->restart;
 sql(q{INSERT INTO member VALUES (4, 'acme', 'restarted')});
 ok(wait_published($node), 'and after a restart');
+ok(wait_for_state($node, 'streaming'), 'restarted: streaming');
 is(sql($kept{$_}), $updated{$_}, "restarted: the same $_") for sort keys %updated;
 
 # ---- not back ----

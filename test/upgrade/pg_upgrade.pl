@@ -93,7 +93,7 @@ is(scalar(codes_in_kafka('old')), 1, 'still nothing is published');
 # What was not published before pg_upgrade is in the old cluster: there it can
 # be published yet, before somebody takes over.
 $old->start;
-is(status($old, 'state'), 'paused', 'the old cluster knows what it has to publish');
+ok(wait_for_state($old, 'paused'), 'the old cluster knows what it has to publish');
 $old->safe_psql('postgres', 'SELECT evpub.resume()');
 ok(wait_published($old), 'published');
 is_deeply([ sort map { $_->{code} } codes_in_kafka('old') ],
