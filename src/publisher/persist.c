@@ -254,6 +254,7 @@ evpub_persist(EvpubWorker *worker, bool force)
 	if (!force && !evpub_clock_passed(worker->persisted_at, PERSIST_INTERVAL))
 		return true;
 	restart = evpub_stream_restart_lsn(stream);
+	/* an offset of the relay may come when nothing more is published */
 	moved = stream->flight.events_published != stream->flight.events_persisted ||
 		restart / wal_segment_size != worker->position.restart_lsn / wal_segment_size ||
 		evpub_pins_growth_pending(&worker->position) || worker->persist_problem[0] ||

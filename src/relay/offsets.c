@@ -146,6 +146,12 @@ offsets_send(uint64_t acknowledged)
 	unreported_count = kept;
 }
 
+/*
+ * No acknowledgement follows such an offset, and it needs none: what was dropped in front
+ * of it is acknowledged to the worker, which takes frames in their order, so it never has
+ * the offset without that (is_settled()).  The record itself may be ahead of what is
+ * confirmed; the next relay gets its id with the offset, and drops what is not newer.
+ */
 int64_t
 offsets_look(uint64_t acknowledged, int64_t now)
 {
