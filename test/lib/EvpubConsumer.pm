@@ -103,7 +103,7 @@ sub same_rows
 {
 	my ($node, $name) = @_;
 	my $source;
-	my $ok = eval { wait_until('the copy', sub { $source = rows($node, 'postgres'); rows($node, 'copy') eq $source }) };
+	my $ok = eval { wait_until('the copy', sub { $source = rows($node, 'postgres'); rows($node, 'copy') eq $source }, 60) };
 	if (!$ok)
 	{
 		my %copy = map { $_ => 1 } split /\n/, rows($node, 'copy');

@@ -111,7 +111,7 @@ my $silent = IO::Socket::INET->new(
 	Listen => 50) or die "listen: $!";
 set_brokers($node, '127.0.0.1:' . $silent->sockport);
 ok( wait_for_status($node,
-		"state = 'blocked' AND bootstrap_servers LIKE '%:" . $silent->sockport . "'"),
+		"state = 'blocked' AND state_reason LIKE '%:" . $silent->sockport . "%'"),
 	'a listener that never answers: blocked');
 check_stop('listener that never answers');
 close $silent;

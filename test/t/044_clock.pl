@@ -57,7 +57,7 @@ INSERT INTO item VALUES ('probe', $probes)});
 
 	# the position becomes durable, once a second
 	my $lsn = status($node, 'confirmed_lsn');
-	ok(wait_for_status($node, "confirmed_lsn >= '$lsn'"), "$name: confirmed");
+	ok(wait_for_status($node, "confirmed_lsn >= '$lsn'", 10), "$name: confirmed");
 	my $state = $node->data_dir . '/evpub/state';
 	my $written = (stat $state)[9];
 	wait_until(

@@ -261,7 +261,7 @@ sub published
 	my ($name, @connection) = @_;
 	connect_server(@connection);
 	$node->safe_psql('postgres', "INSERT INTO c VALUES ('$name')");
-	ok(wait_published($node), "$name: published");
+	ok(wait_published($node, 60), "$name: published");
 	push @connected, $name;
 	return;
 }
@@ -271,7 +271,7 @@ sub blocked
 {
 	my ($name, $reason, $hint, @connection) = @_;
 	connect_server(@connection);
-	ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%$reason%'"),
+	ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%$reason%'", 60),
 		"$name: blocked, and the reason names it");
 	like(status($node, 'hint'), $hint, "$name: and what to do");
 	return;
@@ -302,11 +302,11 @@ $kafka->create_topic('denied', 1);
 $kafka->allow('denied', 'somebody', 'WRITE');
 published('rights', 'LOGIN', $example{'PLAIN over TLS'});
 $node->safe_psql('postgres', q{SELECT evpub.publish('t', 'acme', topic => 'denied')});
-ok(wait_for_status($node, q{state = 'blocked' AND state_reason LIKE '%"denied"%Topic authorization failed%'}),
+ok(wait_for_status($node, q{state = 'blocked' AND state_reason LIKE '%"denied"%Topic authorization failed%'}, 60),
 	'no right to write: blocked, and the reason names the topic');
 like(status($node, 'hint'), qr/--operation Write.*--topic/, 'and what to type');
 $kafka->allow('denied', 'evpub', 'WRITE');
-ok(wait_published($node), 'what is granted later is noticed');
+ok(wait_published($node, 60), 'what is granted later is noticed');
 is($kafka->record_count('denied'), 1, 'and it is there once');
 
 # A relay that begins anew has to read what is there already.
@@ -326,23 +326,23 @@ my $unreadable =
   q{state = 'blocked' AND state_reason LIKE '%topic "denied" cannot be read%Topic authorization failed%'};
 kill_relay($node);
 publish_denied();
-ok(wait_for_status($node, $unreadable), 'no right to read: blocked, and the reason names the topic');
+ok(wait_for_status($node, $unreadable, 60), 'no right to read: blocked, and the reason names the topic');
 like(status($node, 'hint'), qr/Grant evpub's user READ: kafka-acls.sh .*--topic <topic>\. .*at_least_once/s, 'and what to do');
 like($node->safe_psql('postgres', q{SELECT string_agg(concat_ws(' ', detail, hint), ' ') FROM evpub.check() WHERE NOT ok}),
 	qr/"denied" cannot be read.*Grant evpub's user READ/s, 'evpub.check() says so, too');
 deliver('at_least_once');
-ok(wait_published($node), 'at_least_once goes on without');
+ok(wait_published($node, 60), 'at_least_once goes on without');
 deliver('deduplicated');
 publish_denied();
-ok(wait_for_status($node, $unreadable), 'deduplicated again: blocked again');
+ok(wait_for_status($node, $unreadable, 60), 'deduplicated again: blocked again');
 my $patient = relay_pid($node);
 $kafka->allow('denied', 'evpub', 'READ');
-ok(wait_published($node), 'the right to read is granted later: published');
+ok(wait_published($node, 60), 'the right to read is granted later: published');
 is(relay_pid($node), $patient, 'by the same relay');
 # the user of a later connection may not read it, and nothing is published to it any more
 use_pair('client');
 connect_server('MTLS', "$ca\nssl.certificate.location=$dir/client.crt\nssl.key.location=$dir/client.key\n");
-ok(wait_for_status($node, $unreadable), 'a topic of before that may not be read: blocked');
+ok(wait_for_status($node, $unreadable, 60), 'a topic of before that may not be read: blocked');
 like(status($node, 'hint'), qr/SELECT evpub\.forget_topic\('<topic>'\);/, 'and how to forget it');
 $node->safe_psql('postgres', q{SELECT evpub.forget_topic('denied')});
 ok(wait_for_state($node, 'streaming'), 'it is forgotten: streaming');

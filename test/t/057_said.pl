@@ -87,6 +87,7 @@ is($err, '', 'who does not wait, but asks, hears nothing');
 my $paused = "state = 'paused' AND state_reason !~ 'is being read'";
 ok(wait_for_status($node, $paused), 'paused');
 my $reason = status($node, 'state_reason');
+like($reason, $by, 'by whom');
 my $worker = worker_pid($node);
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($worker)");
 wait_until('a new worker', sub { (worker_pid($node) // $worker) != $worker });

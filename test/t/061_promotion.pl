@@ -79,7 +79,7 @@ sub restored
 	system("for file in $archive/*; do [ -e $pg_wal/\${file##*/} ] || cp \$file $pg_wal; done") == 0 or die
 	  if $args{put_back};
 	$node->safe_psql('postgres', 'SELECT evpub.take_over()');
-	ok(wait_for_state($node, $state), "$name: taken over, $state");
+	ok(wait_for_state($node, $state, 60), "$name: taken over, $state");
 	return $node;
 }
 
@@ -110,7 +110,7 @@ my $id = status($node, 'publisher_id');
 isnt($id, $main_id, 'end: a new entry');
 is(substr($id, 0, 8), $root, 'end: of the same root');
 write_row($node, 'end-1');
-ok(wait_published($node), 'end: published');
+ok(wait_published($node, 60), 'end: published');
 is(codes_by_publisher()->{$id}, 'end-1', 'end: goes on exactly where the original stopped');
 is(scalar(gap_events()), 0, 'end: no gap');
 $node->stop;
@@ -122,7 +122,7 @@ is($node->safe_psql('postgres', q{SELECT string_agg(code, ' ' ORDER BY code) FRO
 $node->safe_psql('postgres', 'SELECT evpub.resume()');
 $id = status($node, 'publisher_id');
 write_row($node, 'target-1');
-ok(wait_published($node), 'target: published');
+ok(wait_published($node, 60), 'target: published');
 is(codes_by_publisher()->{$id}, 'target-1', 'target: publishes what is new');
 is(codes_by_publisher()->{$main_id}, join(' ', map { "main-$_" } 1 .. 8),
 	'target: what the original published behind the target does not come again');
@@ -260,7 +260,7 @@ sub keeps_and_publishes
 	$node->safe_psql('postgres', 'SELECT evpub.take_over()') if status($node, 'state') eq 'fenced';
 	ok(wait_for_state($node, 'paused'), "$name: taken over, and paused as the old primary was");
 	$node->safe_psql('postgres', 'SELECT evpub.resume()');
-	ok(wait_published($node), "$name: published");
+	ok(wait_published($node, 60), "$name: published");
 
 	# it bears the old primary's id, so those that come later find it in Kafka
 	is(codes_by_publisher()->{$main_id}, join(' ', sort map { "main-$_" } 1 .. 8, 10 .. 12),
@@ -307,7 +307,7 @@ keeps_and_publishes($late);
 
 # a standby of it, which has followed over two publishers
 write_row($late, 'late-1');
-ok(wait_published($late), 'late: published');
+ok(wait_published($late, 60), 'late: published');
 my $late_id = status($late, 'publisher_id');
 $end = $late->lsn('flush');
 $cascade->poll_query_until('postgres', "SELECT pg_last_wal_replay_lsn() >= '$end'") or die 'not replayed';
@@ -316,9 +316,9 @@ $late->stop('fast');
 $cascade->promote;
 ok(wait_for_state($cascade, 'fenced'), 'cascade: fenced');
 $cascade->safe_psql('postgres', 'SELECT evpub.take_over()');
-ok(wait_for_state($cascade, 'streaming'), 'cascade: taken over, publishes');
+ok(wait_for_state($cascade, 'streaming', 60), 'cascade: taken over, publishes');
 write_row($cascade, 'cascade-1');
-ok(wait_published($cascade), 'cascade: published');
+ok(wait_published($cascade, 60), 'cascade: published');
 my $cascade_id = status($cascade, 'publisher_id');
 isnt($cascade_id, $late_id, 'cascade: a new entry');
 is(codes_by_publisher()->{$cascade_id}, 'cascade-1', 'cascade: goes on exactly where the second publisher stopped');

@@ -169,7 +169,7 @@ wait_until('a relay runs', sub { status($node, 'relay_pid') });
 sql('SELECT evpub.check()');
 sql('SELECT evpub.resume()');
 ok(wait_published($node), 'the last ones: all is published');
-ok(wait_for_state($node, 'streaming'), 'the last ones: state is streaming, though no acknowledgement follows');
+ok(wait_for_state($node, 'streaming', 10), 'the last ones: state is streaming, though no acknowledgement follows');
 
 # ---- an event that was given up otherwise in between ----
 

@@ -102,7 +102,7 @@ sub load_is_published
 {
 	my ($node) = @_;
 	my $lsn = $node->lsn('insert');
-	return wait_for_status($node, "confirmed_lsn > '$lsn'::pg_lsn + 200000");
+	return wait_for_status($node, "confirmed_lsn > '$lsn'::pg_lsn + 200000", 60);
 }
 
 # As a person ends the writers; or, in another round, as the stop of the server does.
@@ -125,7 +125,7 @@ sub slot_goes_on
 			$primary->safe_psql('postgres', 'SELECT pg_switch_wal()');
 			$standby->safe_psql('postgres',
 				"SELECT restart_lsn > '$first' FROM pg_replication_slots WHERE slot_name = 'evpub'") eq 't';
-		});
+		}, 30);
 	};
 }
 
@@ -162,8 +162,8 @@ for my $round (1 .. $rounds)
 	}
 	ok(wait_for_state($standby, 'fenced'), "round $round: fenced");
 	type(3);
-	ok(wait_for_state($standby, 'streaming'), "round $round: publishes again");
-	ok(wait_for_status($standby, 'duplicates_dropped > 0'), "round $round: what was not acknowledged is in Kafka")
+	ok(wait_for_state($standby, 'streaming', 60), "round $round: publishes again");
+	ok(wait_for_status($standby, 'duplicates_dropped > 0', 60), "round $round: what was not acknowledged is in Kafka")
 	  if $in_doubt;
 	note sprintf 'round %d: %.1f s', $round, time - $begin;
 	start_writers($standby) if $stopped_first;

@@ -292,7 +292,7 @@ for my $order ([ 1, 'after', 'rename evpub/state.tmp' ], [ 1, 'power', 'fsync*' 
 	push @refused, $serial;
 	++$serial;
 	until_done($node, "INSERT INTO narrow VALUES ($serial, 'acme', 'x') ON CONFLICT DO NOTHING");
-	wait_until("$name: a crash", sub { !orders_left($node) });
+	wait_until("$name: a crash", sub { !orders_left($node) }, 20);
 	wait_until("$name: publishes", sub { attempt($node, q{SELECT 1 / evpub.wait_published(NULL, '60 s')::int}) });
 	my @of = grep { $_->{value} =~ /"pk":\{"id":@{[ $serial - 1 ]}\}/ } letters();
 	is(scalar(@of), 1, "$name: one dead letter");

@@ -121,7 +121,7 @@ $node->safe_psql('postgres', q{INSERT INTO item VALUES ('t1', (SELECT max(seq) +
 ok(wait_published($node), 'published');
 ok(wait_until('the slot follows', sub {
 	return $node->safe_psql('postgres', q{
-SELECT pg_walfile_name(restart_lsn) = pg_walfile_name(pg_current_wal_flush_lsn()) FROM pg_replication_slots}) eq 't' }),
+SELECT pg_walfile_name(restart_lsn) = pg_walfile_name(pg_current_wal_flush_lsn()) FROM pg_replication_slots}) eq 't' }, 60),
 	'the slot follows when nothing more is written');
 $node->stop;
 done_testing();

@@ -98,7 +98,7 @@ sub uses
 				my $pid = relay_pid($node);
 				$is = ($pid && readlink "/proc/$pid/exe") || '';
 				$is eq $program;
-			});
+			}, 30);
 	};
 	is($is, $program, $name);
 	$rows++;

@@ -114,7 +114,7 @@ sub alerts
 sub fires
 {
 	my ($alert, $why) = @_;
-	ok(eval { wait_until($alert, sub { alerts()->{$alert} }) }, "$alert: $why")
+	ok(eval { wait_until($alert, sub { alerts()->{$alert} }, 60) }, "$alert: $why")
 	  or diag explain(alerts());
 	return;
 }
@@ -133,7 +133,7 @@ for my $name (qw(evpub_state evpub_lag_seconds evpub_lag_bytes evpub_retained_wa
 	'evpub_captured_events_total{table="public.t",operation="create"}',
 	'evpub_check_problems{check="disabled_triggers",database="postgres"} == 0')
 {
-	ok(eval { wait_until($name, sub { @{ ask($name) } }) }, $name)
+	ok(eval { wait_until($name, sub { @{ ask($name) } }, 60) }, $name)
 	  or diag slurp_file(($ENV{TESTLOGDIR} || $work) . '/exporter.log');
 }
 is(scalar @{ ask('evpub_state == 1') }, 1, 'one state');
@@ -143,7 +143,7 @@ is_deeply([ sort keys %{ ask('evpub_lag_seconds')->[0]{metric} } ], [qw(__name__
 ok(finish($load), 'events flow') or diag $load->{err};
 ok(wait_published($node), 'all is published');
 is(ask('evpub_produce_errors_total')->[0], undef, 'no errors');
-ok(eval { wait_until('quiet', sub { !%{ alerts() } }) }, 'none is left');
+ok(eval { wait_until('quiet', sub { !%{ alerts() } }, 30) }, 'none is left');
 
 # (before the first scrape, nothing was known of evpub)
 is_deeply(ask('sum_over_time(ALERTS{alertname!="EvpubNotSeen"}[1h])'), [], 'no alert, nor one that waits')

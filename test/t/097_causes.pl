@@ -28,7 +28,7 @@ sub rises
 	my $rest = "SELECT relay_starts - ARRAY[$others] FROM evpub.stat";
 	my ($before, $rest_before) = (starts($cause), sql($rest));
 	$do->();
-	ok(eval { wait_until("a start by $cause", sub { starts($cause) > $before }) }, "$cause: counted");
+	ok(eval { wait_until("a start by $cause", sub { starts($cause) > $before }, 60) }, "$cause: counted");
 	is(sql($rest), $rest_before, "$cause: as nothing else");
 	return;
 }

@@ -161,7 +161,7 @@ ok(wait_published($node), 'published');
 
 # ---- an outage ----
 
-wait_until('not behind', sub { catchup('count(*)') eq '0' });
+ok(wait_until('not behind', sub { catchup('count(*)') eq '0' }), 'not behind');
 $kafka->stop;
 my ($from, $began) = split /\|/, sql(q{SELECT confirmed_lsn, clock_timestamp() FROM evpub.status});
 sql(q{CREATE PROCEDURE backlog(first int) LANGUAGE plpgsql AS $$

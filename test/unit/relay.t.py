@@ -349,8 +349,8 @@ def test_pins_first(t):
     assert counts == {1: 4, 2: 3}
     r.wait_acked(1)
     deadline = time.monotonic() + 0.3
-    while r.receive(deadline) is not None:
-        pass
+    while (frame := r.receive(deadline)) is not None:
+        assert frame[0] == 'h', frame
     assert r.acked == 1
     r.topic(2, 'more', 3)
     r.topic(1, 'events', 4)
@@ -901,7 +901,7 @@ def test_quiet_end_black_hole(t):
     r.batch(r.record(0, b'k', b'v'))
     r.socket.shutdown(socket.SHUT_WR)
     code, took = rest(r)
-    assert code == 0 and took < 3, (code, took)
+    assert code == 0 and took < 1.5, (code, took)
 
 
 def test_quiet_end_at_once(t):
@@ -927,7 +927,7 @@ def test_closed_while_leaving(t):
     r.socket.shutdown(socket.SHUT_WR)
     start = time.monotonic()
     assert r.close() == 0
-    assert time.monotonic() - start < 0.8
+    assert time.monotonic() - start < 0.4
 
 
 def test_no_secrets_in_cores(t):
