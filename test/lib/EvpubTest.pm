@@ -24,7 +24,7 @@ our @EXPORT = qw(
   wait_until set_brokers
   cms_tables events decode_event check_ids
   murmur2 partition_of
-  worker_pid relay_pid kill_relay another_relay own_memory_kb watch_memory
+  worker_pid relay_pid running_relay kill_relay another_relay own_memory_kb watch_memory
   process_use records_between stop_time
   start_psql start_pgbench running finish
   want_standby promote_into_checkpoint
@@ -307,37 +307,55 @@ sub _slurp
 	return <$in> // '';
 }
 
+# The child of a process whose command line matches; undef while there is none.
+sub _child
+{
+	my ($parent, $matches) = @_;
+	# the list can miss a child while another one is reaped (proc(5)): so it is read again
+	for (1, 2)
+	{
+		for my $pid (split ' ', _slurp("/proc/$parent/task/$parent/children"))
+		{
+			return $pid if _slurp("/proc/$pid/cmdline") =~ $matches;
+		}
+	}
+	return undef;
+}
+
 # The publisher, found below the postmaster, so that it is found in every
 # state; undef while it is not running.
 sub worker_pid
 {
 	my ($node) = @_;
 	my $postmaster = $node->{_pid} or return undef;
-	for my $pid (
-		split ' ', _slurp("/proc/$postmaster/task/$postmaster/children"))
-	{
-		# until it has a title of its own, any child has the postmaster's
-		return $pid if _slurp("/proc/$pid/cmdline") =~ /^postgres:.*evpub publisher/;
-	}
-	return undef;
+	# until it has a title of its own, any child has the postmaster's
+	return _child($postmaster, qr/^postgres:.*evpub publisher/);
 }
 
-# The relay that runs; undef while there is none.
+# The relay that runs; undef while there is none.  Who was given a pid is given it
+# again until that relay ends, so no process counts that is not the relay's program
+# yet: a child of the worker has the worker's command line first, then none in the
+# middle of exec(), then its own; and none again when it has ended, until the worker
+# takes note of that.
 sub relay_pid
 {
 	my ($node) = @_;
 	my $worker = worker_pid($node) or return undef;
-	# one that has ended is listed until the worker takes note of it, without a command line
-	my ($relay) = grep { length _slurp("/proc/$_/cmdline") }
-	  split ' ', _slurp("/proc/$worker/task/$worker/children");
-	return $relay;
+	return _child($worker, qr/^(?!postgres:)./s);
+}
+
+# The relay that runs, or the next one: for what needs one.
+sub running_relay
+{
+	my ($node) = @_;
+	return wait_until('a relay', sub { relay_pid($node) });
 }
 
 # Kill the relay, when there is one, and wait until it has ended.  Returns what its pid was.
 sub kill_relay
 {
 	my ($node) = @_;
-	my $relay = wait_until('a relay', sub { relay_pid($node) });
+	my $relay = running_relay($node);
 	kill 'KILL', $relay;
 	wait_until('the relay ends', sub { (relay_pid($node) // 0) != $relay });
 	return $relay;

@@ -90,7 +90,7 @@ sub kill_worker
 sub kill_postmaster
 {
 	my $worker = worker_pid($node);
-	my $relay = wait_until('a relay', sub { relay_pid($node) });
+	my $relay = running_relay($node);
 	$node->kill9;
 	wait_until('worker and relay end', sub { !kill(0, $worker) && !kill(0, $relay) });
 	wait_until('another postmaster', sub { $node->start(fail_ok => 1) });

@@ -94,7 +94,7 @@ $kafka->pause;
 insert_some();
 ok(wait_for_status($node, 'events_in_flight > 0'), 'events wait for the frozen broker');
 check_stop('frozen broker');
-wait_until('a relay', sub { relay_pid($node) });
+running_relay($node);
 check_stop('frozen broker since the start');
 $kafka->cont;
 ok(wait_for_state($node, 'streaming'), 'thawed: goes on');

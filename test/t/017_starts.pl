@@ -107,7 +107,7 @@ sub files
 sub left_behind
 {
 	my $worker = worker_pid($node);
-	my $relay = relay_pid($node);
+	my $relay = running_relay($node);
 	my @left;
 	for my $pid (grep { $_ != $worker && $_ != $relay } keys %seen)
 	{
@@ -126,7 +126,7 @@ sub look
 {
 	publish(1);
 	my $worker = next_worker(0, 2);
-	my %pids = (postmaster => $postmaster, worker => $worker, relay => relay_pid($node));
+	my %pids = (postmaster => $postmaster, worker => $worker, relay => running_relay($node));
 	return {
 		(map { $_ => process_use($pids{$_}) } keys %pids),
 		pids => \%pids,

@@ -91,7 +91,7 @@ kill_relay($node);
 wait_until('another attempt', sub { restarts() > $restarts });
 ok(wait_for_status($node, $refused), 'relay killed: blocked again');
 my $worker = worker_pid($node);
-my $relay = wait_until('a relay', sub { relay_pid($node) });
+my $relay = running_relay($node);
 kill 'TERM', $worker;
 wait_until('a new worker', sub { my $new = worker_pid($node); $new && $new != $worker });
 ok(wait_for_status($node, "$refused AND relay_pid <> $relay"), 'worker ended: blocked again');

@@ -82,7 +82,7 @@ SELECT evpub.wait_published(NULL, '300 ms')}) =~ s/^\n//r,
 	return;
 }
 
-my $relay = relay_pid($node);
+my $relay = running_relay($node);
 my $load = start_load($node, $TENANTS, 2, 6);
 probe('before');
 # the clock is as far behind as an hour, then as far ahead
@@ -98,7 +98,7 @@ ok(finish($load), 'writers do not notice') or diag $load->{err};
 wait_published($node);
 check_complete('clock set under load', $node, $kafka);
 # the next one may not be there yet, or end soon for another step of the clock
-my $next = wait_until('a relay', sub { relay_pid($node) });
+my $next = running_relay($node);
 isnt($next, $relay, 'set back, the relay began anew: librdkafka waits by the wall clock');
 
 # A relay that has to begin anew, and a broker that was away, while the clock

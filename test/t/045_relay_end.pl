@@ -26,7 +26,7 @@ sub slurp { my ($file) = @_; open my $in, '<', $file or return ''; local $/; ret
 # ---- what it is started with ----
 
 {
-	my $relay = relay_pid($node);
+	my $relay = running_relay($node);
 	my %environment = map { /^([^=]+)=(.*)/s ? ($1 => $2) : () } split /\0/,
 	  slurp("/proc/$relay/environ");
 	ok(!exists $environment{EVPUB_TEST_SECRET}, "the server's environment is not the relay's");
@@ -67,7 +67,7 @@ my %ends = (
 		wait_until('another worker', sub { my $now = worker_pid($node); $now && $now != $pid });
 	},
 	'changed settings' => sub {
-		my $pid = relay_pid($node);
+		my $pid = running_relay($node);
 		change_settings();
 		another_relay($node, $pid);
 	},
@@ -155,7 +155,7 @@ check_complete('in large transactions', $node, $kafka);
 	my $load = start_pgbench($node, { $script => 1 }, clients => 3, seconds => 600);
 	for my $delay (0, 1, 3, 10, 30)
 	{
-		my $relay = relay_pid($node);
+		my $relay = running_relay($node);
 		ok(wait_for_flow(), 'events flow');
 		change_settings();
 		usleep(1000 * $delay);
@@ -163,7 +163,7 @@ check_complete('in large transactions', $node, $kafka);
 		another_relay($node, $relay);
 	}
 	# stopped: it cannot leave, and is ended
-	my $relay = relay_pid($node);
+	my $relay = running_relay($node);
 	ok(wait_for_flow(), 'events flow');
 	kill 'STOP', $relay;
 	change_settings();
@@ -175,7 +175,7 @@ check_complete('in large transactions', $node, $kafka);
 
 	ok(wait_for_state($node, 'streaming'), 'streaming');
 	ok(wait_for_flow(), 'events flow');
-	$relay = relay_pid($node);
+	$relay = running_relay($node);
 	kill 'STOP', $relay;
 	$began = time;
 	ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%does not answer%'"),
@@ -188,7 +188,7 @@ check_complete('in large transactions', $node, $kafka);
 
 	# The worker hangs for longer than a relay may: that is not the relay's fault.
 	ok(wait_for_flow(), 'events flow');
-	$relay = relay_pid($node);
+	$relay = running_relay($node);
 	my $worker = worker_pid($node);
 	kill 'STOP', $worker;
 	sleep 17;    # this time is what is tested

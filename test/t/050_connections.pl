@@ -335,7 +335,7 @@ ok(wait_published($node, 60), 'at_least_once goes on without');
 deliver('deduplicated');
 publish_denied();
 ok(wait_for_status($node, $unreadable, 60), 'deduplicated again: blocked again');
-my $patient = relay_pid($node);
+my $patient = running_relay($node);
 $kafka->allow('denied', 'evpub', 'READ');
 ok(wait_published($node, 60), 'the right to read is granted later: published');
 is(relay_pid($node), $patient, 'by the same relay');

@@ -44,7 +44,7 @@ ok(wait_published($node), 'published');
 
 # ---- the relay does not answer ----
 
-rises('hung', sub { kill 'STOP', wait_until('a relay', sub { relay_pid($node) }) });
+rises('hung', sub { kill 'STOP', running_relay($node) });
 publish('one');
 ok(wait_published($node), 'hung: goes on');
 
