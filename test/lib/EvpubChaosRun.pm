@@ -470,6 +470,12 @@ sub end_run
 	$self->{writing} = 0;
 	end_writing($self->{load});
 	$self->start_server;
+	# one may commit, or prepare, when its client is gone
+	$self->until('the writers\' sessions have ended', $BOUND, sub {
+		my ($ok, $count) = attempt($self->{node},
+			q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbench'});
+		return $ok && $count == 0;
+	});
 	attempt($self->{node}, "COMMIT PREPARED '$_'")
 	  for split /\n/, (attempt($self->{node}, 'SELECT gid FROM pg_prepared_xacts'))[1];
 	my $began = now();

@@ -293,7 +293,7 @@ sub consumer_story
 	ok($one->end('KILL'), 'a consumer is killed');
 	$one = start_consumer('one_more', $args{command}->());
 	ok(running($run), 'all that under load') or diag $run->{err};
-	$run->{handle}->kill_kill(grace => 5);
+	end_pgbench($node, $run);
 	ok(wait_published($node), 'all is published');
 	same_rows($node, 'the copy is the source after kills, rebalances, duplicates and growth');
 	my %seen;

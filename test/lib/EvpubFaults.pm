@@ -142,13 +142,7 @@ sub end_load
 {
 	my ($load) = @_;
 	my $run = delete $load->{run} or return;
-	$run->{handle}->signal('TERM') if running($run);
-	eval { finish($run) };
-	# a session may commit when its client is gone
-	eval {
-		$load->{node}->poll_query_until('postgres',
-			q{SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'pgbench'})
-	};
+	eval { end_pgbench($load->{node}, $run) };
 	return;
 }
 

@@ -26,8 +26,8 @@ our @EXPORT = qw(
   murmur2 partition_of
   worker_pid relay_pid running_relay kill_relay another_relay own_memory_kb watch_memory
   process_use records_between stop_time
-  start_psql start_pgbench running finish
-  want_standby promote_into_checkpoint
+  start_psql start_pgbench end_pgbench running finish
+  want_standby freeze_worker promote_into_checkpoint
 );
 
 our $TOPIC = 'cms-hr-operation';
@@ -457,13 +457,43 @@ sub start_psql
 	return $run;
 }
 
+# end_pgbench(node, run): end a load that start_pgbench() has begun, and wait until its
+# sessions have ended: one may commit when its client is gone.  The server runs.
+sub end_pgbench
+{
+	my ($node, $run) = @_;
+	$run->{handle}->signal('TERM') if running($run);
+	eval { finish($run) };
+	$node->poll_query_until($DATABASE,
+		q{SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'pgbench'})
+	  or croak 'sessions of pgbench go on';
+	return;
+}
+
+# Stop the worker while it sleeps, so that it holds nothing that others need.  Returns
+# its pid, for SIGCONT.
+sub freeze_worker
+{
+	my ($node) = @_;
+	while (1)
+	{
+		my $pid = wait_until('a sleeping worker', sub {
+			my $worker = worker_pid($node);
+			return $worker && _slurp("/proc/$worker/stat") =~ /^\d+ \(.*\) S / && $worker });
+		kill 'STOP', $pid or croak "the worker is gone: $!";
+		# it may have begun something just then
+		my $waits = $node->safe_psql($DATABASE, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $pid");
+		return $pid if $waits eq 'Extension';
+		kill 'CONT', $pid;
+	}
+}
+
 # Promote a standby whose checkpoints take long, and let the worker do nothing
 # before the promotion's checkpoint has begun.
 sub promote_into_checkpoint
 {
 	my ($node) = @_;
-	my $worker = worker_pid($node);
-	kill 'STOP', $worker;
+	my $worker = freeze_worker($node);
 	$node->promote;
 	$node->poll_query_until('postgres',
 		q{SELECT wait_event = 'CheckpointWriteDelay' FROM pg_stat_activity WHERE backend_type = 'checkpointer'})
@@ -511,6 +541,8 @@ sub start_pgbench
 		push @files, '-f', "$file\@$scripts->{$script}";
 	}
 	my $run = { in => '', out => '', err => '', name => 'pgbench' };
+	# its sessions are found by that name, which the test's would hide
+	local $ENV{PGAPPNAME} = 'pgbench';
 	$run->{handle} = IPC::Run::start(
 		[
 			'pgbench', '-n', '-M', $args{mode} || 'prepared',

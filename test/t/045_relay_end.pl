@@ -100,8 +100,7 @@ for my $rate (300, 0)
 		ok(wait_for_flow(), "$name: events flow");
 		$ends{$name}->();
 		ok(wait_for_state($node, 'streaming'), "$name: it goes on");
-		$load->{handle}->signal('TERM') if running($load);
-		eval { finish($load) };
+		end_pgbench($node, $load);
 	}
 	ok(wait_published($node), 'all is published');
 	check_complete("at " . ($rate || 'full') . " rate", $node, $kafka);
@@ -139,8 +138,7 @@ check_complete('in large transactions', $node, $kafka);
 		usleep(1000 * int rand 60);    # to strike in any phase of the one before
 	}
 	ok(wait_for_flow(), 'a storm of reloads: events flow');
-	$load->{handle}->signal('TERM');
-	eval { finish($load) };
+	end_pgbench($node, $load);
 	ok(wait_for_state($node, 'streaming'), 'a storm of reloads: it goes on');
 	ok(wait_published($node), 'a storm of reloads: all is published');
 	check_complete('a storm of reloads', $node, $kafka);
@@ -176,8 +174,8 @@ check_complete('in large transactions', $node, $kafka);
 	ok(wait_for_state($node, 'streaming'), 'streaming');
 	ok(wait_for_flow(), 'events flow');
 	$relay = running_relay($node);
-	kill 'STOP', $relay;
 	$began = time;
+	kill 'STOP', $relay;
 	ok(wait_for_status($node, "state = 'blocked' AND state_reason LIKE '%does not answer%'"),
 		'a relay that hangs: blocked, before it is ended');
 	another_relay($node, $relay);
@@ -196,8 +194,7 @@ check_complete('in large transactions', $node, $kafka);
 	ok(wait_for_flow(), 'a worker that was stopped goes on');
 	is(relay_pid($node), $relay, 'with its relay');
 
-	$load->{handle}->signal('TERM');
-	eval { finish($load) };
+	end_pgbench($node, $load);
 	ok(wait_published($node), 'all is published');
 	check_complete('killed and stopped', $node, $kafka, late => 1);
 }

@@ -108,8 +108,8 @@ sub load_is_published
 # As a person ends the writers; or, in another round, as the stop of the server does.
 sub end_writers
 {
-	my ($signal) = @_;
-	$load->{handle}->signal($signal) if $signal && running($load);
+	my ($by_signal) = @_;
+	return end_pgbench($primary, $load) if $by_signal;
 	finish($load);
 	return;
 }
@@ -137,7 +137,7 @@ for my $round (1 .. $rounds)
 	my $stopped_first = $round % 2;
 	my $begin = time;
 	ok(load_is_published($primary), "round $round: the load is published") or last;
-	end_writers('TERM') if $stopped_first;
+	end_writers(1) if $stopped_first;
 	my ($published) = type(1);
 	is($published, 't', "round $round: published before the stop") if $stopped_first;
 	my $in_doubt = $round % 4 == 2;
@@ -174,7 +174,7 @@ for my $round (1 .. $rounds)
 	ok(slot_goes_on($primary, $standby), "round $round: whose slot goes on") if $round <= 2;
 	($primary, $standby) = ($standby, $primary);
 }
-end_writers('TERM');
+end_writers(1);
 ok(wait_published($primary), 'published');
 
 check_complete("$rounds switchovers", $primary, $kafka, at_least => 200 * $rounds);

@@ -118,8 +118,7 @@ for (1 .. 2)
 	sql("SELECT pg_terminate_backend($worker)");
 	wait_until('another worker', sub { my $now = worker_pid($node); $now && $now != $worker && relay_pid($node) });
 }
-$load->{handle}->signal('TERM');
-eval { finish($load) };
+end_pgbench($node, $load);
 ok(wait_published($node), 'published under kills');
 cmp_ok(check_complete('kills', $node, $kafka, late => 1), '>', 100, 'a load worth the name');
 cmp_ok(dropped(), '>', 0, 'duplicates were dropped');
