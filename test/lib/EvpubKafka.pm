@@ -17,30 +17,33 @@ use File::Path qw(make_path);
 use File::Spec;
 use File::Temp;
 use IO::Socket::INET;
+use IO::Socket::UNIX;
 use JSON::PP ();
 use POSIX qw(WNOHANG);
 use Time::HiRes qw(time usleep);
 
 my $source = dirname(File::Spec->rel2abs(__FILE__)) . '/../kafka';
 my %started;    # brokers of this process, by address of the object
-my %taken;      # ports given out by this process, also while nobody listens
+my %taken;      # ports given out by this process, and the sockets that say so
 my $timeout = $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180;
 
 # A port that nobody listens on, below the range for outgoing connections:
 # there, a client that tries again and again to reach a dead broker may be
 # given the broker's own port, be connected to itself, and keep it.
+# Until this process ends it is nobody else's, also while nobody listens: the name of a
+# socket says so, which all processes of this network see, in each root.
 sub free_port
 {
 	for (1 .. 1000)
 	{
 		my $port = 10200 + int(rand(22000));
-		next if $taken{$port};
+		my $name = IO::Socket::UNIX->new(Local => "\0evpub-port-$port", Listen => 1) or next;
 		my $socket = IO::Socket::INET->new(
 			LocalAddr => '127.0.0.1',
 			LocalPort => $port,
 			Listen => 1) or next;
 		close $socket;
-		$taken{$port} = 1;
+		$taken{$port} = $name;
 		return $port;
 	}
 	croak 'no free port';
@@ -256,7 +259,21 @@ sub pause
 {
 	my ($self) = @_;
 	kill 'STOP', $self->{pid} or croak "$self->{name} is not running";
+	# one of its threads has to run to take the signal; until then it may still answer
+	usleep(1000) while $self->_moves;
 	return $self;
+}
+
+# Is a thread of it not stopped yet?
+sub _moves
+{
+	my ($self) = @_;
+	for my $task (glob "/proc/$self->{pid}/task/*/stat")
+	{
+		open my $in, '<', $task or next;
+		return 1 if (<$in> // '') =~ s/.*\) //sr !~ /^[TZX]/;
+	}
+	return 0;
 }
 
 sub cont
@@ -339,7 +356,9 @@ sub wait_topic
 	my $deadline = time + $timeout;
 	while (time < $deadline)
 	{
-		my ($found) = grep { $_->{topic} eq $topic } @{ $self->metadata->{topics} };
+		# a broker that is held up does not answer in kcat's time
+		my $answer = eval { $self->metadata } || { topics => [] };
+		my ($found) = grep { $_->{topic} eq $topic } @{ $answer->{topics} };
 		return $self
 		  if $found
 		  && @{ $found->{partitions} }

@@ -10,6 +10,7 @@ shown by the tests on a real broker.
 """
 import collections
 import os
+import random
 import re
 import resource
 import select
@@ -267,9 +268,16 @@ class TestCase:
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
+    """A port that nobody uses, below the range for outgoing connections: there, a
+    client that tries again and again may be connected to itself."""
+    while True:
+        port = random.randrange(10200, 32200)
+        with socket.socket() as s:
+            try:
+                s.bind(('127.0.0.1', port))
+                return port
+            except OSError:
+                continue
 
 
 def consume(servers, topic, count):
