@@ -140,7 +140,8 @@ sub ask
 			header($record, 'tenant'), $record->{value}), "\n";
 	}
 	close $out or croak "$self->{dir}/received: $!";
-	my $sql = "SET client_min_messages = error; SET TimeZone = 'UTC';\n"
+	# of a deadlock with a writer, that one is to fail, who may: so it looks for one first
+	my $sql = "SET client_min_messages = error; SET TimeZone = 'UTC'; SET deadlock_timeout = '1h';\n"
 	  . "CREATE TEMP TABLE received (n int, type text, tenant text, value jsonb);\n"
 	  . "\\copy received FROM '$self->{dir}/received' (FORMAT csv)\n"
 	  . "CREATE TEMP TABLE parts (n, type, tenant, pk, data, tx) AS $parts;\n"

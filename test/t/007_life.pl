@@ -189,12 +189,16 @@ $node->safe_psql('postgres', q{CREATE TABLE filler AS SELECT repeat('x', 1000) F
 my $log = -s $node->logfile;
 $node->safe_psql('postgres', $_) for q{ALTER SYSTEM SET evpub.max_lag_size = '1MB'}, 'SELECT pg_reload_conf()';
 slot_is_gone('a limit lets the slot go');
-like(slurp_file($node->logfile, $log),
-	qr/WARNING:  evpub: what was not published is given up, since no database is registered any more: 3 MB of WAL [^\n]*max_lag_size.*\n.*DETAIL:  This gives up 2 transactions with 2 events\. No evpub\.gap event/,
-	'and the log says what is lost');
+my $said = qr/WARNING:  evpub: what was not published is given up, since no database is registered any more: 3 MB of WAL [^\n]*max_lag_size.*\n.*DETAIL:  This gives up 2 transactions with 2 events\. No evpub\.gap event/;
+# the worker says it when the slot is gone
+eval { wait_until('the log', sub { slurp_file($node->logfile, $log) =~ $said }) };
+like(slurp_file($node->logfile, $log), $said, 'and the log says what is lost');
 $kafka->cont;
 $node->safe_psql('postgres', $_) for 'ALTER SYSTEM RESET evpub.max_lag_size', 'SELECT pg_reload_conf()';
 create_evpub($node);
+# the view shows the file, which is written once a second at most
+$node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM evpub.failures WHERE kind = 'gap' AND done = 'given up'})
+  or die 'no failure';
 is($node->safe_psql('postgres', q{SELECT gaps, (SELECT text FROM evpub.failures WHERE kind = 'gap' AND done = 'given up') FROM evpub.stat})
 	=~ s/: 3 MB.*//r, '1|what was not published is given up, since no database is registered any more', 'so do the views');
 

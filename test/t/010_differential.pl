@@ -11,7 +11,9 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 # No broker: WAL is the queue, and stays.
-my $node = capture_node('main', wal_level => 'logical');
+my $node = capture_node('main', wal_level => 'logical',
+	# those that the crash leaves, and one of each client
+	conf => "max_prepared_transactions = 20\n");
 $node->safe_psql(
 	'postgres', q{
 CREATE FUNCTION wal_chunks(from_lsn pg_lsn)

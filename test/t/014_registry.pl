@@ -109,20 +109,6 @@ sub terminate_worker
 	return;
 }
 
-# While it sleeps, so that it holds no lock.
-sub freeze_worker
-{
-	my $pid = worker_pid($node);
-	wait_until('a sleeping worker',
-		sub { slurp_file("/proc/$pid/stat") =~ /^\d+ \(.*\) S / });
-	kill 'STOP', $pid or die "the worker is gone: $!";
-	# it may have begun something just then
-	my $waits = $node->safe_psql('postgres', "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $pid");
-	return $pid if $waits eq 'Extension';
-	kill 'CONT', $pid;
-	return freeze_worker();
-}
-
 sub crash
 {
 	$node->stop('immediate');
@@ -264,7 +250,7 @@ for my $case (
 	# the worker does not see that they are back, only that they were
 	my $back = $node->background_psql('a');
 	$back->query_safe('BEGIN; SELECT evpub.register_database()');
-	my $worker = freeze_worker();
+	my $worker = freeze_worker($node);
 	$back->query_safe('COMMIT');
 	my $late = $node->background_psql('a');
 	$late->query_safe('BEGIN; ' . $put->{'publish()'}->('fourth'));
@@ -333,7 +319,7 @@ sub requesting
 # have fenced the publisher; then somebody else asks.
 {
 	my $err;
-	my $worker = freeze_worker();
+	my $worker = freeze_worker($node);
 	isnt( $node->psql(
 			'postgres', q{SET statement_timeout = '300ms';
 SECURITY LABEL FOR evpub ON DATABASE a IS '0123456789abcdef'},
@@ -353,7 +339,7 @@ SECURITY LABEL FOR evpub ON DATABASE a IS '0123456789abcdef'},
 # Somebody asks while the slot is about to go.
 {
 	$node->safe_psql('postgres', 'CREATE DATABASE b');
-	my $worker = freeze_worker();
+	my $worker = freeze_worker($node);
 	deregister('a');
 	my $run = start_psql($node, 'CREATE EXTENSION evpub', 'b');
 	wait_until('a request', \&requesting);

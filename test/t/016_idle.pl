@@ -143,12 +143,18 @@ sub age
 	return $uptime - $stat[19] / 100;
 }
 
-# none that is still growing to its size
-for my $of (values %nodes)
-{
-	wait_until('a relay that has settled', sub { my $relay = relay_pid($of->{node}); !$relay || eval { age($relay) } > 2 });
-}
-$_->{before} = look($_) for values %nodes;
+# No relay that is still growing to its size, or that ended while it was looked at: one
+# that began while another node was waited for is waited for in the next round.
+wait_until('relays that have settled', sub {
+	for my $of (values %nodes)
+	{
+		my $relay = relay_pid($of->{node}) // 0;
+		return 0 if $relay && (eval { age($relay) } // 0) <= 2;
+		$of->{before} = look($of);
+		return 0 if grep { $_ != $relay } $of->{before}{relay_pid}, relay_pid($of->{node}) // 0;
+	}
+	return 1;
+});
 # this wait is what is measured
 my $until = time + $MINUTE;
 while (time < $until)
@@ -237,7 +243,7 @@ max_wal_size = 16MB
 full_page_writes = off
 log_checkpoints = off
 archive_mode = on
-archive_command = 'cp "%p" "$archive/%f"'
+archive_command = 'cp "%p" "$archive/%f.part" && mv "$archive/%f.part" "$archive/%f"'
 });
 cms_tables($busy);
 $busy->safe_psql('postgres', q{INSERT INTO code VALUES ('acme', 'before', '')});

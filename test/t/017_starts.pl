@@ -144,12 +144,12 @@ sub compare
 	{
 		# a new relay ends the client by which it has read back when it is done
 		my ($pid, $fds, $had) = ($after->{pids}{$who}, @{ $before->{$who} }{qw(fds anon_kb)});
-		eval { wait_until('memory', sub { process_use($pid)->{anon_kb} - $had <= $limit }, 30) };
-		my $growth = process_use($pid)->{anon_kb} - $had;
+		my ($growth, $open);
+		eval { wait_until('memory', sub { ($growth = process_use($pid)->{anon_kb} - $had) <= $limit }, 30) };
 		note "$name: $who has grown by $growth kB from $had kB";
 		cmp_ok($growth, '<=', $limit, "$name: memory of the $who is flat");
-		eval { wait_until('descriptors', sub { process_use($pid)->{fds} <= $fds }, 30) };
-		cmp_ok(process_use($pid)->{fds}, '<=', $fds, "$name: descriptors of the $who are flat");
+		eval { wait_until('descriptors', sub { ($open = process_use($pid)->{fds}) <= $fds }, 30) };
+		cmp_ok($open, '<=', $fds, "$name: descriptors of the $who are flat");
 	}
 	is($after->{files}, $before->{files}, "$name: no file is left behind");
 	is($after->{shared}, $before->{shared}, "$name: shared memory is flat");

@@ -10,7 +10,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 my $tenants = 20;
-my $rows = 100_000;
+my $rows = 300_000;
 my $kafka = EvpubKafka->new->start;
 my $node = capture_node('main', kafka => $kafka, conf => "autovacuum = off\n");
 $node->safe_psql(

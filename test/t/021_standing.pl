@@ -82,8 +82,7 @@ wait_for_state($node, 'streaming');
 ok(wait_published($node), 'published again');
 
 # Somebody gives up while the worker does not answer.
-my $worker = worker_pid($node);
-kill 'STOP', $worker;
+my $worker = freeze_worker($node);
 like(try_sql("SET statement_timeout = '300ms'; SELECT evpub.pause()"),
 	qr/statement timeout/, 'a question is cancelled');
 kill 'CONT', $worker;

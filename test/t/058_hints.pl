@@ -82,6 +82,8 @@ ok(wait_published($node), 'there is one: published');
 ok(wait_for_status($node, q{state = 'streaming' AND hint IS NULL}), 'then there is no hint');
 
 $kafka->delete_topic($_) for 'one', 'two';
+# the broker still takes records until it has heard of it
+wait_until('deletion', sub { my $topics = $kafka->topics; !$topics->{one} && !$topics->{two} });
 $node->safe_psql('postgres', 'INSERT INTO a VALUES (2)');
 blocked('does not exist any more', qr/SELECT topic, partitions FROM evpub\.topics;.*evpub\.resume\(\)/,
 	'topic deleted');

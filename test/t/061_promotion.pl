@@ -183,9 +183,13 @@ SELECT summarizer_pid, summarized_lsn >= '$summarized', wait_event IS NOT DISTIN
 		kill 'USR1', $pid if $there ne 't';
 
 		# one that is not asleep may hold a lock that others wait for
-		return $there eq 't' && $waits eq 't';
+		return if $there ne 't' || $waits ne 't';
+		kill 'STOP', $pid or return;
+		return 1 if $late->safe_psql('postgres',
+			"SELECT wait_event = 'WalSummarizerWal' FROM pg_stat_activity WHERE pid = $pid") eq 't';
+		kill 'CONT', $pid;
+		return;
 	});
-	kill 'STOP', $summarizer or die 'no summarizer';
 }
 for (11 .. 12)
 {

@@ -339,7 +339,9 @@ is(stands_still('a crash', $wrong), $id, 'a crash: the same event');
 is(letters_of('wrong'), 100, 'a crash: no more');
 is(skip_event($id), '', 'one can be given up');
 wait_until('evpub.failures has it', sub { sql(q{SELECT done FROM evpub.failures LIMIT 1}) ne 'dead-lettered' });
-is(sql(q{SELECT count(*), max(last_at) = (SELECT last_at FROM evpub.failures LIMIT 1) FROM evpub.failures}), '100|t',
+# (in one look: the worker may write another list between two)
+is(sql(q{WITH f AS MATERIALIZED (SELECT row_number() OVER () AS n, last_at FROM evpub.failures)
+	SELECT count(*), max(last_at) = (SELECT last_at FROM f WHERE n = 1) FROM f}), '100|t',
 	'evpub.failures has no more than 100, the newest first');
 my $next = $id;
 wait_until('another one', sub { ($next = stands_still('the next', $wrong)) ne $id });
@@ -355,6 +357,8 @@ $kafka->create_topic('late', 1);
 sql(q{SELECT evpub.publish_raw('late', 'key', '{"c": 0}')});
 ok(wait_published($node), 'clock: a topic in use');
 $kafka->set_topic('late', { 'message.timestamp.before.max.ms' => 1 });
+# the broker has the setting when it has a topic of after it
+$kafka->create_topic('later', 1);
 $kafka->pause;
 sql(q{SELECT evpub.publish_raw('late', 'key', '{"c": 1}')});
 wait_until('it is in flight', sub { status($node, 'events_in_flight') > 0 });

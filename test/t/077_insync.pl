@@ -26,7 +26,9 @@ SELECT evpub.capture_table('one', tenant_column => 'tenant', topic => 'one')});
 
 sub partition
 {
-	my ($topic) = grep { $_->{topic} eq 'one' } @{ $cluster->metadata->{topics} };
+	# kcat may ask the broker that is frozen first, and have no time left for another one
+	my $answer = wait_until('metadata', sub { eval { $cluster->metadata } });
+	my ($topic) = grep { $_->{topic} eq 'one' } @{ $answer->{topics} };
 	return $topic->{partitions}[0];
 }
 

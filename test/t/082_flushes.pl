@@ -13,7 +13,7 @@ use EvpubTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $seconds = 8;
+my $seconds = 16;
 my $kafka = EvpubKafka->new->start;
 my $node = crash_node('main', kafka => $kafka);
 my $data = $node->data_dir;
@@ -61,7 +61,11 @@ for my $step (keys %count)
 	$figures += $count{$step} if $step =~ m{^rename evpub/figures};
 }
 cmp_ok($flushes, '>=', $took / 2, 'the position is written');
-cmp_ok($flushes, '<=', $took + 1, 'by one flush a second');
+# The worker looks at the clock a second after it has done so for the flush before, and
+# then may be held up.  So of the first flush in these seconds, it is known only that the
+# worker looked behind the flush before that one: that is one second, and the flush at
+# the end is the other.
+cmp_ok($flushes, '<=', $took + 2, 'by one flush a second');
 is($with_room, 0, 'in place');
 cmp_ok($figures, '<=', 1 + $took / 10, 'the figures are kept once in ten seconds, without a flush');
 cmp_ok($of_slot, '<=', 4 * (1 + $took / 10), 'the slot is saved once in ten seconds');

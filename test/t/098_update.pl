@@ -225,7 +225,7 @@ is(sql($kept{$_}), $before{$_}, "the same $_") for sort keys %kept;
 # ---- what is new ----
 
 is(sql('SELECT evpub.version()'), '1.1', 'the new function');
-is(sql('SELECT lag_kb FROM evpub.status'), 0, 'the new column');
+is(sql('SELECT lag_kb = lag_bytes / 1024 FROM evpub.status'), 't', 'the new column');
 is(sql(q{SELECT attname FROM pg_attribute WHERE attrelid = 'evpub.status'::regclass ORDER BY attnum DESC LIMIT 1}), 'lag_kb', '... is the last one');
 is(sql(q{SELECT has_table_privilege('pg_monitor', 'evpub.status', 'SELECT')}), 't', '... for those who could read the view');
 sql(q{SET ROLE writer; SELECT evpub.publish_raw('raw', 'k', '1', note => 'x'); SELECT evpub.publish_raw('raw', 'k', '2', NULL); SELECT evpub.publish_raw(topic => 'raw', key => 'k', value => '3')});
