@@ -87,6 +87,8 @@ $offset = -s $node->logfile;
 
 # --- the limit is raised, and what it takes now goes at once
 $kafka->set_topic('narrow', { 'max.message.bytes' => 1_000_000 });
+# the broker has the setting when it has a topic of after it
+$kafka->create_topic('later', 1);
 $node->safe_psql('postgres', q{SELECT evpub.pause(); SELECT evpub.resume()});
 $start = time;
 $node->safe_psql('postgres', q{INSERT INTO narrow SELECT i, repeat('x', 700) FROM generate_series(10001, 15000) i});
@@ -104,6 +106,7 @@ like(wait_check($nothing), $nothing, 'and check() is silent');
 
 # --- by lowering the setting, too
 $kafka->set_topic('narrow', { 'max.message.bytes' => 5000 });
+$kafka->create_topic('still_later', 1);
 $node->safe_psql('postgres', q{ALTER SYSTEM SET evpub.topic_partitions = 2; SELECT pg_reload_conf()});
 $node->safe_psql('postgres', q{INSERT INTO narrow VALUES (-2, 'x')});
 like(wait_check(qr/^f/), qr/^f/, 'lowered again');

@@ -30,7 +30,9 @@ sub wait_for_phase
 {
 	my ($phase, $calls) = @_;
 	$calls //= 1;
-	wait_until("$calls at $phase", sub { resync("count(*) FILTER (WHERE phase = '$phase')") eq $calls });
+	# pg_stat_activity shows it, too, when the call waits for the row
+	wait_until("$calls at $phase", sub { sql("SELECT count(*) FROM evpub.stat_progress_resync JOIN pg_stat_activity USING (pid)
+		WHERE phase = '$phase' AND wait_event_type = 'Lock'") eq $calls });
 	return;
 }
 

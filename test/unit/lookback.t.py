@@ -12,6 +12,7 @@ import importlib.machinery
 import importlib.util
 import os
 import re
+import signal
 import socket
 import struct
 import subprocess
@@ -225,6 +226,11 @@ def test_markers(t):
     kafka.write_own('markers', own(1))
     kafka.admin('transact', 'markers', 0, 3, 'commit')
     kafka.admin('transact', 'markers', 0, 2, 'abort')
+    # the end of a transaction is written after the answer
+    deadline = time.monotonic() + relay.PATIENCE
+    while '0 0 8' not in kafka.admin('offsets', 'markers'):
+        assert time.monotonic() < deadline, kafka.admin('offsets', 'markers')
+        time.sleep(0.02)
     r = reader(t)
     r.origin()
     r.known(0, 'markers', [None, None])
@@ -556,10 +562,17 @@ def test_count_of_another(t):
         deadline = time.monotonic() + ms / 1000
         while r.receive(deadline) is not None:
             pass
+        # what it has said by now is looked at, and it says no more before it has the count
+        os.kill(r.process.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, r.process.pid, os.WSTOPPED | os.WNOWAIT)
+        while r.receive(time.monotonic() + 0.05) is not None:
+            pass
         if [1 for kind, _ in r.frames if kind == 'P']:
+            r.process.send_signal(signal.SIGCONT)
             break
         r.topic(0, 'counted', 1)
         r.batch(*[r.put(own(n + i)) for i in range(1, 4)])
+        r.process.send_signal(signal.SIGCONT)
         n += 3
         r.wait_acked(3)
         r.silent()
@@ -611,6 +624,7 @@ def test_waits_for_tail(t):
     r.origin()
     r.answers = None
     r.known(0, 'waits', [None, None])
+    r.wait_found(0, 0)
     r.wait_found(0, 1)
     r.tail(0, 1, [])
     r.batch(r.put(own(1), partition=1), r.put(own(2)), r.put(own(3), partition=1))

@@ -225,6 +225,11 @@ class Relay:
     def wait_trouble(self, pattern):
         return self.wait('S', lambda text: re.search(pattern, text.decode())).decode()
 
+    def wait_no_trouble(self):
+        """The answer that ends it may come before an acknowledgement that was waited for."""
+        while self.trouble[-1] != '':
+            self.wait('S')
+
     def wait_failed(self):
         payload = self.wait('F')
         self.process.wait(PATIENCE)
@@ -426,7 +431,7 @@ def test_topic_error(t):
     assert r.acked == 1, text
     b.command('topic-error bad 0')
     r.wait_acked(3)
-    r.wait_trouble('^$')
+    r.wait_no_trouble()
 
 
 def test_no_leader(t):
@@ -440,7 +445,7 @@ def test_no_leader(t):
     assert re.search(r'partition 0 of topic "events" has no leader\n.*--unavailable-partitions', text), text
     b.command('leader events 0 1')
     r.wait_acked(1)
-    r.wait_trouble('^$')
+    r.wait_no_trouble()
 
 
 def test_another_version(t):
@@ -638,7 +643,7 @@ def test_topic_rights(t):
     assert '"events": Broker: Topic authorization failed' in r.wait_trouble('.')
     b.command('topic-error events 0')
     r.wait_acked(1)
-    r.wait_trouble('^$')
+    r.wait_no_trouble()
 
 
 def test_first_record_alone(t):
@@ -665,12 +670,16 @@ def test_reports_together(t):
     r.wait_acked(100)                           # each partition has had its first record
     before = len(r.frames)
     rounds = 50
+    most = 0
     for n in range(2, rounds + 2):
+        start = time.monotonic()
         r.batch(*[r.record(0, b'%d' % i, b'v') for i in range(100)])
         r.wait_acked(100 * n)
+        # one at the end, and of a part one each 5 ms (REPORT_INTERVAL), in whole ms
+        most += 1 + int((1000 * (time.monotonic() - start) + 1) / 5)
     acked = sum(1 for kind, _ in r.frames[before:] if kind == 'A')
     print(f'# {acked} acknowledgements for {rounds} batches')
-    assert acked < 5 * rounds / 2, acked
+    assert acked <= most, (acked, most)
 
 
 def test_no_broker(t):
@@ -705,9 +714,7 @@ def test_broker_returns(t):
     r.wait_trouble('no broker of .* answers')
     b.command('up 1')
     r.wait_acked(2)
-    # an answer to another question may have come before the acknowledgement
-    if r.trouble[-1] != '':
-        r.wait_trouble('^$')
+    r.wait_no_trouble()
 
 
 def test_broker_returns_idle(t):
@@ -880,17 +887,23 @@ def rest(r):
 
 def test_quiet_end(t):
     "when the worker only stops sending: what is in flight is acknowledged"
-    b = t.broker('--topic', 'events:4')
-    r = t.relay(b.servers)
-    r.topic(0, 'events', 4)
-    n = 5000
-    for i in range(n // 100):
-        r.batch(*[r.record(0, b'k%d' % (i * 100 + k), b'v', n=i * 100 + k)
-                  for k in range(100)])
-    r.wait_acked(1)
-    r.socket.shutdown(socket.SHUT_WR)
-    code, took = rest(r)
-    assert code == 0 and took < 2, (code, took)
+    for _ in range(10):
+        b = t.broker('--topic', 'events:4')
+        r = t.relay(b.servers)
+        r.topic(0, 'events', 4)
+        n = 5000
+        for i in range(n // 100):
+            r.batch(*[r.record(0, b'k%d' % (i * 100 + k), b'v', n=i * 100 + k)
+                      for k in range(100)])
+        r.wait_acked(1)
+        r.socket.shutdown(socket.SHUT_WR)
+        code, took = rest(r)
+        assert code == 0 and took < 2, (code, took)
+        # at its deadline (EVPUB_QUIET_MS) it leaves with records in flight
+        if took < 0.5:
+            break
+    else:
+        raise AssertionError('it has never left before its deadline')
     # exactly what it said is there
     out = subprocess.run(['kcat', '-C', '-e', '-q', '-b', b.servers, '-t', 'events',
                           '-o', 'beginning', '-f', 'x'], stdout=subprocess.PIPE,
