@@ -475,17 +475,16 @@ sub end_pgbench
 sub freeze_worker
 {
 	my ($node) = @_;
-	while (1)
-	{
-		my $pid = wait_until('a sleeping worker', sub {
-			my $worker = worker_pid($node);
-			return $worker && _slurp("/proc/$worker/stat") =~ /^\d+ \(.*\) S / && $worker });
-		kill 'STOP', $pid or croak "the worker is gone: $!";
+	return wait_until('a sleeping worker', sub {
+		my $pid = worker_pid($node);
+		return if !$pid || _slurp("/proc/$pid/stat") !~ /^\d+ \(.*\) S /;
+		kill 'STOP', $pid or return;
 		# it may have begun something just then
 		my $waits = $node->safe_psql($DATABASE, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $pid");
 		return $pid if $waits eq 'Extension';
 		kill 'CONT', $pid;
-	}
+		return;
+	});
 }
 
 # Promote a standby whose checkpoints take long, and let the worker do nothing
